@@ -1,0 +1,235 @@
+//! The values of one tick: a bitmap of what changed, then each changed value as a decimal difference.
+//!
+//! Host metrics are integers or short decimals. A value `x` is written as `m = x * 10^e` where that is exact, less the
+//! same for the value before it; the exponent `e` stays with the series until it has to change. Everything else goes as
+//! its eight bytes, so every float comes back bit for bit.
+//!
+//! ```text
+//! body    = bitmap of ceil(n / 8) bytes (series i is bit i mod 8 of byte i / 8), then one V per set bit, in order
+//! V even  = V / 2 is zigzag(m - l), with l the value before at the same exponent
+//! V = 1   = eight bytes of the float follow, little-endian
+//! V odd   = the exponent becomes (V - 3) / 2, 0..=9, at most once per value; the value's V follows
+//! ```
+//!
+//! Both sides keep value and exponent per series. A keyframe sets every bit and starts from 0 and exponent 0 on both.
+
+use super::varint;
+
+const POWERS: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+/// Scaled integers stay below this, so that differences of two are exact in 53 bits.
+const MAX_SCALED: f64 = 4e15;
+
+/// Why a body is refused. The decoder's state is undefined afterwards: the stream needs a keyframe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    #[error("the body ends early")]
+    Truncated,
+    #[error("the body has bytes to spare")]
+    TrailingBytes,
+    #[error("an exponent is above 9 or changes twice")]
+    BadExponent,
+    #[error("a difference refers to a value that has none")]
+    BadDifference,
+    #[error("a keyframe leaves a series out")]
+    IncompleteKeyframe,
+}
+
+/// What both sides remember of a stream: the last value and exponent of each series.
+#[derive(Clone, Default, Debug, PartialEq)]
+pub struct ValueState {
+    last: Vec<f64>,
+    exponent: Vec<u8>,
+}
+
+impl ValueState {
+    /// Grows or shrinks to `n` series; new ones start from 0 and exponent 0.
+    pub fn resize(&mut self, n: usize) {
+        self.last.resize(n, 0.0);
+        self.exponent.resize(n, 0);
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.last.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.last.is_empty()
+    }
+
+    /// The last value of each series.
+    #[must_use]
+    pub fn values(&self) -> &[f64] {
+        &self.last
+    }
+
+    fn reset(&mut self) {
+        self.last.fill(0.0);
+        self.exponent.fill(0);
+    }
+
+    /// Appends the body for `values` (one per series) to `out`.
+    ///
+    /// The state must have been [resized](Self::resize) to the number of values.
+    pub fn encode(&mut self, values: &[f64], keyframe: bool, out: &mut Vec<u8>) {
+        assert_eq!(values.len(), self.len(), "one value per series of the state");
+        if keyframe {
+            self.reset();
+        }
+        let bitmap = out.len();
+        out.resize(bitmap + values.len().div_ceil(8), 0);
+        for (i, value) in values.iter().enumerate() {
+            if keyframe || value.to_bits() != self.last[i].to_bits() {
+                out[bitmap + i / 8] |= 1 << (i % 8);
+                self.encode_value(i, *value, out);
+            }
+        }
+    }
+
+    fn encode_value(&mut self, i: usize, value: f64, out: &mut Vec<u8>) {
+        let (last, current) = (self.last[i], self.exponent[i]);
+        self.last[i] = value;
+        let exponent = match scaled(value, current) {
+            Some(_) if usable_base(last, current) => Some(current),
+            _ => (0..POWERS.len() as u8).find(|e| scaled(value, *e).is_some()).filter(|e| usable_base(last, *e)),
+        };
+        let Some(exponent) = exponent else {
+            out.push(1);
+            out.extend_from_slice(&value.to_le_bytes());
+            return;
+        };
+        if exponent != current {
+            varint::put(out, u64::from(exponent) * 2 + 3);
+            self.exponent[i] = exponent;
+        }
+        let scaled = scaled(value, exponent).unwrap_or_default();
+        varint::put(out, varint::zigzag(scaled - base(last, exponent)) << 1);
+    }
+
+    /// Reads one body of as many series as the state has.
+    ///
+    /// # Errors
+    /// If the body is not exactly one body; the state must then be given a keyframe before it is used again.
+    pub fn decode(&mut self, body: &[u8], keyframe: bool) -> Result<(), BodyError> {
+        if keyframe {
+            self.reset();
+        }
+        let n = self.len();
+        let (bitmap, values) = body.split_at_checked(n.div_ceil(8)).ok_or(BodyError::Truncated)?;
+        if !n.is_multiple_of(8) && bitmap.last().is_some_and(|byte| byte >> (n % 8) != 0) {
+            return Err(BodyError::TrailingBytes);
+        }
+        let mut at = 0;
+        for i in 0..n {
+            if bitmap[i / 8] >> (i % 8) & 1 == 1 {
+                self.last[i] = self.decode_value(i, values, &mut at)?;
+            } else if keyframe {
+                return Err(BodyError::IncompleteKeyframe);
+            }
+        }
+        if at == values.len() { Ok(()) } else { Err(BodyError::TrailingBytes) }
+    }
+
+    fn decode_value(&mut self, i: usize, bytes: &[u8], at: &mut usize) -> Result<f64, BodyError> {
+        let mut word = varint::get(bytes, at).ok_or(BodyError::Truncated)?;
+        if word % 2 == 1 && word > 1 {
+            self.exponent[i] = u8::try_from((word - 3) / 2).ok().filter(|e| *e <= 9).ok_or(BodyError::BadExponent)?;
+            word = varint::get(bytes, at).ok_or(BodyError::Truncated)?;
+        }
+        if word == 1 {
+            let raw = bytes.get(*at..*at + 8).and_then(|raw| raw.first_chunk::<8>()).ok_or(BodyError::Truncated)?;
+            *at += 8;
+            return Ok(f64::from_le_bytes(*raw));
+        }
+        if word % 2 == 1 {
+            return Err(BodyError::BadExponent);
+        }
+        let exponent = self.exponent[i];
+        if !usable_base(self.last[i], exponent) {
+            return Err(BodyError::BadDifference);
+        }
+        let scaled = base(self.last[i], exponent).wrapping_add(varint::unzigzag(word >> 1));
+        Ok(scaled as f64 / POWERS[usize::from(exponent)])
+    }
+}
+
+/// `value * 10^exponent` if that is an integer below the limit which divides back to the very same bits.
+fn scaled(value: f64, exponent: u8) -> Option<i64> {
+    let power = POWERS[usize::from(exponent)];
+    let scaled = (value * power).round();
+    // The comparison by bits also refuses NaN and -0.0, which would come back as something else.
+    (scaled.abs() < MAX_SCALED && (scaled as i64 as f64 / power).to_bits() == value.to_bits()).then_some(scaled as i64)
+}
+
+/// Whether differences may refer to `last` at this exponent.
+fn usable_base(last: f64, exponent: u8) -> bool {
+    (last * POWERS[usize::from(exponent)]).abs() < MAX_SCALED
+}
+
+fn base(last: f64, exponent: u8) -> i64 {
+    (last * POWERS[usize::from(exponent)]).round() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            any::<u64>().prop_map(f64::from_bits),
+            any::<i32>().prop_map(f64::from),
+            (any::<i32>(), 0usize..10).prop_map(|(m, e)| f64::from(m) / POWERS[e]),
+            prop::sample::select(vec![0.0, -0.0, 1.0, 4e15, 9e15, f64::INFINITY, f64::NAN, crate::sample::stale_nan(), 5e-324]),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_float_comes_back_bit_for_bit(ticks in prop::collection::vec(prop::collection::vec(value(), 9), 1..20)) {
+            let (mut sender, mut receiver) = (ValueState::default(), ValueState::default());
+            sender.resize(9);
+            receiver.resize(9);
+            for (i, values) in ticks.iter().enumerate() {
+                let mut body = Vec::new();
+                sender.encode(values, i % 7 == 0, &mut body);
+                prop_assert_eq!(receiver.decode(&body, i % 7 == 0), Ok(()));
+                let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+                prop_assert_eq!(bits(receiver.values()), bits(values));
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>, n in 0usize..40, keyframe: bool) {
+            let mut state = ValueState::default();
+            state.resize(n);
+            let _ = state.decode(&bytes, keyframe);
+        }
+    }
+
+    #[test]
+    fn an_unchanged_tick_costs_its_bitmap_and_a_small_step_one_byte() {
+        let mut state = ValueState::default();
+        state.resize(16);
+        let mut values = vec![1234.56; 16];
+        state.encode(&values, true, &mut Vec::new());
+        values[3] += 0.25;
+        let mut body = Vec::new();
+        state.encode(&values, false, &mut body);
+        assert_eq!(body.len(), 3);
+    }
+
+    #[test]
+    fn a_body_must_be_used_up_exactly() {
+        let mut state = ValueState::default();
+        state.resize(3);
+        assert_eq!(state.decode(&[0b1000], false), Err(BodyError::TrailingBytes));
+        assert_eq!(state.decode(&[0, 0], false), Err(BodyError::TrailingBytes));
+        assert_eq!(state.decode(&[1], false), Err(BodyError::Truncated));
+        assert_eq!(state.decode(&[1, 0x17, 0], false), Err(BodyError::BadExponent));
+        assert_eq!(state.decode(&[1, 3, 3, 0], false), Err(BodyError::BadExponent));
+        assert_eq!(state.decode(&[0b11, 0, 0], true), Err(BodyError::IncompleteKeyframe));
+    }
+}

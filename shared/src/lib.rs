@@ -1,0 +1,24 @@
+//! The words everyone uses: time, labels, samples, members, frames, limits and the reading of configuration.
+//!
+//! This crate is pure. It knows no clock, no file and no socket, and holds no decision of its own: agent, collector and
+//! gossip are built from these words, and two programs that speak to each other speak through [`frame`].
+
+pub mod time;
+
+pub mod labels;
+
+pub mod matcher;
+
+pub mod sample;
+
+pub mod member;
+
+pub mod frame;
+
+pub mod machine;
+
+pub mod limits;
+
+//pub mod document;
+
+//pub mod config;

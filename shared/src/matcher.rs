@@ -1,0 +1,221 @@
+//! Label matchers with Prometheus' meaning: an absent label is the empty text, and expressions match the whole value.
+
+use std::fmt;
+
+use regex::Regex;
+
+use crate::labels::{Labels, Quoted, is_label_name};
+use crate::limits;
+
+/// How a matcher compares.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum MatchOp {
+    Equal,
+    NotEqual,
+    Regex,
+    NotRegex,
+}
+
+impl MatchOp {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::Regex => "=~",
+            Self::NotRegex => "!~",
+        }
+    }
+}
+
+/// A condition on one label.
+#[derive(Clone)]
+pub struct Matcher {
+    pub name: String,
+    pub op: MatchOp,
+    pub value: String,
+    regex: Option<Regex>,
+}
+
+/// Why a regular expression cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid regular expression {expression:?}: {reason}")]
+pub struct RegexError {
+    pub expression: String,
+    pub reason: String,
+}
+
+impl Matcher {
+    /// Makes a matcher; `value` is an expression in RE2's syntax for the two regex operators.
+    ///
+    /// # Errors
+    /// If the expression is malformed or its compiled form is larger than [`limits::MAX_REGEX_BYTES`].
+    pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, RegexError> {
+        let (name, value) = (name.into(), value.into());
+        let regex = match op {
+            MatchOp::Equal | MatchOp::NotEqual => None,
+            MatchOp::Regex | MatchOp::NotRegex => Some(anchored(&value)?),
+        };
+        Ok(Self { name, op, value, regex })
+    }
+
+    /// `name="value"`, which cannot fail.
+    #[must_use]
+    pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), regex: None }
+    }
+
+    /// Whether a label with this value (empty where absent) satisfies the condition.
+    #[must_use]
+    pub fn matches(&self, value: &str) -> bool {
+        let matches_regex = || self.regex.as_ref().is_some_and(|regex| regex.is_match(value));
+        match self.op {
+            MatchOp::Equal => self.value == value,
+            MatchOp::NotEqual => self.value != value,
+            MatchOp::Regex => matches_regex(),
+            MatchOp::NotRegex => !matches_regex(),
+        }
+    }
+
+    /// Whether the label set satisfies the condition.
+    #[must_use]
+    pub fn matches_labels(&self, labels: &Labels) -> bool {
+        self.matches(labels.value(&self.name))
+    }
+}
+
+/// Compiles `^(?s:expression)$` as Prometheus does, with the differences between RE2 and this engine evened out.
+///
+/// # Errors
+/// If the expression is malformed or its compiled form is larger than [`limits::MAX_REGEX_BYTES`].
+pub fn anchored(expression: &str) -> Result<Regex, RegexError> {
+    compile(&format!("^(?s:{})$", from_re2(expression)), expression)
+}
+
+/// Compiles an expression that may match anywhere, with RE2's syntax.
+///
+/// # Errors
+/// As [`anchored`].
+pub fn unanchored(expression: &str) -> Result<Regex, RegexError> {
+    compile(&from_re2(expression), expression)
+}
+
+fn compile(pattern: &str, expression: &str) -> Result<Regex, RegexError> {
+    regex::RegexBuilder::new(pattern)
+        .size_limit(limits::MAX_REGEX_BYTES)
+        .dfa_size_limit(limits::MAX_REGEX_BYTES)
+        .build()
+        .map_err(|error| RegexError { expression: expression.to_owned(), reason: reason_of(&error) })
+}
+
+fn reason_of(error: &regex::Error) -> String {
+    match error {
+        regex::Error::CompiledTooBig(_) => "it is too large once compiled".to_owned(),
+        other => other.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+    }
+}
+
+/// Rewrites what RE2 reads differently: `\Q...\E` is literal text, `\C` does not exist here, and inside a character
+/// class `[`, `&&`, `--` and `~~` are plain characters there but operators here.
+fn from_re2(expression: &str) -> String {
+    let mut out = String::with_capacity(expression.len());
+    let mut chars = expression.chars().peekable();
+    let mut in_class = false;
+    let mut class_start = false;
+    while let Some(char) = chars.next() {
+        let first_in_class = std::mem::take(&mut class_start);
+        match char {
+            '\\' if !in_class && chars.peek() == Some(&'Q') => {
+                chars.next();
+                let rest: String = chars.clone().collect();
+                let literal = rest.split_once("\\E").map_or(rest.as_str(), |(literal, _)| literal);
+                out.push_str(&regex::escape(literal));
+                let consumed = literal.chars().count() + if literal.len() < rest.len() { 2 } else { 0 };
+                chars.by_ref().take(consumed).for_each(drop);
+            }
+            '\\' => {
+                out.push('\\');
+                out.extend(chars.next());
+            }
+            '[' if !in_class => {
+                in_class = true;
+                class_start = true;
+                out.push('[');
+                if chars.peek() == Some(&'^') {
+                    out.extend(chars.next());
+                }
+            }
+            '[' if chars.peek() == Some(&':') => out.push('['),
+            '[' => out.push_str("\\["),
+            ']' if in_class && first_in_class => out.push_str("\\]"),
+            ']' if in_class => {
+                // The end of a named class such as [:alpha:] does not end the class around it.
+                in_class = out.ends_with(':') && out.rfind("[:").is_some_and(|at| at + 2 < out.len());
+                out.push(']');
+            }
+            '&' | '~' if in_class => {
+                out.push('\\');
+                out.push(char);
+            }
+            '-' if in_class && chars.peek() == Some(&'-') => out.push_str("\\-"),
+            char => out.push(char),
+        }
+    }
+    out
+}
+
+impl PartialEq for Matcher {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, self.op, &self.value) == (&other.name, other.op, &other.value)
+    }
+}
+
+impl Eq for Matcher {}
+
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if is_label_name(&self.name) {
+            write!(f, "{}{}{}", self.name, self.op.as_str(), Quoted(&self.value))
+        } else {
+            write!(f, "{}{}{}", Quoted(&self.name), self.op.as_str(), Quoted(&self.value))
+        }
+    }
+}
+
+impl fmt::Debug for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(expression: &str, value: &str) -> bool {
+        Matcher::new("l", MatchOp::Regex, expression).unwrap().matches(value)
+    }
+
+    #[test]
+    fn expressions_match_whole_values_as_in_re2() {
+        assert!(check("a.c", "a\nc") && !check("b", "abc") && check("", ""));
+        assert!(check(r"\Qa.b\E+", "a.bb") && !check(r"\Qa.b\E", "axb"));
+        assert!(check("[[a]+", "[a[") && check("[a&&b]+", "a&b") && check("[]a]+", "]a"));
+        assert!(check("[[:alpha:]x]+", "abx") && check("[a--z]*", "-"));
+    }
+
+    #[test]
+    fn malformed_and_huge_expressions_are_refused() {
+        for expression in ["(", "a{2,1}", "(?:(?:(?:a{100}){100}){100}){100}"] {
+            assert!(Matcher::new("l", MatchOp::Regex, expression).is_err(), "{expression}");
+        }
+    }
+
+    #[test]
+    fn an_absent_label_is_empty() {
+        let labels = Labels::new([("a", "1")]);
+        assert!(Matcher::equal("b", "").matches_labels(&labels));
+        assert!(!Matcher::new("b", MatchOp::NotEqual, "").unwrap().matches_labels(&labels));
+        assert!(Matcher::new("b", MatchOp::NotRegex, "x").unwrap().matches_labels(&labels));
+    }
+}
