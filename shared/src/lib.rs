@@ -19,6 +19,6 @@ pub mod machine;
 
 pub mod limits;
 
-//pub mod document;
+pub mod document;
 
-//pub mod config;
+pub mod config;

@@ -182,7 +182,17 @@ mod tests {
             any::<u64>().prop_map(f64::from_bits),
             any::<i32>().prop_map(f64::from),
             (any::<i32>(), 0usize..10).prop_map(|(m, e)| f64::from(m) / POWERS[e]),
-            prop::sample::select(vec![0.0, -0.0, 1.0, 4e15, 9e15, f64::INFINITY, f64::NAN, crate::sample::stale_nan(), 5e-324]),
+            prop::sample::select(vec![
+                0.0,
+                -0.0,
+                1.0,
+                4e15,
+                9e15,
+                f64::INFINITY,
+                f64::NAN,
+                crate::sample::stale_nan(),
+                5e-324
+            ]),
         ]
     }
 

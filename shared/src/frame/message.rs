@@ -307,7 +307,15 @@ mod tests {
             add: vec![SeriesEntry { slot: 0, labels: Labels::new([("__name__", "up")]), kind: MetricKind::Gauge }],
             remove: vec![3],
         });
-        let data = Message::Data(Data { lane: Lane::Backfill, seq: 7, dict_id: 1, ts_ms: -5, n: 1, keyframe: true, body: vec![1, 0] });
+        let data = Message::Data(Data {
+            lane: Lane::Backfill,
+            seq: 7,
+            dict_id: 1,
+            ts_ms: -5,
+            n: 1,
+            keyframe: true,
+            body: vec![1, 0],
+        });
         for message in [dict, data, Message::Bye(Bye { reason: "stop".into(), retry_after_ms: 0 })] {
             assert_eq!(Message::decode(&message.encode()), Ok(Some(message)));
         }

@@ -1,0 +1,263 @@
+//! The vocabulary of the two configuration files: which keys there are, what each takes, and the strict check of a file.
+//!
+//! A program describes its file once, as a slice of [`ConfigKey`]s. The check of a file, the reference text in the packages
+//! and the list that a typo is held against all come from it; reading files and merging them is the shell's.
+
+use std::net::SocketAddr;
+
+use crate::document::{self, Node, Report, Table, Value};
+use crate::limits;
+use crate::time::Span;
+
+/// One key of a configuration file.
+#[derive(Clone, Copy, Debug)]
+pub struct ConfigKey {
+    /// The path with dots: `gossip.bind`.
+    pub path: &'static str,
+    pub kind: ConfigKind,
+    /// The default as it would stand in the file, in TOML.
+    pub default: &'static str,
+    /// What it means, in one or two sentences, and how it relates to other keys.
+    pub help: &'static str,
+}
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug)]
+pub enum ConfigKind {
+    /// Any text.
+    Text,
+    /// A path of a file or folder.
+    Path,
+    /// A list of paths, which may hold `*`.
+    Globs,
+    /// An IP address with a port, or the empty text where the default says so.
+    Address,
+    /// A list of `host:port`, names included.
+    HostPorts,
+    /// A duration between two bounds, both included.
+    Duration { min: Span, max: Span },
+    /// An integer between two bounds, both included.
+    Integer { min: i64, max: i64 },
+    /// True or false.
+    Boolean,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A list of texts.
+    TextList,
+    /// A table of labels.
+    Labels,
+}
+
+/// Checks one file against the keys: unknown tables and keys with the nearest one that exists, wrong kinds, values out
+/// of bounds. Everything goes into the report.
+pub fn check(root: &Node, keys: &[ConfigKey], report: &mut Report) {
+    let Value::Table(entries) = &root.value else { return };
+    for (section, node) in entries {
+        let prefix = format!("{}.", section.name);
+        let known: Vec<&ConfigKey> = keys.iter().filter(|key| key.path.starts_with(&prefix)).collect();
+        if known.is_empty() {
+            let mut sections: Vec<&str> = keys.iter().filter_map(|key| key.path.split('.').next()).collect();
+            sections.dedup();
+            report.add(section.at, unknown("section", &section.name, &sections));
+            continue;
+        }
+        let Some(table) = Table::of(node, report) else { continue };
+        for (key, value) in table.entries() {
+            let names: Vec<&str> = known.iter().map(|known| &known.path[prefix.len()..]).collect();
+            match known.iter().find(|known| known.path[prefix.len()..] == key.name) {
+                Some(known) => check_value(known.kind, value, report),
+                None => report.add(key.at, unknown("key", &key.name, &names)),
+            }
+        }
+    }
+}
+
+fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    match document::nearest(name, known.iter().copied()) {
+        Some(hint) => format!("unknown {what} `{name}`, did you mean `{hint}`?"),
+        None => format!("unknown {what} `{name}`, expected one of {}", known.join(", ")),
+    }
+}
+
+fn check_value(kind: ConfigKind, node: &Node, report: &mut Report) {
+    match kind {
+        ConfigKind::Text | ConfigKind::Path => drop(document::text(node, report)),
+        ConfigKind::Globs | ConfigKind::TextList => drop(document::text_list(node, report)),
+        ConfigKind::Boolean => drop(document::boolean(node, report)),
+        ConfigKind::Integer { min, max } => drop(document::integer(min, max)(node, report)),
+        ConfigKind::Address => {
+            let text = document::text(node, report);
+            checked(text, node, report, |text| if text.is_empty() { Ok(()) } else { address(text).map(drop) });
+        }
+        ConfigKind::HostPorts => {
+            document::list(|item, report| {
+                let text = document::text(item, report);
+                checked(text, item, report, |text| host_port(text).map(drop));
+                Some(())
+            })(node, report);
+        }
+        ConfigKind::Duration { min, max } => {
+            let text = document::text(node, report);
+            checked(text, node, report, |text| duration(text, min, max).map(drop));
+        }
+        ConfigKind::Word(words) => {
+            let text = document::text(node, report);
+            checked(text, node, report, |text| match words.contains(&text) {
+                true => Ok(()),
+                false => Err(unknown("word", text, words)),
+            });
+        }
+        ConfigKind::Labels => {
+            for (name, value) in document::text_map(node, report).unwrap_or_default() {
+                if let Err(message) = node_label(&name, &value) {
+                    report.add(node.at, message);
+                }
+            }
+        }
+    }
+}
+
+fn checked(text: Option<String>, node: &Node, report: &mut Report, check: impl Fn(&str) -> Result<(), String>) {
+    if let Some(Err(message)) = text.map(|text| check(&text)) {
+        report.add(node.at, message);
+    }
+}
+
+/// Reads a duration within bounds.
+///
+/// # Errors
+/// The message for the user.
+pub fn duration(text: &str, min: Span, max: Span) -> Result<Span, String> {
+    let span = Span::parse(text).map_err(|error| format!("{error}, found {text:?}"))?;
+    if span < min || span > max { Err(format!("{span} is not between {min} and {max}")) } else { Ok(span) }
+}
+
+/// Reads an IP address with a port.
+///
+/// # Errors
+/// The message for the user.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    let expected = "expected an IP address and a port such as 127.0.0.1:7950 or [::1]:7950";
+    text.parse().map_err(|_| format!("{expected}, found {text:?}"))
+}
+
+/// Reads `host:port`, where the host may be a name; the address is resolved later.
+///
+/// # Errors
+/// The message for the user.
+pub fn host_port(text: &str) -> Result<(&str, u16), String> {
+    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    match parts {
+        Some((host, port)) if !host.is_empty() && port > 0 && !host.contains(char::is_whitespace) => Ok((host, port)),
+        _ => Err(format!("expected host:port such as 10.0.0.1:7950, found {text:?}")),
+    }
+}
+
+/// Labels that the house itself sets, or that metrics bring with them: a node label of that name would change or lose
+/// one of theirs.
+pub const RESERVED_NODE_LABELS: &[&str] = &[
+    "instance",
+    "job",
+    "alertname",
+    "alertstate",
+    "cpu",
+    "mode",
+    "device",
+    "mountpoint",
+    "fstype",
+    "le",
+    "quantile",
+    "state",
+    "cause",
+    "node",
+    "name",
+    "interface",
+    "chip",
+    "sensor",
+    "type",
+];
+
+/// Checks one label of a node.
+///
+/// # Errors
+/// The message for the user.
+pub fn node_label(name: &str, value: &str) -> Result<(), String> {
+    if !crate::labels::is_label_name(name) || name.starts_with("__") {
+        return Err(format!(
+            "the node label `{name}` is no label name: letters, digits and _, not starting with a digit or __"
+        ));
+    }
+    if RESERVED_NODE_LABELS.contains(&name) {
+        return Err(format!("a node label may not be called `{name}`: series have a label of their own of that name"));
+    }
+    if value.len() > limits::MAX_LABEL_VALUE_BYTES {
+        return Err(format!(
+            "the value of the node label `{name}` is longer than {} bytes",
+            limits::MAX_LABEL_VALUE_BYTES
+        ));
+    }
+    Ok(())
+}
+
+/// The reference text of a configuration file: every key with its help and its default, commented out.
+#[must_use]
+pub fn reference(keys: &[ConfigKey]) -> String {
+    let mut out = String::new();
+    let mut section = "";
+    for key in keys {
+        let (own, name) = key.path.split_once('.').unwrap_or(("", key.path));
+        if own != section {
+            let space = if out.is_empty() { "" } else { "\n" };
+            out += &format!("{space}[{own}]\n");
+            section = own;
+        }
+        out += &format!("# {}\n# {name} = {}\n", key.help, key.default);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: &[ConfigKey] = &[
+        ConfigKey { path: "gossip.bind", kind: ConfigKind::Address, default: "\"127.0.0.1:7950\"", help: "Where." },
+        ConfigKey { path: "gossip.join", kind: ConfigKind::HostPorts, default: "[]", help: "Whom." },
+        ConfigKey { path: "gossip.profile", kind: ConfigKind::Word(&["lan", "wan"]), default: "\"lan\"", help: "How." },
+        ConfigKey { path: "node.labels", kind: ConfigKind::Labels, default: "{}", help: "What." },
+    ];
+
+    #[test]
+    fn a_file_is_checked_in_one_go() {
+        let mut report = Report::new("agent.toml");
+        let file = "[gosip]\n[gossip]\nbnd = 1\nbind = \"here\"\njoin = [\"a\", \"b:1\"]\nprofile = \"lam\"\n[node]\nlabels = { cpu = \"1\" }\n";
+        let root = document::toml::parse(file, &mut report).unwrap();
+        check(&root, KEYS, &mut report);
+        let mistakes: Vec<String> = report.into_mistakes().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            mistakes,
+            [
+                "agent.toml:1:2: unknown section `gosip`, did you mean `gossip`?",
+                "agent.toml:3:1: unknown key `bnd`, did you mean `bind`?",
+                "agent.toml:4:8: expected an IP address and a port such as 127.0.0.1:7950 or [::1]:7950, found \"here\"",
+                "agent.toml:5:9: expected host:port such as 10.0.0.1:7950, found \"a\"",
+                "agent.toml:6:11: unknown word `lam`, did you mean `lan`?",
+                "agent.toml:8:10: a node label may not be called `cpu`: series have a label of their own of that name",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_reference_is_a_valid_file_once_uncommented() {
+        let reference = reference(KEYS);
+        let uncommented: String = reference
+            .lines()
+            .filter(|l| l.contains(" = ") || l.starts_with('['))
+            .map(|l| l.trim_start_matches("# ").to_owned() + "\n")
+            .collect();
+        let mut report = Report::new("r");
+        let root = document::toml::parse(&uncommented, &mut report).unwrap();
+        check(&root, KEYS, &mut report);
+        assert_eq!(report.into_mistakes(), []);
+    }
+}
