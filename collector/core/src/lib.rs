@@ -1,1 +1,25 @@
-//! placeholder
+//! What the collector decides: ingest, health, rules, alerts, routing and notification, without doing any of it.
+//!
+//! Data flows one way: frames and member changes become samples ([`ingest`], [`series`]), samples become rule results
+//! ([`rules`]), results become alerts, alerts become notifications ([`notify`]). [`engine`] is the machine that holds the
+//! parts together with the store; nothing on the right of that line is imported by anything on its left.
+
+pub mod alert;
+
+pub mod template;
+
+pub mod alertmanager;
+
+pub mod ingest;
+
+pub mod series;
+
+pub mod rules;
+
+pub mod unit_test;
+
+pub mod notify;
+
+pub mod view;
+
+pub mod engine;
