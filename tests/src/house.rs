@@ -222,6 +222,13 @@ impl House {
         body["data"]["result"][0]["value"][1].as_str()?.parse().ok()
     }
 
+    /// A metric without labels from a node's own `/metrics`.
+    pub async fn metric(&self, name: &str, metric: &str) -> Option<f64> {
+        let (_, text) = self.get_text(name, "/metrics").await?;
+        let line = text.lines().find(|line| line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(' ')))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
     /// The states that `viewer` gives the members, by name.
     pub async fn states(&self, viewer: &str) -> BTreeMap<String, String> {
         let Some(list) = self.get(viewer, "/v1/members").await else { return BTreeMap::new() };
@@ -300,7 +307,8 @@ fn write(path: &Path, text: &str) {
 }
 
 /// Three loopback addresses whose ports are free for UDP and TCP.
-fn free_ports() -> [SocketAddr; 3] {
+#[must_use]
+pub fn free_ports() -> [SocketAddr; 3] {
     let held: Vec<(TcpListener, UdpSocket)> = std::iter::repeat_with(|| {
         let listener = TcpListener::bind(("127.0.0.1", 0)).ok()?;
         let socket = UdpSocket::bind(listener.local_addr().ok()?).ok()?;

@@ -10,3 +10,5 @@ pub mod multicall;
 pub mod house;
 
 pub mod sink;
+
+pub mod bench;

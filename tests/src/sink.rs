@@ -66,6 +66,11 @@ impl Sink {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner).received.clone()
     }
 
+    /// Forgets what was accepted so far.
+    pub fn clear(&self) {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).received.clear();
+    }
+
     /// Answers 503 to everything from now on, or no longer.
     pub fn refuse(&self, refusing: bool) {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner).refusing = refusing;
