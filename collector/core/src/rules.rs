@@ -40,6 +40,3 @@ pub use file::{AlertRule, Group, Rule, RuleKind, parse};
 pub use job::{Evaluation, Failure, Job};
 pub use report::{CheckReport, check, excerpt};
 pub use set::{Append, Change, Fact, Output, RuleSet, Settings, TABLE, Totals};
-
-#[cfg(test)]
-mod tests;

@@ -281,6 +281,3 @@ impl ActiveAlert {
         self.labels.value(ALERT_NAME)
     }
 }
-
-#[cfg(test)]
-mod tests;

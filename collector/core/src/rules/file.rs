@@ -142,7 +142,7 @@ impl Reader<'_> {
         let interval = table.optional(report, "interval", span);
         let query_offset = table.optional(report, "query_offset", span);
         let limit = table.optional(report, "limit", document::integer(0, i64::from(u32::MAX)));
-        let labels = table.optional(report, "labels", |node, report| labels(node, report, false)).unwrap_or_default();
+        let labels = table.optional(report, "labels", labels).unwrap_or_default();
         let rules = table.optional(report, "rules", list(|node, report| self.rule(node, &labels, report)));
         table.finish(report);
         let rules = rules.unwrap_or_default();
@@ -168,7 +168,9 @@ impl Reader<'_> {
         let expr = table.required(report, "expr", |node, report| self.expr(node, report));
         let hold = table.optional(report, "for", span);
         let keep_firing_for = table.optional(report, "keep_firing_for", span);
-        let own = table.optional(report, "labels", |node, report| labels(node, report, is_alert));
+        let templates = [table.node("labels").filter(|_| is_alert), table.node("annotations")];
+        templates.into_iter().flatten().for_each(|node| self.templates(node, report));
+        let own = table.optional(report, "labels", labels);
         let annotations = table.optional(report, "annotations", annotations);
         let only_alerts = ["for", "keep_firing_for", "annotations"].map(|key| table.entry(key));
         table.finish(report);
@@ -203,6 +205,15 @@ impl Reader<'_> {
                 let offset = place::offset_of(&text, error.line, error.column);
                 report.add(place::locate(self.content, node.at, &text, offset), error.message);
                 None
+            }
+        }
+    }
+
+    fn templates(&self, node: &Node, report: &mut Report) {
+        for (node, text) in values(node) {
+            if let Err((at, message)) = expand::check(text) {
+                let offset = place::offset_of(text, at.line, at.column);
+                report.add(place::locate(self.content, node.at, text, offset), message);
             }
         }
     }
@@ -276,35 +287,32 @@ fn no_duplicates(rules: &[Rule], report: &mut Report) {
     }
 }
 
-/// Labels; their values are templates in alerting rules.
-fn labels(node: &Node, report: &mut Report, templates: bool) -> Option<BTreeMap<String, String>> {
-    let table = Table::of(node, report)?;
-    for (key, value) in table.entries() {
+/// The values in labels and annotations, which are templates in alerting rules.
+fn values(node: &Node) -> impl Iterator<Item = (&Node, &str)> {
+    let entries = match &node.value {
+        Value::Table(entries) => entries.as_slice(),
+        _ => &[],
+    };
+    entries.iter().filter_map(|(_, value)| match &value.value {
+        Value::Scalar(scalar) => Some((value, scalar.text.as_str())),
+        _ => None,
+    })
+}
+
+fn labels(node: &Node, report: &mut Report) -> Option<BTreeMap<String, String>> {
+    for (key, _) in Table::of(node, report)?.entries() {
         if key.name.is_empty() || key.name == METRIC_NAME {
             report.add(key.at, format!("a rule cannot set the label `{}`", key.name));
-        }
-        if templates {
-            template(value, report);
         }
     }
     document::text_map(node, report)
 }
 
 fn annotations(node: &Node, report: &mut Report) -> Option<BTreeMap<String, String>> {
-    let table = Table::of(node, report)?;
-    for (key, value) in table.entries() {
+    for (key, _) in Table::of(node, report)?.entries() {
         if key.name.is_empty() {
             report.add(key.at, "an annotation needs a name");
         }
-        template(value, report);
     }
     document::text_map(node, report)
-}
-
-fn template(node: &Node, report: &mut Report) {
-    if let Value::Scalar(scalar) = &node.value
-        && let Err(message) = expand::check(&scalar.text)
-    {
-        report.add(node.at, message);
-    }
 }

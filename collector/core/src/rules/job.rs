@@ -116,7 +116,7 @@ impl Pass<'_> {
         let vector = self.query(rule)?;
         let samples = match &rule.kind {
             RuleKind::Record => record(rule, vector, self.job.group.limit)?,
-            RuleKind::Alert(alert) => self.alert(rule, alert, vector, &mut state.alerts)?,
+            RuleKind::Alert(alert) => self.alert(rule, alert, &vector, &mut state.alerts)?,
         };
         self.append(samples, state);
         Ok(())
@@ -132,7 +132,7 @@ impl Pass<'_> {
         &mut self,
         rule: &Rule,
         alert: &AlertRule,
-        vector: Vec<Sample>,
+        vector: &[Sample],
         alerts: &mut Alerts,
     ) -> Result<Vec<(Labels, f64)>, String> {
         let expander = Expander::new(&self.overlay, &self.job.settings, self.job.at);

@@ -1,6 +1,7 @@
 //! Warnings: what Prometheus loads, but is seldom what was meant.
 
-use watchfire_promql::{Expr, ExprKind};
+use watchfire_promql::Expr;
+use watchfire_promql::ast::ExprKind;
 use watchfire_shared::document::Mistake;
 
 use super::{Group, Rule, RuleKind};

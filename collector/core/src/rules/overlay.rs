@@ -29,15 +29,19 @@ impl<'a> Overlay<'a> {
     }
 
     fn matching(&self, selection: &Selection<'_>) -> BTreeMap<&Labels, f64> {
-        let named = |matcher: &&watchfire_shared::matcher::Matcher| {
-            matcher.name == METRIC_NAME && matcher.op == MatchOp::Equal
-        };
+        let named =
+            |matcher: &&watchfire_shared::matcher::Matcher| matcher.name == METRIC_NAME && matcher.op == MatchOp::Equal;
         let groups: Vec<&BTreeMap<Labels, f64>> = match selection.matchers.iter().find(named) {
             Some(matcher) => self.results.get(&matcher.value).into_iter().collect(),
             None => self.results.values().collect(),
         };
         let matches = |labels: &&Labels| selection.matchers.iter().all(|matcher| matcher.matches_labels(labels));
-        groups.into_iter().flatten().map(|(labels, value)| (labels, *value)).filter(|(labels, _)| matches(labels)).collect()
+        groups
+            .into_iter()
+            .flatten()
+            .map(|(labels, value)| (labels, *value))
+            .filter(|(labels, _)| matches(labels))
+            .collect()
     }
 }
 

@@ -100,7 +100,7 @@ impl<'a> Cursor<'a> {
             'U' => 8,
             _ => 0,
         };
-        (0..digits).for_each(|_| drop(self.step()));
+        (0..digits).for_each(|_| _ = self.step());
         let counts = !matches!(escape, 'n' | 't' | 'r' | ' ' | '\n' | '_' | 'N' | 'L' | 'P');
         Some(Piece { at, width: 2 + digits, counts })
     }
@@ -131,8 +131,8 @@ mod tests {
         check("expr: up ==\n   bar(1)\n", "bar", 2, 4);
         check("expr: |\n  up\n    == bar(1)\n", "bar", 3, 8);
         check("expr: >-\n  up\n\n  == bar(1)\n", "bar", 4, 6);
-        check("expr: 'up{a=''b''} == bar(1)'\n", "bar", 1, 24);
-        check("expr: \"up{a=\\\"b\\\"}\\n == bar(1)\"\n", "bar", 1, 26);
+        check("expr: 'up{a=''b''} == bar(1)'\n", "bar", 1, 23);
+        check("expr: \"up{a=\\\"b\\\"}\\n == bar(1)\"\n", "bar", 1, 25);
         check("  # é\nexpr: 'é' \n", "é", 2, 8);
     }
 

@@ -62,7 +62,12 @@ impl fmt::Display for CheckReport {
             writeln!(f, "{}:{place} warning: {}", warning.file, warning.message)?;
         }
         let (groups, rules) = (self.groups.len(), self.rules());
-        writeln!(f, "{groups} groups, {rules} rules, {} mistakes, {} warnings", self.mistakes.len(), self.warnings.len())
+        writeln!(
+            f,
+            "{groups} groups, {rules} rules, {} mistakes, {} warnings",
+            self.mistakes.len(),
+            self.warnings.len()
+        )
     }
 }
 
@@ -76,10 +81,18 @@ pub fn excerpt(content: &str, at: Option<Position>) -> String {
     };
     let column = (at.column.saturating_sub(1) as usize).min(line.chars().count());
     let skipped = if line.chars().count() > WIDTH { column.saturating_sub(WIDTH / 2) } else { 0 };
-    let shown: String = line.chars().skip(skipped).take(WIDTH).map(|char| if char == '\t' { ' ' } else { char }).collect();
+    let shown: String =
+        line.chars().skip(skipped).take(WIDTH).map(|char| if char == '\t' { ' ' } else { char }).collect();
     let number = at.line.to_string();
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = write!(out, "  {number} | {shown}\n  {:width$} | {:caret$}^", "", "", width = number.len(), caret = column - skipped);
+    let _ = write!(
+        out,
+        "  {number} | {shown}\n  {:width$} | {:caret$}^",
+        "",
+        "",
+        width = number.len(),
+        caret = column - skipped
+    );
     out
 }

@@ -104,7 +104,13 @@ impl RuleSet {
         let groups = self.groups.iter().map(|scheduled| GroupView {
             name: scheduled.group.name.clone(),
             file: scheduled.group.file.clone(),
-            rules: scheduled.group.rules.iter().zip(scheduled.states.iter()).map(|(rule, state)| view(rule, state)).collect(),
+            rules: scheduled
+                .group
+                .rules
+                .iter()
+                .zip(scheduled.states.iter())
+                .map(|(rule, state)| view(rule, state))
+                .collect(),
             interval: scheduled.clockwork.interval().as_seconds(),
             limit: scheduled.group.limit,
             evaluation_time: scheduled.took.as_seconds(),
