@@ -22,7 +22,7 @@ fn world() -> World {
     let mut collector = member(3, MemberState::Alive);
     collector.role = Role::Collector;
     let members = vec![member(2, MemberState::Down), collector, member(1, MemberState::Alive)];
-    publisher.publish(members, vec![change(2, MemberState::Down)]);
+    publisher.publish(members, vec![change(2, MemberState::Down)], false);
     let router =
         bounded(member_routes(handle, Clock::start()).merge(probe_routes(|| Some("still starting".to_owned()))))
             .fallback(not_found);
@@ -110,14 +110,14 @@ async fn a_blocking_query_answers_on_a_change_and_at_the_end_of_its_wait() {
     });
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
-    world.publisher.publish(vec![], vec![change(1, MemberState::Suspect)]);
+    world.publisher.publish(vec![], vec![change(1, MemberState::Suspect)], false);
     assert_eq!(waiting.await.unwrap(), 200);
 }
 
 #[tokio::test]
 async fn events_resume_where_a_client_was_cut_off() {
     let world = world();
-    world.publisher.publish(vec![], vec![change(1, MemberState::Suspect)]);
+    world.publisher.publish(vec![], vec![change(1, MemberState::Suspect)], false);
     let read = async |id: Option<&str>| {
         let mut request = Request::get("/v1/events");
         if let Some(id) = id {
