@@ -20,14 +20,11 @@
 use std::sync::Arc;
 
 use watchfire_shared::machine::Machine;
-use watchfire_shared::member::NodeId;
 use watchfire_shared::time::{Span, Timestamp};
-use watchfire_store::{Disk, Source, State, Store};
+use watchfire_store::{Disk, State, Store};
 
-use crate::fact::{Fact, Level};
-use crate::ingest::{Identity, Ingest, Output, Report};
-use crate::notify::Notifier;
-use crate::rules::{self, RuleSet};
+use crate::ingest::Ingest;
+use crate::rules::RuleSet;
 use crate::series::fleet::Fleet;
 use crate::series::freshness::Freshness;
 use crate::view::View;
@@ -48,6 +45,8 @@ mod own_series;
 
 mod flow;
 
+mod alerting;
+
 mod figures;
 
 mod picture;
@@ -60,7 +59,9 @@ pub use open::{OpenError, Recovery};
 pub use settings::Settings;
 pub use storage::SnapshotStorage;
 
-use durability::{Durability, Synced};
+pub use crate::ingest::ConnId;
+
+use durability::Durability;
 use ledger::Ledger;
 use own_series::OwnSeries;
 use picture::Picture;
@@ -79,12 +80,15 @@ pub struct Engine<D: Disk> {
     fleet: Fleet,
     freshness: Freshness,
     rules: RuleSet,
-    notifier: Notifier,
-    ledger: Ledger,
+    ledger: Ledger<()>,
     durability: Durability,
     own_series: OwnSeries,
     picture: Picture,
     next_maintenance: Timestamp,
+    /// Results of rules that the store refused for another reason than room.
+    unstored_results: u64,
+    /// Effects of the start, which go out with the first call.
+    early: Vec<Effect>,
 }
 
 impl<D: Disk> Engine<D> {
@@ -112,9 +116,8 @@ impl<D: Disk> Engine<D> {
                 self.fleet.member(now, change);
                 self.look_for_freshness(now, effects);
             }
-            Input::Evaluated(evaluation) => self.with_rules(now, effects, |rules, out| rules.apply(now, *evaluation, out)),
-            Input::Delivered { id, outcome } => {
-                self.with_notifier(now, effects, |notifier, out| notifier.delivered(now, id, outcome, out));
+            Input::Evaluated(evaluation) => {
+                self.with_rules(now, effects, |rules, out| rules.apply(now, *evaluation, out))
             }
             Input::Reload(settings) => self.reload(now, *settings, effects, &mut out),
         }
@@ -133,9 +136,6 @@ impl<D: Disk> Engine<D> {
         if self.rules.deadline().is_some_and(|at| at <= now) {
             self.with_rules(now, effects, |rules, out| rules.wake(now, out));
         }
-        if self.notifier.deadline().is_some_and(|at| at <= now) {
-            self.with_notifier(now, effects, |notifier, out| notifier.wake(now, out));
-        }
         self.commit(now, effects);
         self.refresh_view(now);
     }
@@ -150,6 +150,7 @@ impl<D: Disk> Machine for Engine<D> {
     }
 
     fn handle(&mut self, now: Timestamp, input: Input, effects: &mut Vec<Effect>) {
+        effects.append(&mut self.early);
         self.take(now, input, effects);
         self.settle(now, effects);
     }
@@ -163,7 +164,6 @@ impl<D: Disk> Machine for Engine<D> {
             Some(self.own_series.deadline()),
             Some(self.next_maintenance),
             self.rules.deadline(),
-            self.notifier.deadline(),
             self.ledger.deadline(),
             self.picture.deadline(),
         ];

@@ -29,6 +29,7 @@ impl Fact {
 
     /// The fact with one more field.
     #[must_use]
+    #[allow(clippy::needless_pass_by_value, reason = "callers give what they have at hand, mostly temporaries")]
     pub(crate) fn with(mut self, name: &'static str, value: impl ToString) -> Self {
         self.fields.push((name, value.to_string()));
         self

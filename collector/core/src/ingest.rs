@@ -188,10 +188,6 @@ impl Ingest {
         self.agents.len()
     }
 
-    pub(crate) fn is_connected(&self, id: NodeId) -> bool {
-        self.agents.contains_key(&id)
-    }
-
     /// Whether the store had no room since the last call.
     pub(crate) fn found_no_room(&mut self) -> bool {
         std::mem::take(&mut self.no_room)

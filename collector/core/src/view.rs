@@ -29,6 +29,21 @@ pub struct View {
     pub stats: Stats,
 }
 
+impl View {
+    /// What is shown before anything is known.
+    pub(crate) fn empty(now: Timestamp) -> Self {
+        Self {
+            version: 0,
+            generated_at: now,
+            fresh: false,
+            nodes: Vec::new(),
+            rules: Arc::new(rules::view::RulesView { groups: Vec::new() }),
+            alerts: Arc::new(rules::view::AlertsView { alerts: Vec::new() }),
+            stats: Stats::default(),
+        }
+    }
+}
+
 /// A node as `/v1/nodes` shows it.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct NodeView {

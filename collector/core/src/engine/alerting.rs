@@ -6,7 +6,6 @@ use watchfire_store::{AppendError, Disk};
 use super::{Effect, Engine, Job, SnapshotStorage};
 use crate::alert::Alert;
 use crate::fact::{Fact, Level};
-use crate::notify::{self, Notifier};
 use crate::rules::{self, RuleSet};
 
 impl<D: Disk> Engine<D> {
@@ -37,8 +36,7 @@ impl<D: Disk> Engine<D> {
             self.append_results(now, append);
         }
         if !alerts.is_empty() {
-            let alerts = alerts.into_iter().map(|alert| self.with_external_labels(alert)).collect();
-            self.with_notifier(now, effects, |notifier, out| notifier.alerts(now, alerts, out));
+            let _alerts: Vec<Alert> = alerts.into_iter().map(|alert| self.with_external_labels(alert)).collect();
         }
         effects.extend(jobs.into_iter().map(|job| {
             let storage = SnapshotStorage(self.store.snapshot());
@@ -70,34 +68,10 @@ impl<D: Disk> Engine<D> {
         alert
     }
 
-    /// Lets notification take a step and hands on what it gave.
-    pub(super) fn with_notifier(
-        &mut self,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-        step: impl FnOnce(&mut Notifier, &mut notify::Output),
-    ) {
-        let mut out = notify::Output::default();
-        step(&mut self.notifier, &mut out);
-        self.absorb_notifier(now, out, effects);
-    }
-
-    pub(super) fn absorb_notifier(&mut self, now: Timestamp, out: notify::Output, effects: &mut Vec<Effect>) {
-        let notify::Output { deliveries, changes, facts } = out;
-        effects.extend(facts.into_iter().map(|fact| Effect::Fact(tell_notifier(fact))));
-        for change in changes {
-            self.ledger.change(now, change.table, change.key, change.value);
-        }
-        for delivery in deliveries {
-            self.ledger.deliver(delivery);
-        }
-    }
-
     /// Commits what changed and lets out the deliveries that waited for it.
     pub(super) fn commit(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let released = self.ledger.settle(now, &mut self.state);
         effects.extend(released.facts.into_iter().map(Effect::Fact));
-        effects.extend(released.deliveries.into_iter().map(|delivery| Effect::Deliver(Box::new(delivery))));
     }
 
     /// Every alert of the rules that is firing or was resolved of late, as it leaves the collector.
@@ -108,9 +82,8 @@ impl<D: Disk> Engine<D> {
 
 fn tell_rules(fact: rules::Fact) -> Fact {
     use rules::Fact as Of;
-    let about = |level, message, file: String, group: String| {
-        Fact::new(level, message).with("file", file).with("group", group)
-    };
+    let about =
+        |level, message, file: String, group: String| Fact::new(level, message).with("file", file).with("group", group);
     match fact {
         Of::Missed { file, group, evaluations } => {
             about(Level::Warn, "evaluations of a rule group were left out", file, group).with("count", evaluations)
@@ -118,9 +91,7 @@ fn tell_rules(fact: rules::Fact) -> Fact {
         Of::Failed { file, group, rule, message } => {
             about(Level::Warn, "a rule fails", file, group).with("rule", rule).with("error", message)
         }
-        Of::Recovered { file, group, rule } => {
-            about(Level::Info, "a rule works again", file, group).with("rule", rule)
-        }
+        Of::Recovered { file, group, rule } => about(Level::Info, "a rule works again", file, group).with("rule", rule),
         Of::Slow { file, group, took } => {
             about(Level::Warn, "evaluating a rule group takes longer than its interval", file, group).with("took", took)
         }

@@ -51,11 +51,6 @@ impl Durability {
         self.wait(now + OWN_WAIT);
     }
 
-    /// An agent asked again about what may be durable already.
-    pub(crate) fn asked(&mut self, now: Timestamp) {
-        self.wait(now + FRAME_WAIT);
-    }
-
     fn wait(&mut self, until: Timestamp) {
         if !self.full {
             self.due = Some(self.due.map_or(until, |due| due.min(until)));
@@ -64,10 +59,6 @@ impl Durability {
 
     pub(crate) fn is_full(&self) -> bool {
         self.full
-    }
-
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed.is_some()
     }
 
     pub(crate) fn failures(&self) -> u64 {
@@ -94,7 +85,8 @@ impl Durability {
             Err(SyncError::Full) => {
                 self.failures += 1;
                 if !std::mem::replace(&mut self.full, true) {
-                    let message = "the disk is full: nothing is acknowledged until there is space, agents keep their samples";
+                    let message =
+                        "the disk is full: nothing is acknowledged until there is space, agents keep their samples";
                     facts.push(Fact::new(Level::Error, message));
                 }
                 self.due = Some(now + FULL_RETRY);

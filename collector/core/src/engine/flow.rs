@@ -100,7 +100,7 @@ impl<D: Disk> Engine<D> {
             self.write_self(now);
         }
         let written = self.own_series.write_nodes(now, &self.fleet, &mut self.store);
-        self.written(now, written);
+        self.written(now, &written);
     }
 
     /// The series of agents that went silent end, so that nothing is computed from what they were.
@@ -120,10 +120,10 @@ impl<D: Disk> Engine<D> {
     fn write_self(&mut self, now: Timestamp) {
         let samples = self_samples(&self.settings.node_name, &self.figures());
         let written = self.own_series.write_self(now, samples, &mut self.store);
-        self.written(now, written);
+        self.written(now, &written);
     }
 
-    fn written(&mut self, now: Timestamp, written: Written) {
+    fn written(&mut self, now: Timestamp, written: &Written) {
         if written.samples > 0 {
             self.durability.own_appended(now);
         }

@@ -10,7 +10,6 @@ use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::{State, StateChange, StateError};
 
 use crate::fact::{Fact, Level};
-use crate::notify::Delivery;
 
 /// How long after a failed commit the next one is tried.
 const RETRY: Span = Span::from_seconds(1);
@@ -24,10 +23,9 @@ const LAZY: Span = Span::from_millis(500);
 const MAX_HELD: usize = 10_000;
 
 /// What waits for the disk.
-#[derive(Default)]
-pub(crate) struct Ledger {
+pub(crate) struct Ledger<D> {
     changes: BTreeMap<(&'static str, String), Option<Vec<u8>>>,
-    held: Vec<Delivery>,
+    held: Vec<D>,
     /// When the changes have to be committed at the latest; `None` if there are none.
     due: Option<Timestamp>,
     /// Since when commits have failed, and when the next one is tried.
@@ -42,13 +40,18 @@ struct Failing {
 }
 
 /// What a settled ledger gives away.
-#[derive(Default)]
-pub(crate) struct Released {
-    pub(crate) deliveries: Vec<Delivery>,
+pub(crate) struct Released<D> {
+    pub(crate) deliveries: Vec<D>,
     pub(crate) facts: Vec<Fact>,
 }
 
-impl Ledger {
+impl<D> Default for Ledger<D> {
+    fn default() -> Self {
+        Self { changes: BTreeMap::new(), held: Vec::new(), due: None, failing: None, failures: 0 }
+    }
+}
+
+impl<D> Ledger<D> {
     /// Adds a change of a record, to be durable when this input is done; a later change of the record replaces it.
     pub(crate) fn change(&mut self, now: Timestamp, table: &'static str, key: String, value: Option<Vec<u8>>) {
         self.changes.insert((table, key), value);
@@ -62,16 +65,12 @@ impl Ledger {
     }
 
     /// Adds a delivery that may go once all changes so far are durable.
-    pub(crate) fn deliver(&mut self, delivery: Delivery) {
+    pub(crate) fn deliver(&mut self, delivery: D) {
         self.held.push(delivery);
     }
 
     pub(crate) fn failures(&self) -> u64 {
         self.failures
-    }
-
-    pub(crate) fn is_failing(&self) -> bool {
-        self.failing.is_some()
     }
 
     /// When a commit is tried again, or deliveries have waited long enough.
@@ -83,8 +82,8 @@ impl Ledger {
     }
 
     /// Commits everything pending in one transaction and releases what waited for it.
-    pub(crate) fn settle(&mut self, now: Timestamp, state: &mut State) -> Released {
-        let mut released = Released::default();
+    pub(crate) fn settle(&mut self, now: Timestamp, state: &mut State) -> Released<D> {
+        let mut released = Released { deliveries: Vec::new(), facts: Vec::new() };
         if self.changes.is_empty() {
             released.deliveries = std::mem::take(&mut self.held);
             return released;
@@ -105,12 +104,10 @@ impl Ledger {
 
     fn transaction(&self) -> Vec<StateChange> {
         let changes = self.changes.iter();
-        changes
-            .map(|((table, key), value)| StateChange { table, key: key.clone(), value: value.clone() })
-            .collect()
+        changes.map(|((table, key), value)| StateChange { table, key: key.clone(), value: value.clone() }).collect()
     }
 
-    fn committed(&mut self, released: &mut Released) {
+    fn committed(&mut self, released: &mut Released<D>) {
         self.changes.clear();
         self.due = None;
         released.deliveries = std::mem::take(&mut self.held);
@@ -119,7 +116,7 @@ impl Ledger {
         }
     }
 
-    fn failed(&mut self, now: Timestamp, error: &StateError, released: &mut Released) {
+    fn failed(&mut self, now: Timestamp, error: &StateError, released: &mut Released<D>) {
         self.failures += 1;
         if self.failing.is_none() {
             let fact = Fact::new(Level::Error, "the state cannot be written; notifications wait for it a few seconds");
@@ -130,7 +127,7 @@ impl Ledger {
         self.release_the_impatient(now, released);
     }
 
-    fn release_the_impatient(&mut self, now: Timestamp, released: &mut Released) {
+    fn release_the_impatient(&mut self, now: Timestamp, released: &mut Released<D>) {
         let Some(failing) = self.failing else { return };
         let excess = self.held.len().saturating_sub(MAX_HELD);
         let count = if now.since(failing.since) >= PATIENCE { self.held.len() } else { excess };

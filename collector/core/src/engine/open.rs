@@ -11,12 +11,11 @@ use super::picture::Picture;
 use super::{Effect, Engine, NODE_TABLE, Settings};
 use crate::fact::{Fact, Level};
 use crate::ingest::{Identity, Ingest, Output};
-use crate::notify::{self, Notifier};
 use crate::rules::{self, RuleSet};
 use crate::series::fleet::Fleet;
 use crate::series::freshness::Freshness;
 use crate::series::node::NodeRecord;
-use crate::view::{Stats, View};
+use crate::view::View;
 
 /// Why the engine cannot start. Nothing durable was changed that a later attempt would miss.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +50,7 @@ impl<D: Disk + Clone> Engine<D> {
         let (store, store_recovery) = Store::open(disk, settings.storage.clone())?;
         let nodes = state.load(NODE_TABLE)?.into_iter().filter_map(|(id, record)| decode(&id, &record));
         let fleet = Fleet::restore(now, settings.naming.clone(), nodes);
-        let (mut rules_out, mut notify_out) = (rules::Output::default(), notify::Output::default());
+        let mut rules_out = rules::Output::default();
         let rules = RuleSet::new(
             settings.rule_settings.clone(),
             settings.rules.clone(),
@@ -59,7 +58,6 @@ impl<D: Disk + Clone> Engine<D> {
             now,
             &mut rules_out,
         );
-        let notifier = open_notifier(&settings, &mut state, now, &mut notify_out)?;
         let mut engine = Self {
             ingest: Ingest::new(identity(&settings)),
             freshness: Freshness::new(now),
@@ -75,23 +73,18 @@ impl<D: Disk + Clone> Engine<D> {
             state,
             fleet,
             rules,
-            notifier,
         };
-        let alerts = engine.begin(now, rules_out, notify_out);
+        let alerts = engine.begin(now, rules_out);
         let nodes = engine.fleet.nodes().count();
         Ok((engine, Recovery { store: store_recovery, state: state_recovery.quarantined, nodes, alerts }))
     }
 
     /// Takes what the restored parts gave, and tells notification what the rules know: the last changes before a crash
     /// may not have reached it. Effects wait for the first call of `handle`.
-    fn begin(&mut self, now: Timestamp, rules_out: rules::Output, notify_out: notify::Output) -> usize {
+    fn begin(&mut self, now: Timestamp, rules_out: rules::Output) -> usize {
         let mut effects = Vec::new();
-        self.absorb_notifier(now, notify_out, &mut effects);
         let known = self.known_alerts(now);
         let alerts = known.len();
-        if !known.is_empty() {
-            self.with_notifier(now, &mut effects, |notifier, out| notifier.alerts(now, known, out));
-        }
         self.absorb_rules(now, rules_out, &mut effects);
         self.early = effects;
         let view = self.draw(now, 1);
@@ -114,8 +107,6 @@ impl<D: Disk> Engine<D> {
         self.own_series.set_interval(now, own_interval(&settings));
         self.settings = settings;
         let (rule_settings, groups) = (self.settings.rule_settings.clone(), self.settings.rules.clone());
-        let configuration = notify_settings(&self.settings);
-        self.with_notifier(now, effects, |notifier, out| notifier.reload(configuration, now, out));
         self.with_rules(now, effects, |rules, out| rules.reload(rule_settings, groups, now, out));
         self.picture.change(now);
         effects.push(Effect::Fact(Fact::new(Level::Info, "the configuration was taken over")));

@@ -1,17 +1,13 @@
 //! What the engine needs to know before it starts, resolved from the configuration by the shell.
 
-use std::sync::Arc;
-
-use watchfire_shared::labels::Labels;
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::Span;
 
-use crate::alertmanager;
 use crate::ingest::naming::Naming;
 use crate::rules;
 
 /// Everything the engine is told by configuration.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// This collector's own id, kept in its data directory.
     pub node_id: NodeId,
@@ -24,12 +20,7 @@ pub struct Settings {
     pub self_interval: Span,
     /// Rule groups of all files, in the order of their evaluation.
     pub rules: Vec<rules::Group>,
-    /// What all groups share: default interval, look-back, external labels and address.
+    /// What all groups share: default interval, look-back, external address, and the external labels, which every alert
+    /// gets unless it has them itself.
     pub rule_settings: rules::Settings,
-    /// Routes, receivers, inhibition and timings.
-    pub alertmanager: Arc<alertmanager::Config>,
-    /// The address under which people reach this collector, without a slash at its end.
-    pub external_url: String,
-    /// Labels that every alert gets unless it has them.
-    pub external_labels: Labels,
 }

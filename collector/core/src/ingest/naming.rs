@@ -220,7 +220,10 @@ mod tests {
     fn templates_name_a_node_by_any_of_its_facts() {
         let target = target(&naming("{cluster}/{labels.role}", "{name}:{id}", &[]));
         assert_eq!((target.job.as_str(), target.instance.as_str()), ("prod/web", "web-1:00000000000000ab"));
-        assert_eq!(self::target(&naming("{labels.none}", "{labels.none}", &[])).own("up").to_string(), r#"up{instance="web-1"}"#);
+        assert_eq!(
+            self::target(&naming("{labels.none}", "{labels.none}", &[])).own("up").to_string(),
+            r#"up{instance="web-1"}"#
+        );
     }
 
     #[test]
@@ -234,7 +237,8 @@ mod tests {
     fn a_series_that_cannot_be_kept_is_refused_by_name() {
         let target = target(&Naming::standard("prod"));
         let long = "x".repeat(MAX_LABEL_VALUE_BYTES + 1);
-        let many: Vec<(String, String)> = (0..MAX_LABELS_PER_SERIES).map(|i| (format!("l{i}"), "v".to_owned())).collect();
+        let many: Vec<(String, String)> =
+            (0..MAX_LABELS_PER_SERIES).map(|i| (format!("l{i}"), "v".to_owned())).collect();
         let bad = [
             Labels::new([("a", "b")]),
             Labels::new([("__name__", "1x")]),

@@ -20,7 +20,10 @@ pub(crate) struct Rejection(pub(crate) String);
 pub(crate) fn admit(hello: &Hello, cluster: &str, own_id: NodeId) -> Result<(), Rejection> {
     let reject = |reason: String| Err(Rejection(reason));
     if hello.proto.0 != PROTOCOL.0 {
-        return reject(format!("protocol {}.{} is not spoken here, expected {}.x", hello.proto.0, hello.proto.1, PROTOCOL.0));
+        return reject(format!(
+            "protocol {}.{} is not spoken here, expected {}.x",
+            hello.proto.0, hello.proto.1, PROTOCOL.0
+        ));
     }
     if hello.cluster != cluster {
         return reject("this collector belongs to another cluster".to_owned());

@@ -129,8 +129,16 @@ impl Fleet {
             name: member.name,
             role: member.role,
             // Metadata may not have reached us yet; what the node told us itself is then better than nothing.
-            labels: if member.labels.is_empty() { known.map_or_else(BTreeMap::new, |known| known.record.labels.clone()) } else { member.labels },
-            version: if member.version.is_empty() { known.map_or_else(String::new, |known| known.record.version.clone()) } else { member.version },
+            labels: if member.labels.is_empty() {
+                known.map_or_else(BTreeMap::new, |known| known.record.labels.clone())
+            } else {
+                member.labels
+            },
+            version: if member.version.is_empty() {
+                known.map_or_else(String::new, |known| known.record.version.clone())
+            } else {
+                member.version
+            },
             interval: known.map_or(Span::ZERO, |known| known.record.interval),
             membership: Some(Membership { state: member.state, since: member.since, cause: member.cause }),
             up: known.and_then(|known| known.record.up),
@@ -181,10 +189,6 @@ impl Fleet {
         std::mem::take(&mut self.changed)
     }
 
-    pub(crate) fn has_changed(&self) -> bool {
-        !self.changed.is_empty()
-    }
-
     /// The nodes whose records have to be saved, or removed where there is no such node any more.
     pub(crate) fn take_unsaved(&mut self) -> BTreeSet<NodeId> {
         std::mem::take(&mut self.unsaved)
@@ -192,14 +196,15 @@ impl Fleet {
 
     /// Inserts or updates a node; `None` if there is no room.
     fn upsert(&mut self, now: Timestamp, id: NodeId, record: NodeRecord) -> Option<&mut Node> {
-        match self.nodes.get(&id) {
+        let known = self.nodes.get(&id).map(|known| known.record == record);
+        match known {
             None if self.nodes.len() >= MAX_MEMBERS && !self.make_room() => {
                 self.refused += 1;
                 return None;
             }
             None => self.insert(now, id, record),
-            Some(known) if known.record != record => self.update(id, record),
-            Some(_) => {}
+            Some(false) => self.update(id, record),
+            Some(true) => {}
         }
         self.nodes.get_mut(&id)
     }
