@@ -39,4 +39,4 @@ pub mod view;
 pub use file::{AlertRule, Group, Rule, RuleKind, parse};
 pub use job::{Evaluation, Failure, Job};
 pub use report::{CheckReport, check, excerpt};
-pub use set::{Append, Change, Fact, Output, RuleSet, Settings, TABLE, Totals};
+pub use set::{Append, Fact, Output, RuleSet, Settings, TABLE, Totals};
