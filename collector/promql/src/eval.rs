@@ -72,7 +72,8 @@ impl Default for Options<'_> {
 /// If the data does not allow an answer, the storage fails, or a limit of the options is reached.
 pub fn instant(storage: &dyn Storage, expr: &Expr, at: Timestamp, options: &Options<'_>) -> Result<Answer, QueryError> {
     let steps = Steps { start: at.as_millis(), step: 1, count: 1 };
-    let mut evaluator = Evaluator::new(storage, options, steps, at.as_millis());
+    let mut evaluator =
+        Evaluator::new(storage, options, steps, Bounds { start: steps.start, end: steps.start, step: 0 });
     let value = match expr.value_type() {
         Type::RangeVector => evaluator.matrix(expr)?,
         _ => match evaluator.eval(expr)? {
@@ -109,7 +110,8 @@ pub fn range(
         return Err(QueryError::Execution("zero or negative query resolution step widths are not accepted".to_owned()));
     }
     let steps = Steps::between(start.as_millis(), end.as_millis(), step.as_millis());
-    let mut evaluator = Evaluator::new(storage, options, steps, end.as_millis());
+    let query = Bounds { start: steps.start, end: end.as_millis(), step: steps.step };
+    let mut evaluator = Evaluator::new(storage, options, steps, query);
     let rows = match evaluator.eval(expr)? {
         Column::Rows(rows) => evaluator.finish(rows)?,
         Column::Scalar(values) => vec![Row::new(Labels::default(), values)],
@@ -152,21 +154,29 @@ impl Steps {
     }
 }
 
+/// The query's own times in milliseconds, which `start()` and its like mean even within a subquery.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub start: i64,
+    pub end: i64,
+    /// 0 in an instant query.
+    pub step: i64,
+}
+
 /// One evaluation under way.
 pub(crate) struct Evaluator<'a> {
     storage: &'a dyn Storage,
     pub(crate) options: &'a Options<'a>,
     pub(crate) steps: Steps,
-    /// First and last time of the query, which `start()` and `end()` mean even within a subquery.
-    bounds: (i64, i64),
+    pub(crate) query: Bounds,
     pub(crate) notes: Notes,
     /// Samples that finished nodes hold.
     held: usize,
 }
 
 impl<'a> Evaluator<'a> {
-    fn new(storage: &'a dyn Storage, options: &'a Options<'a>, steps: Steps, end: i64) -> Self {
-        Self { storage, options, steps, bounds: (steps.start, end), notes: Notes::default(), held: 0 }
+    fn new(storage: &'a dyn Storage, options: &'a Options<'a>, steps: Steps, query: Bounds) -> Self {
+        Self { storage, options, steps, query, notes: Notes::default(), held: 0 }
     }
 
     fn answer(self, value: Value) -> Answer {

@@ -190,6 +190,7 @@ pub static FUNCTIONS: &[Function] = &[
     window("deriv", trend::deriv),
     special("double_exponential_smoothing", &[RANGE, SCALAR, SCALAR], VECTOR, trend::double_exponential_smoothing)
         .experimental(),
+    special("end", &[], SCALAR, presence::end).reads_time().experimental(),
     math("exp", f64::exp),
     keeping("first_over_time", over_time::first),
     math("floor", f64::floor),
@@ -206,7 +207,9 @@ pub static FUNCTIONS: &[Function] = &[
     math("log10", f64::log10),
     math("log2", f64::log2),
     window("mad_over_time", over_time::mad).experimental(),
+    special("max_of", &[SCALAR, SCALAR], SCALAR, math::max_of).experimental(),
     window("max_over_time", over_time::max),
+    special("min_of", &[SCALAR, SCALAR], SCALAR, math::min_of).experimental(),
     window("min_over_time", over_time::min),
     date("minute", date::minute),
     date("month", date::month),
@@ -220,6 +223,7 @@ pub static FUNCTIONS: &[Function] = &[
     window("present_over_time", over_time::present),
     special("quantile_over_time", &[SCALAR, RANGE], VECTOR, over_time::quantile_over_time),
     math("rad", f64::to_radians),
+    special("range", &[], SCALAR, presence::range).reads_time().experimental(),
     counter("rate", rate::rate),
     window("resets", rate::resets),
     special("round", &[VECTOR, SCALAR], VECTOR, math::round).optional(Optional::UpTo(1)),
@@ -234,8 +238,10 @@ pub static FUNCTIONS: &[Function] = &[
         .experimental(),
     special("sort_desc", &[VECTOR], VECTOR, order::sort_desc),
     math("sqrt", f64::sqrt),
+    special("start", &[], SCALAR, presence::start).reads_time().experimental(),
     window("stddev_over_time", over_time::stddev),
     window("stdvar_over_time", over_time::stdvar),
+    special("step", &[], SCALAR, presence::step).reads_time().experimental(),
     window("sum_over_time", over_time::sum),
     math("tan", f64::tan),
     math("tanh", f64::tanh),
@@ -260,8 +266,7 @@ pub(crate) fn unsupported(name: &str) -> Option<&'static str> {
     if native.contains(&name) {
         return Some("it reads native histograms, which are not stored");
     }
-    let experimental = ["histogram_quantiles", "info", "min_of", "max_of", "step", "range", "start", "end"];
-    experimental.contains(&name).then_some("it is experimental in Prometheus")
+    ["histogram_quantiles", "info"].contains(&name).then_some("it is experimental in Prometheus")
 }
 
 /// The function whose name is most like this one, if any is like it.

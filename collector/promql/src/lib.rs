@@ -28,13 +28,13 @@ mod eval;
 
 pub mod func;
 
-//pub mod script;
+pub mod script;
 
 pub use ast::Expr;
 pub use error::{ParseError, QueryError};
 pub use eval::{Options, instant, range};
 pub use number::format_float;
 pub use parser::{Syntax, parse, parse_with};
-//pub use script::series::parse_series;
+pub use script::series::parse_series;
 pub use storage::{Selection, Series, Storage, StorageError};
 pub use value::{Answer, PointSeries, Value};

@@ -20,8 +20,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use watchfire_gossip::{Effect, Gossip, GossipConfig, HostAnswer, Input, Profile};
-use watchfire_shared::member::{Member, MemberChange, Metadata, NodeId};
-use watchfire_shared::time::Timestamp;
+use watchfire_shared::member::{Member, MemberChange, MemberState, Metadata, NodeId};
+use watchfire_shared::time::{Span, Timestamp};
 
 use crate::bind;
 use crate::clock::Clock;
@@ -38,6 +38,9 @@ pub use kept::node_id;
 const MAX_INBOX: usize = 2048;
 /// Hosts asked at a time. When a switch dies, asking a hundred hosts takes a few seconds.
 const MAX_QUESTIONS: usize = 32;
+
+/// Round-trip times change all the time and are no news; readers see them this fresh.
+const REFRESH_EVERY: Span = Span::from_seconds(5);
 
 /// How a program gossips: the section `[gossip]` of its file.
 #[derive(Clone, PartialEq, Debug)]
@@ -96,7 +99,8 @@ pub async fn start(
     tracing::info!(%bound, advertise = %config.advertise, id = %config.id, generation = config.generation, "gossip starts");
     let start = Index { epoch: u64::from(config.generation), counter: 0 };
     let view = MembershipView { node: config.metadata.name.clone(), index: start, members: Vec::new() };
-    let machine = Gossip::new(clock.monotonic(), config, rand::random())?;
+    let mut effects = Vec::new();
+    let machine = Gossip::new(config, rand::random(), clock.monotonic(), &mut effects)?;
     let (publisher, handle, requests) = membership::channel(view);
 
     let (inputs, inbox) = mpsc::channel(MAX_INBOX);
@@ -104,10 +108,17 @@ pub async fn start(
     let folder = data.path().to_owned();
     tasks.spawn("gossip-keep", |stop| kept::keep(folder, to_keep, stop));
     let questions = Arc::new(Semaphore::new(MAX_QUESTIONS));
-    let shell =
-        Shell { socket: socket.clone(), publisher, pending, inputs: inputs.clone(), questions, clock: clock.clone() };
-    // Its own view is there before anybody asks for it.
-    shell.publish(&machine, Vec::new());
+    let mut shell = Shell {
+        socket: socket.clone(),
+        publisher,
+        pending,
+        inputs: inputs.clone(),
+        questions,
+        clock: clock.clone(),
+        published: Timestamp::MIN,
+    };
+    // The node's own view is there before anybody asks for it.
+    shell.perform(&mut effects, &machine);
     tasks.spawn("gossip", |stop| run(machine, inbox, shell, stop));
     tasks.spawn("gossip-tcp", |stop| sockets::accept(listener, stop));
     let requested = inputs.clone();
@@ -188,17 +199,23 @@ struct Shell {
     inputs: mpsc::Sender<Input>,
     questions: Arc<Semaphore>,
     clock: Clock,
+    /// When the members were published last, on the monotonic scale.
+    published: Timestamp,
 }
 
 impl Shell {
     fn perform(&mut self, effects: &mut Vec<Effect>, machine: &Gossip) {
         let mut changes = Vec::new();
-        let mut left = false;
+        let (mut removed, mut left) = (false, false);
         for effect in effects.drain(..) {
             match effect {
                 // A full send buffer drops the datagram, as a full switch would.
                 Effect::Send { to, bytes } => drop(self.socket.try_send_to(&bytes, to)),
                 Effect::Changed(change) => changes.push(self.on_wall(change)),
+                Effect::Removed(removal) => {
+                    tracing::info!(member = removal.member.name, reason = ?removal.reason, "a member is not listed any more");
+                    removed = true;
+                }
                 Effect::SaveGeneration(generation) => {
                     self.pending.send_modify(|pending| pending.generation = Some(generation));
                 }
@@ -207,9 +224,45 @@ impl Shell {
                 Effect::LeaveDone => left = true,
             }
         }
-        self.publish(machine, changes);
+        self.publisher.count(*machine.stats());
+        let now = self.clock.monotonic();
+        if removed || !changes.is_empty() || self.published + REFRESH_EVERY <= now {
+            self.published = now;
+            let members = machine.members().into_iter().map(|member| self.member_on_wall(member)).collect();
+            self.publisher.publish(members, changes, removed);
+        }
         if left {
             self.publisher.left();
         }
     }
+
+    /// Asks a host whether somebody listens, and brings the answer back as an input.
+    fn ask(&self, id: NodeId, addr: SocketAddr) {
+        let (inputs, questions) = (self.inputs.clone(), self.questions.clone());
+        tokio::spawn(async move {
+            let _place = questions.acquire().await;
+            let answer = match sockets::ask(addr).await {
+                sockets::Answered::Accepted => HostAnswer::Accepted,
+                sockets::Answered::Refused => HostAnswer::Refused,
+                sockets::Answered::Nothing => HostAnswer::Silent,
+            };
+            let _ = inputs.send(Input::HostAnswer { id, answer }).await;
+        });
+    }
+
+    fn on_wall(&self, change: MemberChange) -> MemberChange {
+        let previous = change.previous.map_or("none", MemberState::as_str);
+        let member = self.member_on_wall(change.member);
+        if change.previous != Some(member.state) {
+            tracing::info!(member = member.name, addr = %member.addr, previous, state = member.state.as_str(), "member");
+        }
+        MemberChange { at: self.clock.wall_of(change.at), previous: change.previous, member }
+    }
+
+    fn member_on_wall(&self, member: Member) -> Member {
+        Member { since: self.clock.wall_of(member.since), ..member }
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@ mod problem;
 
 mod serve;
 
+mod list;
+
 mod members;
 
 mod events;
@@ -23,6 +25,7 @@ use crate::clock::Clock;
 use crate::membership::MembershipHandle;
 
 pub use exposition::{Exposition, METRICS_CONTENT_TYPE};
+pub use list::ListQuery;
 pub use problem::{Problem, not_found};
 pub use serve::{Server, bounded};
 

@@ -27,4 +27,6 @@ pub mod bind;
 
 pub mod membership;
 
+pub mod gossip;
+
 pub mod http;

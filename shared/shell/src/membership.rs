@@ -4,10 +4,12 @@
 //! again from the members; nobody ever waits for a slow reader.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use watchfire_gossip::Stats;
 use watchfire_shared::limits::MAX_EVENTS_KEPT;
 use watchfire_shared::member::{Member, MemberChange, Metadata};
 
@@ -67,6 +69,15 @@ pub struct MembershipHandle {
     ring: Arc<Mutex<VecDeque<Arc<MemberEvent>>>>,
     requests: mpsc::Sender<Request>,
     left: watch::Receiver<bool>,
+    counters: Arc<Counters>,
+}
+
+/// What gossip counted.
+#[derive(Debug, Default)]
+struct Counters {
+    stats: Mutex<Stats>,
+    /// Datagrams that found the machine's inbox full.
+    dropped: Arc<AtomicU64>,
 }
 
 /// Where the gossip task puts what it learns.
@@ -75,6 +86,7 @@ pub(crate) struct Publisher {
     view: watch::Sender<Arc<MembershipView>>,
     ring: Arc<Mutex<VecDeque<Arc<MemberEvent>>>>,
     left: watch::Sender<bool>,
+    counters: Arc<Counters>,
 }
 
 /// Requests that wait for the gossip task; a program has a handful in its life.
@@ -88,13 +100,15 @@ pub(crate) fn channel(view: MembershipView) -> (Publisher, MembershipHandle, mps
     let (view_writer, view) = watch::channel(Arc::new(view));
     let (left_writer, left) = watch::channel(false);
     let (requests, inbox) = mpsc::channel(MAX_REQUESTS);
-    let publisher = Publisher { view: view_writer, ring: ring.clone(), left: left_writer };
-    (publisher, MembershipHandle { view, ring, requests, left }, inbox)
+    let counters = Arc::new(Counters::default());
+    let publisher = Publisher { view: view_writer, ring: ring.clone(), left: left_writer, counters: counters.clone() };
+    (publisher, MembershipHandle { view, ring, requests, left, counters }, inbox)
 }
 
 impl Publisher {
-    /// Publishes the members after `changes`; without changes it is a refresh (a round-trip time, an incarnation).
-    pub(crate) fn publish(&self, mut members: Vec<Member>, changes: Vec<MemberChange>) {
+    /// Publishes the members after `changes` and, if some are `removed`, without those. Otherwise it is a refresh (of
+    /// round-trip times) and nobody is woken for it.
+    pub(crate) fn publish(&self, mut members: Vec<Member>, changes: Vec<MemberChange>, removed: bool) {
         members.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         let mut index = self.view.borrow().index;
         let events: Vec<_> = changes
@@ -104,6 +118,9 @@ impl Publisher {
                 Arc::new(MemberEvent { index, change })
             })
             .collect();
+        if removed {
+            index.counter += 1;
+        }
         {
             let mut ring = self.ring.lock().expect("no holder of the ring's lock can panic");
             ring.extend(events);
@@ -113,6 +130,11 @@ impl Publisher {
         // The events stand in the ring before anybody is woken to look for them.
         let node = self.view.borrow().node.clone();
         self.view.send_replace(Arc::new(MembershipView { node, index, members }));
+    }
+
+    /// Shows what gossip has counted.
+    pub(crate) fn count(&self, stats: Stats) {
+        *self.counters.stats.lock().expect("no holder of this lock can panic") = stats;
     }
 
     /// Tells everybody who waits that the goodbye was said.
@@ -173,6 +195,19 @@ impl MembershipHandle {
         Changes { at: index, handle: self.clone() }
     }
 
+    /// What gossip has counted since it started, by name, for metrics.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let stats = *self.counters.stats.lock().expect("no holder of this lock can panic");
+        let mut named = stats.named();
+        named.push(("dropped_inbox_full", self.counters.dropped.load(Ordering::Relaxed)));
+        named
+    }
+
+    pub(crate) fn dropped_counter(&self) -> Arc<AtomicU64> {
+        self.counters.dropped.clone()
+    }
+
     /// Changes what this node says of itself. Nothing happens if gossip has stopped.
     pub async fn set_metadata(&self, metadata: Metadata) {
         let _ = self.requests.send(Request::SetMetadata(metadata)).await;
@@ -204,13 +239,25 @@ impl Changes {
     /// Waits for changes. After [`Events::Lost`] it goes on from the present. `None` once gossip has stopped and everything
     /// was read. May be dropped and called again without losing one.
     pub async fn next(&mut self) -> Option<Events> {
-        let view = self.handle.later_than(self.at).await;
-        let events = self.handle.events_after(self.at);
-        match &events {
-            Events::Lost => self.at = view.index,
-            Events::Changes(changes) => self.at = changes.last()?.index,
+        loop {
+            let view = self.handle.later_than(self.at).await;
+            if view.index == self.at {
+                return None;
+            }
+            match self.handle.events_after(self.at) {
+                Events::Lost => {
+                    self.at = view.index;
+                    return Some(Events::Lost);
+                }
+                Events::Changes(changes) => {
+                    // A later view without later changes is one that lost a member.
+                    self.at = changes.last().map_or(view.index, |last| last.index);
+                    if !changes.is_empty() {
+                        return Some(Events::Changes(changes));
+                    }
+                }
+            }
         }
-        Some(events)
     }
 }
 
@@ -252,11 +299,16 @@ pub(crate) mod tests {
     async fn a_reader_gets_each_change_once_and_in_order() {
         let (publisher, handle, _requests) = started();
         let mut changes = handle.changes();
-        publisher.publish(vec![member(1, MemberState::Alive)], vec![change(1, MemberState::Alive)]);
-        publisher.publish(vec![], vec![change(1, MemberState::Suspect), change(1, MemberState::Down)]);
+        publisher.publish(vec![member(1, MemberState::Alive)], vec![change(1, MemberState::Alive)], false);
+        publisher.publish(vec![], vec![change(1, MemberState::Suspect), change(1, MemberState::Down)], false);
         let Some(Events::Changes(seen)) = changes.next().await else { panic!() };
         let states: Vec<_> = seen.iter().map(|event| (event.index.counter, event.change.member.state)).collect();
         assert_eq!(states, [(1, MemberState::Alive), (2, MemberState::Suspect), (3, MemberState::Down)]);
+        // A removal makes a later view but is no change.
+        publisher.publish(vec![], vec![], true);
+        publisher.publish(vec![], vec![change(2, MemberState::Alive)], false);
+        let Some(Events::Changes(seen)) = changes.next().await else { panic!() };
+        assert_eq!(seen.iter().map(|event| event.index.counter).collect::<Vec<_>>(), [5]);
         drop(publisher);
         assert_eq!(changes.next().await, None);
     }
@@ -266,10 +318,10 @@ pub(crate) mod tests {
         let (publisher, handle, _requests) = started();
         let mut changes = handle.changes();
         for _ in 0..=MAX_EVENTS_KEPT {
-            publisher.publish(vec![], vec![change(1, MemberState::Alive)]);
+            publisher.publish(vec![], vec![change(1, MemberState::Alive)], false);
         }
         assert_eq!(changes.next().await, Some(Events::Lost));
-        publisher.publish(vec![], vec![change(2, MemberState::Alive)]);
+        publisher.publish(vec![], vec![change(2, MemberState::Alive)], false);
         let Some(Events::Changes(seen)) = changes.next().await else { panic!() };
         assert_eq!(seen.len(), 1);
         let other_life = Index { epoch: 6, counter: MAX_EVENTS_KEPT as u64 };
@@ -285,7 +337,7 @@ pub(crate) mod tests {
         });
         tokio::task::yield_now().await;
         let members = vec![member(2, MemberState::Alive), member(1, MemberState::Alive)];
-        publisher.publish(members, vec![change(2, MemberState::Alive)]);
+        publisher.publish(members, vec![change(2, MemberState::Alive)], false);
         let view = waiting.await.unwrap();
         assert_eq!(view.members.iter().map(|member| member.id.0).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(view.index.to_string().parse(), Ok(view.index));

@@ -75,7 +75,7 @@ impl Evaluator<'_> {
         for (labels, rows) in &ones {
             unique(rows, labels, if swapped { "left" } else { "right" })?;
         }
-        let mut found: BTreeMap<Labels, Vec<Row>> = BTreeMap::new();
+        let mut found: BTreeMap<Labels, Vec<Match>> = BTreeMap::new();
         for row in many {
             let group = signature(&row.labels, matching);
             let Some(partners) = ones.get(&group) else { continue };
@@ -87,10 +87,12 @@ impl Evaluator<'_> {
                 }
                 let key = if matching.cardinality == Cardinality::OneToOne { &group } else { &result.labels };
                 let earlier = found.entry(key.clone()).or_default();
-                add_result(earlier, result, matching.cardinality)?;
+                let both = row.values.iter().zip(&partner.values);
+                let matched = both.map(|(many, one)| !is_stale(*many) && !is_stale(*one)).collect();
+                add_match(earlier, Match { row: result, matched }, matching.cardinality)?;
             }
         }
-        let rows = found.into_values().flatten().filter(|row| !row.is_empty());
+        let rows = found.into_values().flatten().map(|found| found.row).filter(|row| !row.is_empty());
         rows::united(rows.collect())
     }
 
@@ -141,10 +143,16 @@ fn unique(rows: &[&Row], group: &Labels, side: &str) -> Result<(), QueryError> {
     Ok(())
 }
 
-/// Adds a result to those of the same group, none of which may have a sample at the same step.
-fn add_result(earlier: &mut Vec<Row>, result: Row, cardinality: Cardinality) -> Result<(), QueryError> {
+/// A result, and the steps at which both sides had a sample, whether or not a comparison kept it.
+struct Match {
+    row: Row,
+    matched: Vec<bool>,
+}
+
+/// Adds a result to those of the same group, none of which may have matched at the same step.
+fn add_match(earlier: &mut Vec<Match>, new: Match, cardinality: Cardinality) -> Result<(), QueryError> {
     for other in earlier.iter() {
-        if other.values.iter().zip(&result.values).any(|(other, own)| !is_stale(*own) && !is_stale(*other)) {
+        if other.matched.iter().zip(&new.matched).any(|(other, own)| *own && *other) {
             let why = if cardinality == Cardinality::OneToOne {
                 "many-to-one matching must be explicit (group_left/group_right)"
             } else {
@@ -153,7 +161,7 @@ fn add_result(earlier: &mut Vec<Row>, result: Row, cardinality: Cardinality) -> 
             return Err(QueryError::Execution(format!("multiple matches for labels: {why}")));
         }
     }
-    earlier.push(result);
+    earlier.push(new);
     Ok(())
 }
 

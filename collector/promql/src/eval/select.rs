@@ -35,8 +35,8 @@ impl Evaluator<'_> {
     pub(super) fn reading(&self, shift: Shift) -> Reading {
         let at = shift.at.map(|at| match at {
             At::Time(at) => at.as_millis(),
-            At::Start => self.bounds.0,
-            At::End => self.bounds.1,
+            At::Start => self.query.start,
+            At::End => self.query.end,
         });
         Reading { steps: self.steps, at, offset: shift.offset.map_or(0, |offset| offset.as_millis()) }
     }

@@ -73,3 +73,16 @@ pub(super) fn round(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Co
 pub(super) fn pi(evaluator: &mut Evaluator<'_>, _: &Call<'_>) -> Result<Column, QueryError> {
     Ok(Column::Scalar(vec![std::f64::consts::PI; evaluator.steps.count]))
 }
+
+pub(super) fn min_of(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Column, QueryError> {
+    of_both(evaluator, call, lesser)
+}
+
+pub(super) fn max_of(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Column, QueryError> {
+    of_both(evaluator, call, greater)
+}
+
+fn of_both(evaluator: &mut Evaluator<'_>, call: &Call<'_>, choose: fn(f64, f64) -> f64) -> Result<Column, QueryError> {
+    let (left, right) = (evaluator.scalar(&call.args[0])?, evaluator.scalar(&call.args[1])?);
+    Ok(Column::Scalar(left.into_iter().zip(right).map(|(left, right)| choose(left, right)).collect()))
+}

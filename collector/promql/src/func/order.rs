@@ -32,7 +32,7 @@ fn by_value(
 }
 
 pub(super) fn sort_by_label(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Column, QueryError> {
-    by_label(evaluator, call, |left, right, names| compare_labels(left, right, names))
+    by_label(evaluator, call, compare_labels)
 }
 
 pub(super) fn sort_by_label_desc(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Column, QueryError> {

@@ -75,8 +75,11 @@ fn chosen(window: &Window<'_>, better: impl Fn(f64, f64) -> bool) -> Option<usiz
     })
 }
 
-/// The median of the absolute deviations from the median.
+/// The median of the absolute deviations from the median; NaN if any sample is.
 pub(super) fn mad(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {
+    if window.values.iter().any(|value| value.is_nan()) {
+        return Some(f64::NAN);
+    }
     let mut values = window.values.to_vec();
     let median = quantile(0.5, &mut values);
     values.iter_mut().for_each(|value| *value = (*value - median).abs());

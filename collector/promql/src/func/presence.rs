@@ -73,3 +73,25 @@ pub(super) fn timestamp(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Resul
     }
     evaluator.without_names(rows).map(Column::Rows)
 }
+
+/// A scalar that is the same at every step, given in milliseconds.
+fn constant(evaluator: &Evaluator<'_>, millis: i64) -> Result<Column, QueryError> {
+    Ok(Column::Scalar(vec![millis as f64 / 1000.0; evaluator.steps.count]))
+}
+
+pub(super) fn start(evaluator: &mut Evaluator<'_>, _: &Call<'_>) -> Result<Column, QueryError> {
+    constant(evaluator, evaluator.query.start)
+}
+
+pub(super) fn end(evaluator: &mut Evaluator<'_>, _: &Call<'_>) -> Result<Column, QueryError> {
+    constant(evaluator, evaluator.query.end)
+}
+
+pub(super) fn range(evaluator: &mut Evaluator<'_>, _: &Call<'_>) -> Result<Column, QueryError> {
+    constant(evaluator, evaluator.query.end.saturating_sub(evaluator.query.start))
+}
+
+/// The distance of the query's steps; 0 in an instant query.
+pub(super) fn step(evaluator: &mut Evaluator<'_>, _: &Call<'_>) -> Result<Column, QueryError> {
+    constant(evaluator, evaluator.query.step)
+}

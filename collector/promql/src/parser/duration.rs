@@ -38,7 +38,12 @@ impl Parser<'_> {
         if self.nesting > watchfire_shared::limits::MAX_QUERY_DEPTH {
             return Err(super::too_deep(self.peek().place));
         }
-        let mut left = self.length_operand()?;
+        // A sign binds as multiplication does, so -2 ^ 2 is -4.
+        let sign = if self.take_symbol("-") { Some(-1.0) } else { self.take_symbol("+").then_some(1.0) };
+        let mut left = match sign {
+            Some(sign) => sign * self.length_seconds(above.max(super::binary::power(crate::ast::BinaryOp::Mul)))?,
+            None => self.length_operand()?,
+        };
         while let Some((op, power)) = self.operator().filter(|(op, power)| *power > above && !op.is_set()) {
             let operator = self.next().place;
             self.require_experimental(operator)?;
@@ -55,10 +60,6 @@ impl Parser<'_> {
     }
 
     fn length_operand(&mut self) -> Result<f64, ParseError> {
-        let mut sign = 1.0;
-        while self.at_symbol("-") || self.at_symbol("+") {
-            sign *= if self.next().text == "-" { -1.0 } else { 1.0 };
-        }
         let token = self.peek();
         let value = match (token.kind, token.text) {
             (TokenKind::Number, text) => parse_number(text),
@@ -68,7 +69,7 @@ impl Parser<'_> {
                 self.require_experimental(token.place)?;
                 let value = self.length_seconds(0)?;
                 self.expect_symbol(")", "duration expression")?;
-                return Ok(sign * value);
+                return Ok(value);
             }
             (TokenKind::Word, "step" | "range" | "start" | "end" | "min_of" | "max_of") => {
                 return Err(self.error_here(format!("{}() in durations is experimental and not supported", token.text)));
@@ -76,7 +77,7 @@ impl Parser<'_> {
             _ => return Err(self.unexpected("", "number, duration, or step()")),
         };
         self.next();
-        value.map(|value| sign * value).ok_or_else(|| error_at(token.place, "duration out of range"))
+        value.ok_or_else(|| error_at(token.place, "duration out of range"))
     }
 
     fn require_experimental(&self, place: Place) -> Result<(), ParseError> {
