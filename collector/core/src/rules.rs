@@ -36,6 +36,9 @@ mod set;
 
 pub mod view;
 
+pub(crate) use file::expression;
+pub(crate) use job::vector;
+
 pub use file::{AlertRule, Group, Rule, RuleKind, parse};
 pub use job::{Evaluation, Failure, Job};
 pub use report::{CheckReport, check, excerpt};

@@ -43,10 +43,11 @@ impl fmt::Display for Report {
     }
 }
 
+/// Gives the rule files that a pattern of `rule_files` names, relative to the test file, as name and content.
+pub type Load<'a> = &'a dyn Fn(&str) -> Result<Vec<(String, String)>, String>;
+
 /// Runs the unit tests of a file. `file` is its name for messages.
-///
-/// `load` gives the rule files that a pattern of `rule_files` names, relative to the test file, as name and content.
-pub fn run(file: &str, text: &str, load: &dyn Fn(&str) -> Result<Vec<(String, String)>, String>) -> Report {
+pub fn run(file: &str, text: &str, load: Load<'_>) -> Report {
     let loaded = file::parse(file, text).and_then(|test_file| {
         let groups = load_groups(file, &test_file, load)?;
         Ok((test_file, groups))
@@ -58,11 +59,7 @@ pub fn run(file: &str, text: &str, load: &dyn Fn(&str) -> Result<Vec<(String, St
 }
 
 /// Loads the rule files and puts the groups into the order of evaluation.
-fn load_groups(
-    file: &str,
-    test_file: &TestFile,
-    load: &dyn Fn(&str) -> Result<Vec<(String, String)>, String>,
-) -> Result<Vec<Group>, Vec<Mistake>> {
+fn load_groups(file: &str, test_file: &TestFile, load: Load<'_>) -> Result<Vec<Group>, Vec<Mistake>> {
     let (mut groups, mut mistakes) = (Vec::new(), Vec::new());
     for (pattern, at) in &test_file.rule_files {
         match load(pattern) {
@@ -212,3 +209,6 @@ impl<'a> Bench<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,8 @@
 use watchfire_shared::labels::{Fingerprint, Labels};
 use watchfire_store::StateChange;
 
-use super::alert::ActiveAlert;
 use super::TABLE;
+use super::alert::ActiveAlert;
 
 /// The key of an alert's record: its rule and its labels.
 pub(super) fn key(rule: Fingerprint, labels: &Labels) -> String {

@@ -43,7 +43,9 @@ pub(super) fn same_samples(expected: &[(Labels, f64)], got: &[(Labels, f64)], fu
 }
 
 fn same_value(left: f64, right: f64, fuzzy: bool) -> bool {
-    left == right || (left.is_nan() && right.is_nan()) || (fuzzy && (left.next_up() == right || left.next_down() == right))
+    left == right
+        || (left.is_nan() && right.is_nan())
+        || (fuzzy && (left.next_up() == right || left.next_down() == right))
 }
 
 fn compare<T>(

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use watchfire_promql::Expr;
-use watchfire_promql::ast::ExprKind;
 use watchfire_shared::document::{self, Mistake, Node, Position, Report, Table, list, span, text, yaml};
 use watchfire_shared::labels::{ALERT_NAME, Labels};
-use watchfire_shared::matcher::MatchOp;
 use watchfire_shared::time::{Span, Timestamp};
+
+use crate::rules::expression;
 
 /// promtool's default for `evaluation_interval`.
 const DEFAULT_INTERVAL: Span = Span::from_seconds(60);
@@ -80,18 +80,17 @@ impl Test {
 /// Reads a test file.
 pub(super) fn parse(file: &str, content: &str) -> Result<TestFile, Vec<Mistake>> {
     let mut report = Report::new(file);
-    let read = yaml::parse(content, &mut report).and_then(|root| test_file(&root, &mut report));
+    let read = yaml::parse(content, &mut report).and_then(|root| test_file(content, &root, &mut report));
     report.finish(read)
 }
 
-fn test_file(root: &Node, report: &mut Report) -> Option<TestFile> {
+fn test_file(content: &str, root: &Node, report: &mut Report) -> Option<TestFile> {
     let mut table = Table::of(root, report)?;
-    let rule_files =
-        table.optional(report, "rule_files", list(|node, report| Some((text(node, report)?, node.at))));
+    let rule_files = table.optional(report, "rule_files", list(|node, report| Some((text(node, report)?, node.at))));
     let interval = table.optional(report, "evaluation_interval", positive_span).unwrap_or(DEFAULT_INTERVAL);
     let fuzzy_compare = table.optional(report, "fuzzy_compare", document::boolean);
     let order = table.optional(report, "group_eval_order", group_order);
-    let tests = table.optional(report, "tests", list(|node, report| test(node, interval, report)));
+    let tests = table.optional(report, "tests", list(|node, report| test(content, node, interval, report)));
     table.finish(report);
     Some(TestFile {
         rule_files: rule_files.unwrap_or_default(),
@@ -113,14 +112,14 @@ fn group_order(node: &Node, report: &mut Report) -> Option<Vec<String>> {
     Some(names)
 }
 
-fn test(node: &Node, evaluation_interval: Span, report: &mut Report) -> Option<Test> {
+fn test(content: &str, node: &Node, evaluation_interval: Span, report: &mut Report) -> Option<Test> {
     let mut table = Table::of(node, report)?;
     let name = table.optional(report, "name", text);
     let interval = table.optional(report, "interval", positive_span);
     let start = table.optional(report, "start_timestamp", timestamp);
     let input = table.optional(report, "input_series", list(input));
     let alert_cases = table.optional(report, "alert_rule_test", list(alert_case));
-    let expr_cases = table.optional(report, "promql_expr_test", list(expr_case));
+    let expr_cases = table.optional(report, "promql_expr_test", list(|node, report| expr_case(content, node, report)));
     let external_labels = table.optional(report, "external_labels", document::text_map);
     let external_url = table.optional(report, "external_url", text);
     table.finish(report);
@@ -153,7 +152,10 @@ fn timestamp(node: &Node, report: &mut Report) -> Option<Timestamp> {
     let at = seconds.map(|seconds| Timestamp::from_millis((seconds * 1000.0).round() as i64));
     let at = at.or_else(|| Timestamp::parse_rfc3339(&text));
     if at.is_none() {
-        report.add(node.at, format!("expected seconds since 1970 or a time such as 2026-01-01T00:00:00Z, found {text:?}"));
+        report.add(
+            node.at,
+            format!("expected seconds since 1970 or a time such as 2026-01-01T00:00:00Z, found {text:?}"),
+        );
     }
     at
 }
@@ -191,22 +193,13 @@ fn expected_alert(node: &Node, report: &mut Report) -> Option<(Labels, Labels)> 
     Some((Labels::new(labels), Labels::new(annotations)))
 }
 
-fn expr_case(node: &Node, report: &mut Report) -> Option<ExprCase> {
+fn expr_case(content: &str, node: &Node, report: &mut Report) -> Option<ExprCase> {
     let mut table = Table::of(node, report)?;
-    let expr = table.required(report, "expr", |node, report| {
-        let text = text(node, report)?;
-        match watchfire_promql::parse(&text) {
-            Ok(expr) => Some((text, expr)),
-            Err(error) => {
-                report.add(node.at, error.to_string());
-                None
-            }
-        }
-    });
+    let expr = table.required(report, "expr", |node, report| expression(content, node, report));
     let eval_time = table.optional(report, "eval_time", span).unwrap_or_default();
     let expected = table.optional(report, "exp_samples", list(expected_sample)).unwrap_or_default();
     table.finish(report);
-    let (text, expr) = expr?;
+    let (text, expr, _) = expr?;
     Some(ExprCase { at: node.at, eval_time, text, expr, expected })
 }
 
@@ -247,11 +240,9 @@ fn series_labels(node: &Node, report: &mut Report) -> Option<Labels> {
 }
 
 fn labels_of(text: &str) -> Option<Labels> {
-    if matches!(text.trim(), "" | "{}") {
+    if text.trim().is_empty() {
         return Some(Labels::default());
     }
-    let expr = watchfire_promql::parse(text).ok()?;
-    let ExprKind::Selector(selector) = &expr.kind else { return None };
-    let plain = selector.matchers.iter().all(|matcher| matcher.op == MatchOp::Equal);
-    plain.then(|| Labels::new(selector.matchers.iter().map(|matcher| (matcher.name.as_str(), matcher.value.as_str()))))
+    let (labels, values) = watchfire_promql::parse_series(text).ok()?;
+    values.is_empty().then_some(labels)
 }
