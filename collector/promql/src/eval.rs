@@ -339,3 +339,6 @@ fn pinned(expr: &Expr) -> bool {
         ExprKind::Call { function, args } => !function.reads_time && args.iter().all(pinned),
     }
 }
+
+#[cfg(test)]
+mod tests;
