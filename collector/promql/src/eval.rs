@@ -25,6 +25,8 @@ mod binary;
 
 mod matching;
 
+mod fill;
+
 mod aggregate;
 
 mod call;
