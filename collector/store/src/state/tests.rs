@@ -90,7 +90,7 @@ fn a_damaged_file_is_set_aside_and_a_fresh_one_begun() {
     let disk = SimDisk::new();
     disk.plant(FILE, Vec::new());
     disk.plant("state.redb.damaged", vec![1]);
-    let (_, recovery) = State::open(disk.clone()).unwrap();
+    let (_, recovery) = State::open(disk).unwrap();
     assert_eq!(recovery.quarantined.unwrap().kept_as, "state.redb.damaged.2");
 }
 

@@ -59,7 +59,7 @@ fn a_crash_while_recovering_from_a_crash_loses_nothing() {
     let mut world = World::new(small_segments());
     everything(&mut world, 20, World::sync);
     everything(&mut world, 5, |_| {});
-    let _ = world.disk.fail_syncs(1);
+    world.disk.fail_syncs(1);
     assert!(matches!(world.store.sync(), Err(SyncError::Failed(_))));
     for at in 0..20 {
         let disk = world.disk.fork();

@@ -89,7 +89,7 @@ fn frames_that_do_not_fit_are_refused_and_need_a_keyframe() {
     world.connect(&source, vec![Some(labels("a", 1)), Some(labels("b", 1))]);
     let (_, first) = world.frame(&source, |_| 1.0);
     let append = |world: &mut World, position, data: &_| {
-        world.now = world.now + Span::from_seconds(1);
+        world.now += Span::from_seconds(1);
         world.store.append(&source, position, world.now, data)
     };
     assert_eq!(world.store.append(&live(9), position, now, &first), Err(AppendError::NeedsDictionary));
@@ -108,7 +108,7 @@ fn frames_that_do_not_fit_are_refused_and_need_a_keyframe() {
     assert_eq!(append(&mut world, position, &first), Ok(()));
 
     assert_eq!(append(&mut world, position, &first), Err(AppendError::Duplicate { position, last: position }));
-    let mut quiet = delta.clone();
+    let mut quiet = delta;
     quiet.body = vec![0];
     let next = Position { epoch: 1, seq: 2 };
     assert_eq!(append(&mut world, Position { epoch: 1, seq: 3 }, &quiet), Err(AppendError::NeedsKeyframe), "a gap");

@@ -151,7 +151,7 @@ impl World {
         let epoch = last.map_or(0, |last| last.epoch).max(agent.epoch);
         let seq = last.filter(|last| last.epoch == epoch).map_or(1, |last| last.seq + 1);
         agent.epoch = epoch;
-        let keyframe = std::mem::take(&mut agent.keyframe) || seq % 60 == 0;
+        let keyframe = std::mem::take(&mut agent.keyframe) || seq.is_multiple_of(60);
         let values: Vec<f64> = (0..agent.slots.len()).map(value).collect();
         let mut body = Vec::new();
         agent.values.resize(values.len());
@@ -163,7 +163,7 @@ impl World {
 
     /// One frame of the agent, ten seconds after the last of anything; the value of a slot by its number.
     pub(super) fn tick(&mut self, source: &Source, value: impl Fn(usize) -> f64) {
-        self.now = self.now + Span::from_seconds(10);
+        self.now += Span::from_seconds(10);
         self.tick_at(source, self.now, value);
     }
 
@@ -176,7 +176,7 @@ impl World {
     }
 
     pub(super) fn local(&mut self, name: &str, samples: &[(Labels, f64)]) {
-        self.now = self.now + Span::from_seconds(10);
+        self.now += Span::from_seconds(10);
         self.store.append_local(name, self.now, samples).unwrap();
         let source = Source::Local(name.to_owned());
         let before = self.expected().shown.get(&source).is_some_and(|shown| !shown.is_empty());
