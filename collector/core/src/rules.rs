@@ -36,7 +36,10 @@ mod set;
 
 pub mod view;
 
+pub(crate) use file::expression;
+pub(crate) use job::vector;
+
 pub use file::{AlertRule, Group, Rule, RuleKind, parse};
 pub use job::{Evaluation, Failure, Job};
 pub use report::{CheckReport, check, excerpt};
-pub use set::{Append, Change, Fact, Output, RuleSet, Settings, TABLE, Totals};
+pub use set::{Append, Fact, Output, RuleSet, Settings, TABLE, Totals};

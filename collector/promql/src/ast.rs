@@ -83,7 +83,12 @@ pub enum ExprKind {
 }
 
 /// A length of time in brackets or after `offset`.
-pub type Length = Span;
+#[derive(Debug, Clone)]
+pub enum Length {
+    Fixed(Span),
+    /// A scalar expression in seconds that knows the query's range and step (experimental).
+    Computed(Box<Expr>),
+}
 
 /// Which series a selector reads, and when.
 #[derive(Debug, Clone)]
@@ -95,7 +100,7 @@ pub struct Selector {
 }
 
 /// When a selector or subquery reads, other than now.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Shift {
     /// How far back; negative is ahead.
     pub offset: Option<Length>,
@@ -201,7 +206,7 @@ pub enum Cardinality {
 }
 
 /// Which samples of two vectors belong together.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Matching {
     pub cardinality: Cardinality,
     /// `on` if set, otherwise `ignoring`.
@@ -209,6 +214,8 @@ pub struct Matching {
     pub labels: Vec<String>,
     /// Labels that `group_left` and `group_right` take over from the other side.
     pub include: Vec<String>,
+    /// What stands for a missing sample of the left and of the right side (experimental).
+    pub fill: (Option<f64>, Option<f64>),
 }
 
 /// Aggregation operators.
@@ -315,6 +322,17 @@ impl Expr {
     pub fn walk<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
         visit(self);
         self.kind.children(&mut |child| child.walk(visit));
+    }
+
+    /// The lengths that this node has itself.
+    pub(crate) fn lengths(&self) -> impl Iterator<Item = &Length> {
+        let (range, step, shift) = match &self.kind {
+            ExprKind::Selector(selector) => (None, None, Some(&selector.shift)),
+            ExprKind::Range { selector, range } => (Some(range), None, Some(&selector.shift)),
+            ExprKind::Subquery { range, step, shift, .. } => (Some(range), step.as_ref(), Some(shift)),
+            _ => (None, None, None),
+        };
+        range.into_iter().chain(step).chain(shift.and_then(|shift| shift.offset.as_ref()))
     }
 
     /// Every selector in the expression, range selectors included, from left to right.

@@ -25,6 +25,8 @@ mod binary;
 
 mod matching;
 
+mod fill;
+
 mod aggregate;
 
 mod call;
@@ -339,3 +341,6 @@ fn pinned(expr: &Expr) -> bool {
         ExprKind::Call { function, args } => !function.reads_time && args.iter().all(pinned),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! A new function is one line in [`FUNCTIONS`] and its code in the file of its family.
 
-use crate::ast::Type;
+use crate::ast::{AggregateOp, Type};
 use crate::error::QueryError;
 use crate::eval::window::Window;
 use crate::eval::{Call, Column, Evaluator};
@@ -269,10 +269,11 @@ pub(crate) fn unsupported(name: &str) -> Option<&'static str> {
     ["histogram_quantiles", "info"].contains(&name).then_some("it is experimental in Prometheus")
 }
 
-/// The function whose name is most like this one, if any is like it.
+/// The function or aggregation whose name is most like this one, if any is like it.
 pub(crate) fn nearest(name: &str) -> Option<&'static str> {
     let lower = name.to_ascii_lowercase();
-    let scored = FUNCTIONS.iter().map(|function| (strsim::jaro_winkler(&lower, function.name), function.name));
+    let names = FUNCTIONS.iter().map(|function| function.name).chain(AggregateOp::ALL.map(AggregateOp::as_str));
+    let scored = names.map(|name| (strsim::jaro_winkler(&lower, name), name));
     // Below this, the words have little in common.
     let close = scored.filter(|(score, _)| *score > 0.8);
     close.max_by(|left, right| left.0.total_cmp(&right.0)).map(|(_, name)| name)

@@ -11,6 +11,9 @@ mod real;
 
 mod sim;
 
+#[cfg(test)]
+mod tests;
+
 pub use real::RealDisk;
 pub use sim::{CrashKeeps, SimDisk};
 

@@ -46,7 +46,7 @@ mod store;
 
 mod state;
 
-pub use disk::{Disk, DiskFile, RealDisk, SimDisk};
+pub use disk::{CrashKeeps, Disk, DiskFile, RealDisk, SimDisk};
 pub use error::{
     AppendError, DictionaryError, Quarantined, Recovery, Refusal, RefusedSlot, StateError, StoreError, SyncError,
 };

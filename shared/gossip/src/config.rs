@@ -225,7 +225,7 @@ fn check_text(what: &str, text: &str, limit: usize) -> Result<(), MetadataError>
         return Err(MetadataError::TooLong { what: what.to_owned(), bytes: text.len(), limit });
     }
     if text.chars().any(char::is_control) {
-        return Err(MetadataError::ControlCharacter { what: what.escape_debug().to_string() });
+        return Err(MetadataError::ControlCharacter { what: what.replace(char::is_control, "?") });
     }
     Ok(())
 }

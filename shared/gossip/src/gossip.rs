@@ -173,7 +173,7 @@ impl Gossip {
         }
         self.try_contacts(now);
         self.schedule_pull(now);
-        self.conclude(now);
+        self.work(now);
     }
 
     /// Every listed member, the own node included, sorted by name.
@@ -241,6 +241,7 @@ impl Gossip {
             Packet::MetaRequest { from: asker, wanted } => self.receive_meta_request(now, from, asker, &wanted),
             Packet::Meta { news, items } => self.receive_metadata(now, news, items),
             Packet::Leave(identities) => self.receive_leave(now, &identities),
+            Packet::Suspected { identity, incarnation } => self.receive_suspected(now, identity, incarnation),
         }
     }
 
@@ -280,6 +281,19 @@ impl Gossip {
                 Alarm::Forget => self.forget_old(now),
                 Alarm::Leave => self.leave_round(now),
             },
+        }
+    }
+
+    /// Works through what is due and what follows from it at once, so that the next deadline lies ahead.
+    fn work(&mut self, now: Timestamp) {
+        loop {
+            while let Some(due) = self.schedule.pop(now) {
+                self.fire(now, due);
+            }
+            self.conclude(now);
+            if self.schedule.next().is_none_or(|next| next > now) {
+                return;
+            }
         }
     }
 
@@ -402,10 +416,7 @@ impl Machine for Gossip {
             return;
         }
         self.apply(now, input);
-        while let Some(due) = self.schedule.pop(now) {
-            self.fire(now, due);
-        }
-        self.conclude(now);
+        self.work(now);
         effects.append(&mut self.out);
     }
 

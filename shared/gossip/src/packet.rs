@@ -35,13 +35,16 @@ const PAGE: u8 = 5;
 const META_REQUEST: u8 = 6;
 const META: u8 = 7;
 const LEAVE: u8 = 8;
+const SUSPECTED: u8 = 9;
 
 /// Whom one node introduces itself to the other as.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Hello {
     /// Made by the one who joins, returned by the one who welcomes.
     pub(crate) nonce: u32,
-    /// The generation that the receiver has to rise above to be taken in by the sender; 0 if its own will do.
+    /// Who is thought to be there; `None` if nobody in particular.
+    pub(crate) to: Option<NodeId>,
+    /// The generation that `to` has to rise above to be taken in by the sender; 0 if its own will do.
     pub(crate) floor: u32,
     pub(crate) identity: Identity,
 }
@@ -105,6 +108,11 @@ pub(crate) enum Packet {
     },
     /// These said goodbye.
     Leave(Vec<Identity>),
+    /// To a member that the sender suspects, so that it can object: whom, in which incarnation.
+    Suspected {
+        identity: Identity,
+        incarnation: u16,
+    },
 }
 
 /// Why a datagram is dropped.
@@ -252,11 +260,17 @@ fn put_body(out: &mut Vec<u8>, packet: &Packet) -> u8 {
             identities.iter().for_each(|identity| put_identity(out, identity));
             LEAVE
         }
+        Packet::Suspected { identity, incarnation } => {
+            put_identity(out, identity);
+            out.extend_from_slice(&incarnation.to_le_bytes());
+            SUSPECTED
+        }
     }
 }
 
 fn put_hello(out: &mut Vec<u8>, hello: &Hello) {
     out.extend_from_slice(&hello.nonce.to_le_bytes());
+    out.extend_from_slice(&hello.to.map_or(0, |id| id.0).to_le_bytes());
     out.extend_from_slice(&hello.floor.to_le_bytes());
     put_identity(out, &hello.identity);
 }
@@ -291,6 +305,7 @@ fn read_body(kind: u8, body: &[u8]) -> Result<Packet, Refusal> {
         },
         META => Packet::Meta { news: reader.u8()? == 1, items: read_all(&mut reader, read_meta_item)? },
         LEAVE => Packet::Leave(read_all(&mut reader, |reader| reader.identity())?),
+        SUSPECTED => Packet::Suspected { identity: reader.identity()?, incarnation: reader.u16()? },
         _ => return Err(Refusal::UnknownKind),
     };
     reader.finish()?;
@@ -307,7 +322,12 @@ fn read_all<T>(reader: &mut Reader, read: impl Fn(&mut Reader) -> Result<T, Malf
 }
 
 fn read_hello(reader: &mut Reader) -> Result<Hello, Malformed> {
-    Ok(Hello { nonce: reader.u32()?, floor: reader.u32()?, identity: reader.identity()? })
+    Ok(Hello {
+        nonce: reader.u32()?,
+        to: Some(reader.u64()?).filter(|id| *id != 0).map(NodeId),
+        floor: reader.u32()?,
+        identity: reader.identity()?,
+    })
 }
 
 fn read_page_entry(reader: &mut Reader) -> Result<PageEntry, Malformed> {
@@ -338,7 +358,7 @@ mod tests {
 
     fn every_packet() -> Vec<Packet> {
         let identity = Identity::new(NodeId(7), 3, "[2001:db8::1]:7950".parse().unwrap());
-        let hello = Hello { nonce: 1, floor: 2, identity };
+        let hello = Hello { nonce: 1, to: Some(NodeId(9)), floor: 2, identity };
         let entry = PageEntry { identity, incarnation: 4, standing: Standing::Left, stamp: 5, age_seconds: 6 };
         vec![
             Packet::Foca(vec![1, 2, 3]),
@@ -349,6 +369,7 @@ mod tests {
             Packet::MetaRequest { from: identity, wanted: vec![(NodeId(1), 2); META_QUESTIONS] },
             Packet::Meta { news: true, items: vec![MetaItem { id: NodeId(1), stamp: 2, bytes: vec![9; 1200] }] },
             Packet::Leave(vec![identity; LEAVE_IDENTITIES]),
+            Packet::Suspected { identity, incarnation: 4 },
         ]
     }
 
@@ -383,7 +404,7 @@ mod tests {
             }
         }
         assert_eq!(envelope.open(&[0; MAX_DATAGRAM_BYTES + 1]), Err(Refusal::Oversized));
-        assert_eq!(read_body(9, &[]), Err(Refusal::UnknownKind));
+        assert_eq!(read_body(200, &[]), Err(Refusal::UnknownKind));
         assert_eq!(read_body(JOIN, &[0; 200]), Err(Refusal::Malformed));
     }
 

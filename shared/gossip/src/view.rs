@@ -219,15 +219,19 @@ impl View {
         }
     }
 
-    /// Who lives under a silent member's name and appeared after it, or when nobody here ever saw the member alive.
+    /// Who took a silent member's name: somebody living who appeared after it, or who is where it was, or anybody
+    /// living if the member was never seen alive here.
     fn replaced_by(&self, entry: &Entry) -> Option<NodeId> {
         if entry.is_active() || entry.identity.id == self.own || entry.metadata.is_none() {
             return None;
         }
         let named = self.by_name.get(&entry.name())?;
         let alive = named.iter().filter_map(|id| self.entries.get(id)).filter(|other| other.is_active());
-        let newer = |other: &&Entry| !entry.seen_alive || other.first_seen >= entry.first_seen;
-        alive.filter(newer).map(|other| other.identity.id).find(|id| *id != entry.identity.id)
+        let successor = |other: &&Entry| {
+            let newer = !entry.seen_alive || other.first_seen >= entry.first_seen;
+            newer || other.identity.addr == entry.identity.addr
+        };
+        alive.filter(successor).map(|other| other.identity.id).find(|id| *id != entry.identity.id)
     }
 
     /// Shows an entry as it is now if it is ready and looks different. Returns whether its name is new.

@@ -152,13 +152,12 @@ fn find(program: &Program, sources: &Sources) -> Result<Vec<PathBuf>, ConfigErro
 fn judge(program: &Program, layers: &mut [Layer]) -> (Vec<Mistake>, Vec<Mistake>) {
     let (mut mistakes, mut warnings) = (Vec::new(), Vec::new());
     for layer in layers {
-        mistakes.append(&mut layer.mistakes);
         if program.strict {
-            mistakes.append(&mut layer.unknown)
-        } else {
-            warnings.append(&mut layer.unknown)
+            layer.mistakes.append(&mut layer.unknown);
+            layer.mistakes.sort();
         }
-        mistakes.sort_by(|a, b| (a.file == b.file).then(|| a.cmp(b)).unwrap_or(std::cmp::Ordering::Equal));
+        mistakes.append(&mut layer.mistakes);
+        warnings.append(&mut layer.unknown);
     }
     (mistakes, warnings)
 }

@@ -25,16 +25,16 @@ pub struct FilterError {
     reason: String,
 }
 
-/// Starts logging to stderr. `level` (a flag) goes before `WATCHFIRE_LOG`, which goes before `info`.
+/// Starts logging to stderr. `flag` goes before `WATCHFIRE_LOG`, which goes before `configured`.
 ///
 /// Colour is used on a terminal only, and never when `NO_COLOR` is set. A second call in one process changes nothing.
 ///
 /// # Errors
 /// If the filter is not valid.
-pub fn start(level: Option<&str>, format: LogFormat) -> Result<(), FilterError> {
-    let filter = match level {
-        Some(level) => level.to_owned(),
-        None => std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned()),
+pub fn start(flag: Option<&str>, configured: &str, format: LogFormat) -> Result<(), FilterError> {
+    let filter = match flag {
+        Some(flag) => flag.to_owned(),
+        None => std::env::var(LOG_VARIABLE).unwrap_or_else(|_| configured.to_owned()),
     };
     let filter = EnvFilter::try_new(&filter)
         .map_err(|error| FilterError { filter: filter.clone(), reason: error.to_string() })?;
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_bad_filter_is_named() {
-        let error = start(Some("watchfire=loud"), LogFormat::Text).unwrap_err();
+        let error = start(Some("watchfire=loud"), "info", LogFormat::Text).unwrap_err();
         assert!(error.to_string().starts_with("the log filter \"watchfire=loud\" is not valid"), "{error}");
     }
 }

@@ -165,7 +165,7 @@ impl Reader<'_> {
         let record = table.node("record");
         let alert = table.node("alert");
         let is_alert = alert.is_some() && record.is_none();
-        let expr = table.required(report, "expr", |node, report| self.expr(node, report));
+        let expr = table.required(report, "expr", |node, report| expression(self.content, node, report));
         let hold = table.optional(report, "for", span);
         let keep_firing_for = table.optional(report, "keep_firing_for", span);
         let templates = [table.node("labels").filter(|_| is_alert), table.node("annotations")];
@@ -190,23 +190,8 @@ impl Reader<'_> {
         };
         let mut merged = group.clone();
         merged.extend(own.unwrap_or_default());
-        let (expr, expr_at) = expr?;
+        let (_, expr, expr_at) = expr?;
         Some(Rule { name: name?, kind, expr, labels: merged, at: node.at, expr_at, id: Fingerprint(0) })
-    }
-
-    fn expr(&self, node: &Node, report: &mut Report) -> Option<(Expr, Position)> {
-        let text = text(node, report)?;
-        match watchfire_promql::parse(&text) {
-            Ok(expr) => {
-                let at = place::locate(self.content, node.at, &text, expr.place.start);
-                Some((expr, at))
-            }
-            Err(error) => {
-                let offset = place::offset_of(&text, error.line, error.column);
-                report.add(place::locate(self.content, node.at, &text, offset), error.message);
-                None
-            }
-        }
     }
 
     fn templates(&self, node: &Node, report: &mut Report) {
@@ -215,6 +200,22 @@ impl Reader<'_> {
                 let offset = place::offset_of(text, at.line, at.column);
                 report.add(place::locate(self.content, node.at, text, offset), message);
             }
+        }
+    }
+}
+
+/// Reads a PromQL expression of a file: its text, the expression, and where it begins. A mistake is placed inside the text.
+pub(crate) fn expression(content: &str, node: &Node, report: &mut Report) -> Option<(String, Expr, Position)> {
+    let text = text(node, report)?;
+    match watchfire_promql::parse(&text) {
+        Ok(expr) => {
+            let at = place::locate(content, node.at, &text, expr.place.start);
+            Some((text, expr, at))
+        }
+        Err(error) => {
+            let offset = place::offset_of(&text, error.line, error.column);
+            report.add(place::locate(content, node.at, &text, offset), error.message);
+            None
         }
     }
 }

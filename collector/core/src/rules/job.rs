@@ -10,11 +10,12 @@ use watchfire_promql::{Options, Storage, Value};
 use watchfire_shared::labels::{ALERT_NAME, Labels, METRIC_NAME};
 use watchfire_shared::sample::{Sample, is_stale, stale_nan};
 use watchfire_shared::time::{Span, Timestamp};
+use watchfire_store::StateChange;
 
 use super::alert::{self, Alerts, Circumstances, Found, State, Step};
 use super::expand::Expander;
 use super::overlay::Overlay;
-use super::{AlertRule, Change, Group, Rule, RuleKind, Settings, saved};
+use super::{AlertRule, Group, Rule, RuleKind, Settings, saved};
 use crate::alert::Alert;
 
 /// What is known of one rule between evaluations.
@@ -63,7 +64,7 @@ pub struct Evaluation {
     /// Of one time: the evaluation's, less the group's query offset.
     pub(super) samples: Vec<(Labels, f64)>,
     pub(super) samples_at: Timestamp,
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Vec<StateChange>,
 }
 
 impl Job {
@@ -108,7 +109,7 @@ struct Pass<'a> {
     samples_at: Timestamp,
     alerts: Vec<Alert>,
     samples: BTreeMap<Labels, f64>,
-    changes: Vec<Change>,
+    changes: Vec<StateChange>,
 }
 
 impl Pass<'_> {

@@ -4,23 +4,24 @@
 //! them. Value and annotations in a record are those of the last change of state.
 
 use watchfire_shared::labels::{Fingerprint, Labels};
+use watchfire_store::StateChange;
 
+use super::TABLE;
 use super::alert::ActiveAlert;
-use super::{Change, TABLE};
 
 /// The key of an alert's record: its rule and its labels.
 pub(super) fn key(rule: Fingerprint, labels: &Labels) -> String {
     format!("{rule}/{}", labels.fingerprint())
 }
 
-pub(super) fn save(rule: Fingerprint, alert: &ActiveAlert) -> Change {
+pub(super) fn save(rule: Fingerprint, alert: &ActiveAlert) -> StateChange {
     // Named fields, so that a later version can add one and an older one can pass over it.
     let value = rmp_serde::to_vec_named(alert).expect("texts, numbers and times can always be encoded");
-    Change { table: TABLE, key: key(rule, &alert.labels), value: Some(value) }
+    StateChange { table: TABLE, key: key(rule, &alert.labels), value: Some(value) }
 }
 
-pub(super) fn forget(rule: Fingerprint, labels: &Labels) -> Change {
-    Change { table: TABLE, key: key(rule, labels), value: None }
+pub(super) fn forget(rule: Fingerprint, labels: &Labels) -> StateChange {
+    StateChange { table: TABLE, key: key(rule, labels), value: None }
 }
 
 /// Reads a record back; `None` if it is none, or not the one that belongs to the key.

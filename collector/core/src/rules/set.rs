@@ -6,6 +6,7 @@ use std::sync::Arc;
 use watchfire_shared::labels::{Fingerprint, Labels};
 use watchfire_shared::sample::stale_nan;
 use watchfire_shared::time::{Span, Timestamp};
+use watchfire_store::StateChange;
 
 use super::alert::{self, ActiveAlert};
 use super::job::RuleState;
@@ -53,7 +54,7 @@ pub struct Output {
     /// Samples to store.
     pub appends: Vec<Append>,
     /// Durable state to write.
-    pub changes: Vec<Change>,
+    pub changes: Vec<StateChange>,
     /// What operators should know.
     pub facts: Vec<Fact>,
 }
@@ -66,14 +67,6 @@ pub struct Append {
     pub at: Timestamp,
     /// Sorted by labels, each set at most once.
     pub samples: Vec<(Labels, f64)>,
-}
-
-/// One record of durable state to write, or to remove where `value` is `None`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Change {
-    pub table: &'static str,
-    pub key: String,
-    pub value: Option<Vec<u8>>,
 }
 
 /// What operators should know.
@@ -146,7 +139,7 @@ impl RuleSet {
                 }
                 None => {
                     out.facts.push(Fact::BadRecord { key: key.clone() });
-                    out.changes.push(Change { table: TABLE, key, value: None });
+                    out.changes.push(StateChange { table: TABLE, key, value: None });
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use watchfire_shared::labels::{METRIC_NAME, Quoted, is_label_name, is_metric_name};
 use watchfire_shared::matcher::MatchOp;
 
-use super::{At, BinaryOp, Cardinality, Expr, ExprKind, Matching, Selector, Shift};
+use super::{At, BinaryOp, Cardinality, Expr, ExprKind, Length, Matching, Selector, Shift};
 use crate::number::format_float;
 
 impl fmt::Display for Expr {
@@ -18,7 +18,7 @@ impl fmt::Display for Expr {
             ExprKind::Range { selector, range } => write!(f, "{}[{range}]{}", Bare(selector), selector.shift),
             ExprKind::Subquery { expr, range, step, shift } => {
                 write!(f, "{expr}[{range}:")?;
-                step.map_or(Ok(()), |step| write!(f, "{step}"))?;
+                step.as_ref().map_or(Ok(()), |step| write!(f, "{step}"))?;
                 write!(f, "]{shift}")
             }
             ExprKind::Unary { negative, expr } => write!(f, "{}{expr}", if *negative { "-" } else { "+" }),
@@ -71,6 +71,17 @@ fn write_modifiers(f: &mut fmt::Formatter<'_>, op: BinaryOp, bool_modifier: bool
     if matching.on || !matching.labels.is_empty() {
         write!(f, " {} ({})", if matching.on { "on" } else { "ignoring" }, Names(&matching.labels))?;
     }
+    write_grouping(f, op, matching)?;
+    match matching.fill {
+        (Some(left), Some(right)) if left.to_bits() == right.to_bits() => write!(f, " fill ({})", format_float(left)),
+        (left, right) => {
+            left.map_or(Ok(()), |left| write!(f, " fill_left ({})", format_float(left)))?;
+            right.map_or(Ok(()), |right| write!(f, " fill_right ({})", format_float(right)))
+        }
+    }
+}
+
+fn write_grouping(f: &mut fmt::Formatter<'_>, op: BinaryOp, matching: &Matching) -> fmt::Result {
     let group = match matching.cardinality {
         Cardinality::ManyToOne => "group_left",
         Cardinality::OneToMany => "group_right",
@@ -120,6 +131,15 @@ impl fmt::Display for Bare<'_> {
     }
 }
 
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(span) => write!(f, "{span}"),
+            Self::Computed(expr) => write!(f, "{expr}"),
+        }
+    }
+}
+
 impl fmt::Display for Shift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.at {
@@ -128,6 +148,12 @@ impl fmt::Display for Shift {
             Some(At::End) => f.write_str(" @ end()")?,
             None => {}
         }
-        self.offset.map_or(Ok(()), |offset| write!(f, " offset {offset}"))
+        match &self.offset {
+            Some(Length::Computed(length)) if !matches!(length.kind, ExprKind::Call { .. } | ExprKind::Paren(_)) => {
+                write!(f, " offset ({length})")
+            }
+            Some(offset) => write!(f, " offset {offset}"),
+            None => Ok(()),
+        }
     }
 }

@@ -73,6 +73,7 @@ impl Evaluator<'_> {
                 let rows = if op.is_set() {
                     super::matching::set(op, left, right, matching)?
                 } else {
+                    let (left, right) = super::fill::filled(left, right, matching);
                     self.matched(op, &left, &right, bool_modifier, matching)?
                 };
                 Ok(Column::Rows(rows))

@@ -14,7 +14,7 @@ use crate::ast::{BinaryOp, Cardinality, Matching};
 use crate::error::QueryError;
 
 /// The labels that the matching looks at.
-fn signature(labels: &Labels, matching: &Matching) -> Labels {
+pub(super) fn signature(labels: &Labels, matching: &Matching) -> Labels {
     let mut builder = labels.to_builder();
     if matching.on {
         builder.retain(|name| matching.labels.iter().any(|own| own == name));
@@ -24,7 +24,7 @@ fn signature(labels: &Labels, matching: &Matching) -> Labels {
     builder.build()
 }
 
-fn grouped<'r>(rows: &'r [Row], matching: &Matching) -> BTreeMap<Labels, Vec<&'r Row>> {
+pub(super) fn grouped<'r>(rows: &'r [Row], matching: &Matching) -> BTreeMap<Labels, Vec<&'r Row>> {
     let mut groups: BTreeMap<Labels, Vec<&Row>> = BTreeMap::new();
     for row in rows {
         groups.entry(signature(&row.labels, matching)).or_default().push(row);

@@ -7,8 +7,9 @@ use watchfire_shared::time::Timestamp;
 
 use super::window::{RangeRow, Ranges};
 use super::{Evaluator, Row, Steps};
-use crate::ast::{At, Expr, ExprKind, Selector, Shift};
+use crate::ast::{At, Expr, ExprKind, Length, Selector, Shift};
 use crate::error::QueryError;
+use crate::number::span_of_seconds;
 use crate::storage::{Selection, Series};
 use crate::value::{PointSeries, Value};
 
@@ -32,13 +33,34 @@ impl Reading {
 }
 
 impl Evaluator<'_> {
-    pub(super) fn reading(&self, shift: Shift) -> Reading {
+    pub(super) fn reading(&mut self, shift: &Shift) -> Result<Reading, QueryError> {
         let at = shift.at.map(|at| match at {
             At::Time(at) => at.as_millis(),
             At::Start => self.query.start,
             At::End => self.query.end,
         });
-        Reading { steps: self.steps, at, offset: shift.offset.map_or(0, |offset| offset.as_millis()) }
+        let offset = shift.offset.as_ref().map_or(Ok(0), |offset| self.millis(offset))?;
+        Ok(Reading { steps: self.steps, at, offset })
+    }
+
+    fn millis(&mut self, length: &Length) -> Result<i64, QueryError> {
+        let expr = match length {
+            Length::Fixed(span) => return Ok(span.as_millis()),
+            Length::Computed(expr) => expr,
+        };
+        // The value is the same at every step, and is asked for even where there are none.
+        let steps = std::mem::replace(&mut self.steps.count, 1);
+        let seconds = self.scalar(expr);
+        self.steps.count = steps;
+        let seconds = seconds?.first().copied().unwrap_or(f64::NAN);
+        let span = span_of_seconds(seconds).filter(|_| seconds.is_finite());
+        span.map(|span| span.as_millis()).ok_or_else(|| QueryError::Execution("duration out of range".to_owned()))
+    }
+
+    /// The length of a range or a subquery's step.
+    fn positive_millis(&mut self, length: &Length) -> Result<i64, QueryError> {
+        let millis = self.millis(length)?;
+        if millis > 0 { Ok(millis) } else { Err(QueryError::Execution("duration must be greater than 0".to_owned())) }
     }
 
     /// Reads the samples after `from` up to and including `to`, in the order of labels.
@@ -64,7 +86,7 @@ impl Evaluator<'_> {
         selector: &Selector,
         pick: impl Fn(i64, f64) -> f64,
     ) -> Result<Vec<Row>, QueryError> {
-        let (reading, lookback) = (self.reading(selector.shift), self.options.lookback.as_millis());
+        let (reading, lookback) = (self.reading(&selector.shift)?, self.options.lookback.as_millis());
         let (first, last) = reading.bounds();
         let series = self.read(selector, first.saturating_sub(lookback), last)?;
         self.reserve(series.len().saturating_mul(self.steps.count))?;
@@ -98,17 +120,20 @@ impl Evaluator<'_> {
     pub(crate) fn ranges(&mut self, expr: &Expr) -> Result<Ranges, QueryError> {
         match &expr.unwrapped().kind {
             ExprKind::Range { selector, range } => {
-                let reading = self.reading(selector.shift);
+                let reading = self.reading(&selector.shift)?;
                 let (first, last) = reading.bounds();
-                let range = range.as_millis();
+                let range = self.positive_millis(range)?;
                 let series = self.read(selector, first.saturating_sub(range), last)?;
                 let rows: Vec<RangeRow> = series.into_iter().map(without_markers).collect();
                 self.hold(&rows)?;
                 Ok(Ranges { rows, range, reading })
             }
             ExprKind::Subquery { expr, range, step, shift } => {
-                let step = step.unwrap_or(self.options.subquery_step).as_millis();
-                let (reading, range) = (self.reading(*shift), range.as_millis());
+                let step = match step {
+                    Some(step) => self.positive_millis(step)?,
+                    None => self.options.subquery_step.as_millis().max(1),
+                };
+                let (reading, range) = (self.reading(shift)?, self.positive_millis(range)?);
                 let (first, last) = reading.bounds();
                 // The first multiple of the step after the beginning of the first window.
                 let start = (first.saturating_sub(range).div_euclid(step) + 1).saturating_mul(step);

@@ -55,7 +55,7 @@ pub(super) fn histogram_quantile(evaluator: &mut Evaluator<'_>, call: &Call<'_>)
 pub(super) fn histogram_fraction(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Column, QueryError> {
     let (lower, upper) = (evaluator.scalar(&call.args[0])?, evaluator.scalar(&call.args[1])?);
     let histograms = histograms(evaluator, &call.args[2])?;
-    per_step(evaluator, &histograms, |_, index, buckets| fraction(lower[index], upper[index], buckets))
+    per_step(evaluator, &histograms, |_, index, buckets| fraction(lower[index], upper[index], &buckets))
 }
 
 fn named(metric: &str) -> String {
@@ -165,8 +165,7 @@ fn quantile(rank: f64, mut buckets: Vec<Bucket>) -> (f64, bool) {
 }
 
 /// The share of observations between two values.
-fn fraction(lower: f64, upper: f64, mut buckets: Vec<Bucket>) -> f64 {
-    make_monotonic(&mut buckets);
+fn fraction(lower: f64, upper: f64, buckets: &[Bucket]) -> f64 {
     let count = buckets[buckets.len() - 1].count;
     if count == 0.0 || count.is_nan() || lower.is_nan() || upper.is_nan() {
         return f64::NAN;
@@ -174,7 +173,7 @@ fn fraction(lower: f64, upper: f64, mut buckets: Vec<Bucket>) -> f64 {
     if lower >= upper {
         return 0.0;
     }
-    let (upper, lower) = (rank_of(upper, &buckets).unwrap_or(count), rank_of(lower, &buckets).unwrap_or(count));
+    let (upper, lower) = (rank_of(upper, buckets).unwrap_or(count), rank_of(lower, buckets).unwrap_or(count));
     (upper.min(count) - lower.min(count)) / count
 }
 
@@ -187,9 +186,12 @@ fn rank_of(value: f64, buckets: &[Bucket]) -> Option<f64> {
             return Some(below);
         }
         if bucket.bound > value {
-            // In an infinite bucket nothing says where its observations lie.
-            let width = bucket.bound - start;
-            let share = if width.is_finite() { (value - start) / width } else { 0.0 };
+            // Nothing says where in an infinite bucket its observations lie. Those of the
+            // highest are taken to be above the value, those of the lowest below it.
+            if start == f64::NEG_INFINITY {
+                return Some(bucket.count);
+            }
+            let share = if bucket.bound.is_finite() { (value - start) / (bucket.bound - start) } else { 0.0 };
             return Some(below + (bucket.count - below) * share);
         }
         (below, start) = (bucket.count, bucket.bound);

@@ -72,7 +72,8 @@ impl Parser<'_> {
         }
         let on = self.at_word("on");
         if !on && !self.at_word("ignoring") {
-            return self.refuse_fill().map(|()| (false, matching));
+            let filled = self.fill(&mut matching, op)?;
+            return Ok((filled, matching));
         }
         self.next();
         matching.on = on;
@@ -92,16 +93,43 @@ impl Parser<'_> {
             let message = format!("label {label:?} must not occur in ON and GROUP clause at once");
             return Err(error_at(group.place, message));
         }
-        self.refuse_fill().map(|()| (true, matching))
+        self.fill(&mut matching, op)?;
+        Ok((true, matching))
     }
 
-    /// `fill(..)` and its kin exist upstream behind a feature flag; read as a function they would mislead.
-    fn refuse_fill(&self) -> Result<(), ParseError> {
-        let fills = ["fill", "fill_left", "fill_right"].iter().any(|word| self.at_word(word));
-        let next = self.peek_second();
-        if fills && next.kind == TokenKind::Symbol && next.text == "(" {
-            return Err(self.error_here("fill modifiers are experimental and not supported"));
+    /// `fill(x)`, `fill_left(x)` and `fill_right(x)`, each at most once; whether there were any.
+    fn fill(&mut self, matching: &mut Matching, op: BinaryOp) -> Result<bool, ParseError> {
+        let mut any = false;
+        loop {
+            let (word, next) = (self.peek(), self.peek_second());
+            let called = next.kind == TokenKind::Symbol && next.text == "(";
+            let lower = word.text.to_ascii_lowercase();
+            if !called || !matches!(lower.as_str(), "fill" | "fill_left" | "fill_right") {
+                return Ok(any);
+            }
+            self.require_experimental(word.place, "fill modifiers are")?;
+            if op.is_set() {
+                return Err(error_at(word.place, "filling in missing series not allowed for set operators"));
+            }
+            let (left, right) = (lower != "fill_right", lower != "fill_left");
+            if (left && matching.fill.0.is_some()) || (right && matching.fill.1.is_some()) {
+                return Err(error_at(word.place, "fill modifiers must not fill a side twice"));
+            }
+            any = true;
+            let value = self.fill_value()?;
+            matching.fill.0 = if left { Some(value) } else { matching.fill.0 };
+            matching.fill.1 = if right { Some(value) } else { matching.fill.1 };
         }
-        Ok(())
+    }
+
+    fn fill_value(&mut self) -> Result<f64, ParseError> {
+        self.next();
+        self.expect_symbol("(", "fill modifier")?;
+        let value = self.expression(0)?;
+        self.expect_symbol(")", "fill modifier")?;
+        match value.kind {
+            ExprKind::Number { value, .. } => Ok(value),
+            _ => Err(error_at(value.place, "expected a number in fill modifier")),
+        }
     }
 }

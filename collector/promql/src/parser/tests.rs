@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 /// Asserts that the text parses and prints as given.
@@ -95,4 +97,95 @@ fn hostile_texts_fail_fast() {
     let brackets = "x[".to_owned() + &"-".repeat(50_000) + "1m]";
     assert!(parse(&brackets).is_err());
     assert!(parse(&"x".repeat(1 << 20)).unwrap_err().message.contains("longer than"));
+}
+
+#[test]
+fn experimental_syntax_prints_canonically_too() {
+    for (text, printed) in [
+        ("x[5m + step()*2] offset (step()-1)", "x[5m + step() * 2] offset (step() - 1)"),
+        ("x offset -min_of(STEP(), 1m)", "x offset (-min_of(step(), 1m))"),
+        ("x[2*(1m+30s)]", "x[3m]"),
+        ("a + on(b) fill(0) c", "a + on (b) fill (0) c"),
+        ("a + fill_right(-1) fill_left(NaN) c", "a + fill_left (NaN) fill_right (-1) c"),
+    ] {
+        let expr = parse_with(text, Syntax { experimental: true }).unwrap();
+        assert_eq!(expr.to_string(), printed);
+        assert_eq!(parse_with(printed, Syntax { experimental: true }).unwrap().to_string(), printed);
+    }
+    for text in ["a and fill(0) b", "a + fill(0) fill_left(1) b", "1 + fill(0) 2", "x[1m/0]", "x[1m > 2]"] {
+        assert!(parse_with(text, Syntax { experimental: true }).is_err(), "{text}");
+    }
+}
+
+/// Pieces of expressions, most of which make no sense together.
+fn soup() -> impl Strategy<Value = String> {
+    let pieces = [
+        "x",
+        "sum",
+        "by",
+        "(",
+        "(",
+        ")",
+        ")",
+        "{",
+        "}",
+        "[5m]",
+        "[5m:1m]",
+        "[",
+        "]",
+        "+",
+        "-",
+        "*",
+        "^",
+        "==",
+        "bool",
+        "and",
+        "on",
+        "(a)",
+        "ignoring",
+        "group_left",
+        "offset",
+        "1m",
+        "@",
+        "start()",
+        "rate(",
+        "topk(1,",
+        "1",
+        "0x1f",
+        "\"a\"",
+        "'b'",
+        "a=\"b\"",
+        "=~",
+        "!=",
+        ",",
+        ":",
+        "é",
+        "\\",
+        "#",
+        "\n",
+        "step()",
+        "fill(1)",
+        "Inf",
+        "atan2",
+        "count_values(\"l\",",
+    ];
+    prop::collection::vec(prop::sample::select(pieces.to_vec()), 0..12).prop_map(|words| words.join(" "))
+}
+
+proptest! {
+    #[test]
+    fn what_parses_prints_and_parses_again(text in soup()) {
+        if let Ok(expr) = parse_with(&text, Syntax { experimental: true }) {
+            let printed = expr.to_string();
+            let again = parse_with(&printed, Syntax { experimental: true });
+            prop_assert_eq!(again.map(|expr| expr.to_string()), Ok(printed));
+        }
+    }
+
+    #[test]
+    fn any_text_is_parsed_or_refused(text in "\\PC{0,40}") {
+        if let Err(error) = parse(&text) {
+            prop_assert!(error.line == 1 && error.column as usize <= text.len() + 1);
+        }
+    }
 }

@@ -3,13 +3,14 @@
 use watchfire_shared::sample::Sample;
 use watchfire_shared::time::{Span, Timestamp};
 
-use crate::ast::{At, Expr, ExprKind, Shift};
+use crate::ast::{At, Expr, ExprKind, Length, Shift};
 use crate::value::Value;
 
 /// Whether the value depends on the times of the whole query.
 pub(super) fn reads_bounds(expr: &Expr) -> bool {
     let mut found = false;
     expr.walk(&mut |node| {
+        found |= node.lengths().any(|length| matches!(length, Length::Computed(_)));
         found |= matches!(&node.kind, ExprKind::Call { function, .. }
             if matches!(function.name, "start" | "end" | "range" | "step"));
     });

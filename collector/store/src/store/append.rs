@@ -59,10 +59,10 @@ impl<D: Disk> Store<D> {
         let mut count = series.len();
         let mut added = std::collections::BTreeSet::new();
         let mut label_bytes: usize = slots.iter().flatten().map(|(_, labels)| bytes_of(labels)).sum();
-        let max_slots = match change.source {
-            Source::Agent(..) => self.options.max_series_per_source,
-            // The collector's own series are bounded by what the whole store may have.
-            Source::Local(_) => self.options.max_series,
+        // The collector's own series are bounded by what the whole store may have, and their slots are its own choice.
+        let (max_series, max_slots) = match change.source {
+            Source::Agent(..) => (self.options.max_series_per_source, self.options.max_series_per_source),
+            Source::Local(_) => (usize::MAX, usize::MAX),
         };
         let mut refused = Vec::new();
         change.add.retain(|(slot, labels)| {
@@ -75,7 +75,7 @@ impl<D: Disk> Store<D> {
                 Some(Refusal::SlotTaken)
             } else if known.is_some_and(|id| series.binary_search(&id).is_ok() || added.contains(&id)) {
                 Some(Refusal::SameLabels)
-            } else if count >= max_slots {
+            } else if count >= max_series {
                 Some(Refusal::SourceQuota)
             } else if label_bytes + bytes_of(labels) > self.options.max_dictionary_bytes_per_source {
                 Some(Refusal::DictionaryBytes)

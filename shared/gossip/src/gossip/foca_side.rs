@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use foca::{Foca, Message, NoCustomBroadcast, Notification, OwnedNotification, Runtime, Timer};
+use foca::{Foca, Member, Message, NoCustomBroadcast, Notification, OwnedNotification, Runtime, State, Timer};
 use rand::rngs::StdRng;
+use watchfire_shared::member::MemberState;
 use watchfire_shared::time::Timestamp;
 
 use super::{Effect, Gossip, POLL_AFTER};
@@ -44,6 +45,14 @@ impl Gossip {
         now: Timestamp,
         call: impl FnOnce(&mut Swim, &mut Outbox) -> Result<(), foca::Error>,
     ) {
+        self.call_foca(now, call);
+        // A new identity is disconnected until foca next looks at its members, which a packet to it would bring about.
+        if std::mem::take(&mut self.reconnect) && self.leaving.is_none() {
+            self.call_foca(now, |foca, outbox| foca.apply_many(std::iter::empty(), false, outbox));
+        }
+    }
+
+    fn call_foca(&mut self, now: Timestamp, call: impl FnOnce(&mut Swim, &mut Outbox) -> Result<(), foca::Error>) {
         let mut outbox = Outbox::default();
         if call(&mut self.foca, &mut outbox).is_err() {
             self.stats.foca_errors += 1;
@@ -56,10 +65,6 @@ impl Gossip {
         }
         for (timer, after) in outbox.timers {
             self.schedule.submit(now, after, timer);
-        }
-        // A new identity is disconnected until foca next looks at its members, which a packet to it would bring about.
-        if std::mem::take(&mut self.reconnect) && self.leaving.is_none() {
-            self.with_foca(now, |foca, outbox| foca.apply_many(std::iter::empty(), false, outbox));
         }
     }
 
@@ -84,6 +89,9 @@ impl Gossip {
                 if own.incarnation != header.src_incarnation {
                     let id = own.identity.id;
                     self.view.change(id, |entry| entry.incarnation = header.src_incarnation);
+                }
+                if let Message::Ping(_) = header.message {
+                    self.tell_suspect(&header.dst);
                 }
             }
             OwnedNotification::ProbeFailed(_, identity) => {
@@ -131,8 +139,8 @@ impl Gossip {
             self.stats.dropped_from_ourselves += 1;
             return;
         }
-        let to_us = parsed.header.dst == own;
-        if !to_us && !(parsed.header.dst.id == own.id && parsed.header.message == Message::Announce) {
+        let announced = parsed.header.dst.id == own.id && parsed.header.message == Message::Announce;
+        if parsed.header.dst != own && !announced {
             self.stats.dropped_misaddressed += 1;
             return;
         }
@@ -144,6 +152,32 @@ impl Gossip {
         self.guard.heard(now, &self.pace, self.view.active_count());
         self.with_foca(now, |foca, outbox| foca.handle_data(body, outbox));
         self.schedule.set_by(Alarm::Poll, now + POLL_AFTER);
+    }
+
+    /// Tells a suspect that is being probed that it is one (Lifeguard's buddy system).
+    ///
+    /// foca gossips a suspicion for a while only; a member that was out of reach for longer would never hear of it, and
+    /// stay suspect here for ever although it answers.
+    fn tell_suspect(&mut self, target: &Identity) {
+        let Some(entry) = self.view.get(target.id) else { return };
+        if entry.identity == *target && entry.state == MemberState::Suspect {
+            let incarnation = entry.incarnation;
+            self.send(target.addr, &Packet::Suspected { identity: *target, incarnation });
+        }
+    }
+
+    pub(super) fn receive_suspected(&mut self, now: Timestamp, identity: Identity, incarnation: u16) {
+        let own = self.view.own();
+        if identity != own.identity || incarnation < own.incarnation || self.leaving.is_some() {
+            self.stats.dropped_unexpected += 1;
+            return;
+        }
+        if !self.answers.take(now) {
+            self.stats.dropped_rate_limited += 1;
+            return;
+        }
+        let suspected = Member::new(identity, incarnation, State::Suspect);
+        self.with_foca(now, |foca, outbox| foca.apply_many(std::iter::once(suspected), true, outbox));
     }
 
     pub(super) fn foca_timer(&mut self, now: Timestamp, timer: Timer<Identity>) {

@@ -36,7 +36,7 @@ impl Gossip {
             let floor = one.expected.map_or(0, |id| self.floor_of(id));
             self.contacts.tell(one.nonce, floor);
             self.stats.joins_sent += 1;
-            self.send(one.addr, &Packet::Join(Hello { nonce: one.nonce, floor, identity: own }));
+            self.send(one.addr, &Packet::Join(Hello { nonce: one.nonce, to: one.expected, floor, identity: own }));
         }
         if let Some(next) = next {
             self.schedule.set(Alarm::Contacts, next);
@@ -74,13 +74,14 @@ impl Gossip {
         if self.is_own(&hello) || self.leaving.is_some() {
             return;
         }
-        self.raise_above(now, hello.floor);
+        self.raise_for(now, &hello);
         if !self.answers.take(now) {
             self.stats.dropped_rate_limited += 1;
             return;
         }
         let floor = self.floor_for(&hello.identity);
-        self.send(from, &Packet::Welcome(Hello { nonce: hello.nonce, floor, identity: self.own() }));
+        let to = Some(hello.identity.id);
+        self.send(from, &Packet::Welcome(Hello { nonce: hello.nonce, to, floor, identity: self.own() }));
     }
 
     pub(super) fn receive_welcome(&mut self, now: Timestamp, from: SocketAddr, hello: Hello) {
@@ -91,11 +92,12 @@ impl Gossip {
             self.stats.dropped_unexpected += 1;
             return;
         }
-        self.raise_above(now, hello.floor);
+        self.raise_for(now, &hello);
         let floor = self.floor_for(&hello.identity);
         if floor > 0 {
             if self.contacts.tell(hello.nonce, floor) {
-                self.send(from, &Packet::Join(Hello { nonce: hello.nonce, floor, identity: self.own() }));
+                let to = Some(hello.identity.id);
+                self.send(from, &Packet::Join(Hello { nonce: hello.nonce, to, floor, identity: self.own() }));
             }
             return;
         }
@@ -104,6 +106,13 @@ impl Gossip {
         }
         self.with_foca(now, |foca, outbox| foca.announce(hello.identity, outbox));
         self.pull_from(now, hello.identity);
+    }
+
+    /// Rises above the floor that a hello names, if it means this node and not one that was at this address before.
+    fn raise_for(&mut self, now: Timestamp, hello: &Hello) {
+        if hello.to == Some(self.own().id) {
+            self.raise_above(now, hello.floor);
+        }
     }
 
     /// A hello from this node itself: one of its join addresses is its own, or its id was cloned.
