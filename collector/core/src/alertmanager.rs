@@ -58,6 +58,17 @@ pub struct Config {
     file: String,
 }
 
+/// A file of templates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateFile {
+    pub path: String,
+    pub text: String,
+}
+
+/// Gets a pattern as it stands in the file (relative to the folder of the configuration, `*` allowed) and returns each file
+/// that fits, or why they cannot be read.
+pub type LoadTemplates<'a> = &'a dyn Fn(&str) -> Result<Vec<TemplateFile>, String>;
+
 /// Reads a configuration file. `file` names it in mistakes.
 ///
 /// # Errors
@@ -69,26 +80,21 @@ pub fn parse(file: &str, text: &str) -> Result<Config, Vec<Mistake>> {
 }
 
 impl Config {
-    /// Loads the files that `templates:` names. `load` gets a pattern as it stands in the file (relative to the folder of the
-    /// configuration, `*` allowed) and returns path and text of each file that fits.
+    /// Loads the files that `templates:` names.
     ///
     /// # Errors
     /// A mistake for each pattern that cannot be loaded and each file that is no template; the configuration is unchanged.
-    pub fn load_templates(
-        &mut self,
-        load: &dyn Fn(&str) -> Result<Vec<(String, String)>, String>,
-    ) -> Result<(), Vec<Mistake>> {
+    pub fn load_templates(&mut self, load: LoadTemplates<'_>) -> Result<(), Vec<Mistake>> {
         let functions = NotificationFunctions { now: Timestamp::EPOCH };
         let mut set = TemplateSet::default();
         let mut mistakes = Vec::new();
         for (at, pattern) in &self.template_patterns {
-            let mistake = |message| Mistake { file: self.file.clone(), at: Some(*at), message };
-            let files =
-                load(pattern).map_err(|reason| mistake(format!("cannot read the templates {pattern:?}: {reason}")));
-            for (path, text) in files.unwrap_or_else(|mistake| {
-                mistakes.push(mistake);
+            let files = load(pattern).unwrap_or_else(|reason| {
+                let message = format!("cannot read the templates {pattern:?}: {reason}");
+                mistakes.push(Mistake { file: self.file.clone(), at: Some(*at), message });
                 Vec::new()
-            }) {
+            });
+            for TemplateFile { path, text } in files {
                 if let Err(error) = set.add(&path, &text, &functions) {
                     mistakes.push(Mistake { file: path, at: Some(error.at), message: error.message });
                 }

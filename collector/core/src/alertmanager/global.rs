@@ -75,7 +75,7 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Option<Global> {
         let text = table.optional(report, key, document::text).filter(|text| !text.is_empty());
         if *key == "smtp_smarthost"
             && let Some(address) = &text
-            && !address.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty())
+            && address.rsplit_once(':').is_none_or(|(_, port)| port.is_empty())
         {
             let at = table.entry(key).map_or(table.at(), |(_, node)| node.at);
             report.add(at, format!("expected host:port, found {address:?}"));
