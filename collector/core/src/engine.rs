@@ -106,6 +106,9 @@ impl<D: Disk> Engine<D> {
 
     fn take(&mut self, now: Timestamp, input: Input, effects: &mut Vec<Effect>) {
         let mut out = Vec::new();
+        if !matches!(input, Input::Wake) {
+            self.picture.touch(now);
+        }
         match input {
             Input::Wake => {}
             Input::Connected { conn, peer } => self.ingest.connected(now, conn, peer, &mut out),

@@ -31,9 +31,6 @@ mod lane;
 
 mod acknowledge;
 
-#[cfg(test)]
-mod tests;
-
 use lane::LaneState;
 use naming::{Naming, TargetLabels};
 use session::{idle_limit, shown};

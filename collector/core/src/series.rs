@@ -14,9 +14,6 @@ pub(crate) mod node;
 
 pub(crate) mod write;
 
-#[cfg(test)]
-mod tests;
-
 use watchfire_shared::labels::Labels;
 
 /// Samples of one time: series and value.

@@ -35,13 +35,12 @@ impl<D: Disk> Engine<D> {
         match report {
             Report::Connected(agent) => self.fleet.introduced(now, agent),
             Report::Live { id, clock_offset } => {
-                self.picture.touch(now);
                 if self.fleet.heard(now, id, clock_offset) {
                     self.look_for_freshness(now, effects);
                 }
             }
             Report::Clock { id, clock_offset } => self.fleet.clock(id, clock_offset),
-            Report::Disconnected { id } => self.fleet.disconnected(now, id),
+            Report::Disconnected { id } => self.fleet.disconnected(id),
         }
     }
 
@@ -83,7 +82,9 @@ impl<D: Disk> Engine<D> {
     pub(super) fn write_own_series(&mut self, now: Timestamp) {
         let full = self.durability.is_full();
         let turned = self.own_series.storage_turned(full);
-        if turned || self.fleet.deadline().is_some_and(|at| at <= now) {
+        if turned {
+            self.fleet.check_all(now, full);
+        } else {
             self.fleet.check(now, full);
         }
         let changed = self.fleet.take_changed();
@@ -103,10 +104,10 @@ impl<D: Disk> Engine<D> {
         self.written(now, &written);
     }
 
-    /// The series of agents that went silent end, so that nothing is computed from what they were.
+    /// The series of agents that went silent, or are no more, end, so that nothing is computed from what they were.
     fn mark_silent<'a>(&mut self, now: Timestamp, changed: impl IntoIterator<Item = &'a NodeId>) {
         for id in changed {
-            if self.fleet.get(*id).is_some_and(|node| node.current_up == Some(false)) {
+            if self.fleet.get(*id).is_none_or(|node| node.current_up == Some(false)) {
                 match self.store.mark_stale(&Source::Agent(*id, Lane::Live)) {
                     Ok(Some(_)) => self.durability.own_appended(now),
                     Ok(None) => {}

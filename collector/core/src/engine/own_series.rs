@@ -91,7 +91,28 @@ impl OwnSeries {
             return written;
         }
         self.waiting_until = None;
-        for id in std::mem::take(&mut self.waiting) {
+        let (present, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|id| fleet.get(*id).is_some());
+        self.write_each(now, gone, fleet, store, &mut written);
+        // A node that takes over a name takes over series. Of two points at one time the first stays, so its values come
+        // after the markers that end the old node's.
+        if written.samples > 0 {
+            self.postpone(now + Span::from_millis(1), present);
+        } else {
+            self.write_each(now, present, fleet, store, &mut written);
+        }
+        written
+    }
+
+    fn write_each<D: Disk>(
+        &mut self,
+        now: Timestamp,
+        ids: Vec<NodeId>,
+        fleet: &Fleet,
+        store: &mut Store<D>,
+        written: &mut Written,
+    ) {
+        for id in ids {
             let node = fleet.get(id).filter(|node| fleet.holds_its_name(node));
             let samples = node.map(node_samples).unwrap_or_default();
             let before = self.nodes.remove(&id).unwrap_or_default();
@@ -107,7 +128,6 @@ impl OwnSeries {
                 self.nodes.insert(id, samples);
             }
         }
-        written
     }
 
     /// Writes the collector's series about itself.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use watchfire_shared::limits::MAX_MEMBERS;
-use watchfire_shared::member::{MemberChange, MemberState, NodeId, Role};
+use watchfire_shared::member::{Member, MemberChange, MemberState, NodeId, Role};
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::node::{Membership, Node, NodeRecord};
@@ -21,6 +21,8 @@ pub(crate) struct Fleet {
     holders: BTreeMap<(Role, String), NodeId>,
     /// When silence alone may change some node's `up`.
     check_at: Option<Timestamp>,
+    /// Nodes of which something was heard that may change their `up`.
+    due: BTreeSet<NodeId>,
     /// Nodes whose series changed since they were last taken.
     changed: BTreeSet<NodeId>,
     /// Nodes whose records changed since they were last taken, the removed ones included.
@@ -40,6 +42,7 @@ impl Fleet {
             nodes: BTreeMap::new(),
             holders: BTreeMap::new(),
             check_at: None,
+            due: BTreeSet::new(),
             changed: BTreeSet::new(),
             unsaved: BTreeSet::new(),
             refused: 0,
@@ -102,8 +105,7 @@ impl Fleet {
         node.record.last_report_at = Some(now);
         node.clock_offset = Some(clock_offset);
         if node.current_up != Some(true) {
-            // An earlier check than needed is harmless; a later one would miss the node's silence.
-            self.check_at = Some(now);
+            self.due.insert(id);
         }
         first
     }
@@ -114,61 +116,80 @@ impl Fleet {
         }
     }
 
-    pub(crate) fn disconnected(&mut self, now: Timestamp, id: NodeId) {
+    pub(crate) fn disconnected(&mut self, id: NodeId) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.connected = false;
-            self.check_at = Some(now);
+            self.due.insert(id);
         }
     }
 
     /// Gossip speaks of a member.
     pub(crate) fn member(&mut self, now: Timestamp, change: MemberChange) {
-        let member = change.member;
-        let known = self.nodes.get(&member.id);
-        let record = NodeRecord {
-            name: member.name,
-            role: member.role,
-            // Metadata may not have reached us yet; what the node told us itself is then better than nothing.
-            labels: if member.labels.is_empty() {
-                known.map_or_else(BTreeMap::new, |known| known.record.labels.clone())
-            } else {
-                member.labels
-            },
-            version: if member.version.is_empty() {
-                known.map_or_else(String::new, |known| known.record.version.clone())
-            } else {
-                member.version
-            },
-            interval: known.map_or(Span::ZERO, |known| known.record.interval),
-            membership: Some(Membership { state: member.state, since: member.since, cause: member.cause }),
-            up: known.and_then(|known| known.record.up),
-            last_report_at: known.and_then(|known| known.record.last_report_at),
-        };
-        if let Some(node) = self.upsert(now, member.id, record) {
+        let id = change.member.id;
+        let record = self.record_of(change.member);
+        if let Some(node) = self.upsert(now, id, record) {
             if !node.gossiped {
                 node.gossiped = true;
                 node.expected_since = now;
+                self.changed.insert(id);
             }
-            self.claim_name(member.id);
-            self.changed.insert(member.id);
-            self.check_at = Some(now);
+            self.due.insert(id);
+            self.claim_name(id);
+        }
+    }
+
+    /// What is known of a member, together with what it told us itself.
+    fn record_of(&self, member: Member) -> NodeRecord {
+        let known = self.nodes.get(&member.id).map(|known| known.record.clone());
+        let membership = Some(Membership { state: member.state, since: member.since, cause: member.cause });
+        // A member whose metadata has not reached us goes by its id and has no labels and no version.
+        let nameless = member.name == member.id.to_string();
+        match known {
+            Some(known) if nameless => NodeRecord { membership, ..known },
+            known => NodeRecord {
+                name: member.name,
+                role: member.role,
+                labels: member.labels,
+                version: member.version,
+                interval: known.as_ref().map_or(Span::ZERO, |known| known.interval),
+                membership,
+                up: known.as_ref().and_then(|known| known.up),
+                last_report_at: known.as_ref().and_then(|known| known.last_report_at),
+            },
+        }
+    }
+
+    /// Decides `up` of the nodes where it may have changed by now.
+    pub(crate) fn check(&mut self, now: Timestamp, frames_are_refused: bool) {
+        if self.check_at.is_some_and(|at| at <= now) {
+            return self.check_all(now, frames_are_refused);
+        }
+        for id in std::mem::take(&mut self.due) {
+            self.check_node(now, id, frames_are_refused);
         }
     }
 
     /// Decides `up` of every node anew.
-    pub(crate) fn check(&mut self, now: Timestamp, frames_are_refused: bool) {
+    pub(crate) fn check_all(&mut self, now: Timestamp, frames_are_refused: bool) {
         self.check_at = None;
-        for (id, node) in &mut self.nodes {
-            let up = node.up(now, frames_are_refused);
-            self.check_at = [self.check_at, up.until].into_iter().flatten().min();
-            if node.current_up != up.value {
-                node.current_up = up.value;
-                self.changed.insert(*id);
-            }
-            if up.value.is_some() && node.record.up != up.value {
-                node.record.up = up.value;
-                self.unsaved.insert(*id);
-            }
+        self.due.clear();
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for id in ids {
+            self.check_node(now, id, frames_are_refused);
+        }
+    }
+
+    fn check_node(&mut self, now: Timestamp, id: NodeId, frames_are_refused: bool) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let up = node.up(now, frames_are_refused);
+        self.check_at = [self.check_at, up.until].into_iter().flatten().min();
+        if node.current_up != up.value {
+            node.current_up = up.value;
+            self.changed.insert(id);
+        }
+        if up.value.is_some() && node.record.up != up.value {
+            node.record.up = up.value;
+            self.unsaved.insert(id);
         }
     }
 
@@ -224,7 +245,7 @@ impl Fleet {
         self.nodes.insert(id, node);
         self.changed.insert(id);
         self.unsaved.insert(id);
-        self.check_at = Some(now);
+        self.due.insert(id);
         self.claim_name(id);
     }
 
@@ -242,15 +263,13 @@ impl Fleet {
         self.claim_name(id);
     }
 
-    /// Gives the node its name unless a living node of the same role has it. One that is gone gives way for good: the
-    /// host came back with a new identity.
+    /// Gives the node its name unless another living node of the same role has it. One that is gone gives way for good:
+    /// the host came back with a new identity.
     fn claim_name(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get(&id) else { return };
         let key = (node.record.role, node.record.name.clone());
-        let lives = |node: &Node| node.connected || node.is(MemberState::Alive) || node.is(MemberState::Suspect);
-        let claimant_lives = lives(node);
         match self.holders.get(&key).copied().filter(|holder| *holder != id) {
-            Some(holder) if self.nodes.get(&holder).is_some_and(lives) || !claimant_lives => {}
+            Some(holder) if self.nodes.get(&holder).is_some_and(|holder| !gives_way(holder, node)) => {}
             Some(holder) => {
                 self.remove(holder);
                 self.holders.insert(key, id);
@@ -276,6 +295,16 @@ impl Fleet {
         self.changed.insert(id);
         self.unsaved.insert(id);
     }
+}
+
+/// Whether the holder of a name leaves it to the claimant. Frames prove more than gossip, which may not have noticed yet
+/// that a node is gone.
+fn gives_way(holder: &Node, claimant: &Node) -> bool {
+    let alive = |node: &Node| node.is(MemberState::Alive) || node.is(MemberState::Suspect);
+    if holder.connected && !holder.is(MemberState::Down) {
+        return false;
+    }
+    claimant.connected || (alive(claimant) && !alive(holder))
 }
 
 fn target(naming: &Naming, id: NodeId, record: &NodeRecord) -> crate::ingest::naming::TargetLabels {

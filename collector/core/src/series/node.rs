@@ -82,7 +82,7 @@ impl Node {
         if self.record.role != Role::Agent {
             return fixed(None);
         }
-        if frames_are_refused && self.connected && self.heard_at.is_some() {
+        if frames_are_refused && self.connected && self.heard_at.is_some() && !self.is(MemberState::Down) {
             return fixed(Some(true));
         }
         if let Some(until) = self.heard_at.map(|at| at + self.patience()).filter(|until| now < *until) {
