@@ -4,6 +4,8 @@
 //! ([`rules`]), results become alerts, alerts become notifications ([`notify`]). [`engine`] is the machine that holds the
 //! parts together with the store; nothing on the right of that line is imported by anything on its left.
 
+pub mod fact;
+
 pub mod alert;
 
 pub mod template;

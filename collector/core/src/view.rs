@@ -1,1 +1,165 @@
-//! In the making.
+//! What the API shows: an immutable picture of nodes, rules, alerts and figures, rebuilt when something changed.
+//!
+//! Readers hold an `Arc` of it and never wait for the engine. [`View::version`] rises with every change of state, so that
+//! a reader can wait for a newer one; the times of last reports and the counters move on without it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use watchfire_shared::member::{DownCause, MemberState, NodeId, Role};
+use watchfire_shared::time::Timestamp;
+
+use crate::ingest::Counters;
+use crate::rules;
+
+/// The state of the collector at one time.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Rises with every change of a node's, a rule's or an alert's state; starts anew with the process.
+    pub version: u64,
+    pub generated_at: Timestamp,
+    /// Whether the collector has seen enough of the fleet to fire and to resolve.
+    pub fresh: bool,
+    /// By name.
+    pub nodes: Vec<NodeView>,
+    pub rules: Arc<rules::view::RulesView>,
+    /// Those of the rules that are pending or firing.
+    pub alerts: Arc<rules::view::AlertsView>,
+    pub stats: Stats,
+}
+
+impl View {
+    /// What is shown before anything is known.
+    pub(crate) fn empty(now: Timestamp) -> Self {
+        Self {
+            version: 0,
+            generated_at: now,
+            fresh: false,
+            nodes: Vec::new(),
+            rules: Arc::new(rules::view::RulesView { groups: Vec::new() }),
+            alerts: Arc::new(rules::view::AlertsView { alerts: Vec::new() }),
+            stats: Stats::default(),
+        }
+    }
+}
+
+/// A node as `/v1/nodes` shows it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct NodeView {
+    pub id: NodeId,
+    pub name: String,
+    pub role: Role,
+    /// What gossip says; `None` if it never spoke of the node.
+    pub state: Option<MemberState>,
+    pub health: Health,
+    /// Why it is not `ok`, the worst reason first.
+    pub reasons: Vec<String>,
+    /// When its last live frame came.
+    pub last_report_at: Option<Timestamp>,
+    /// Its wall clock less ours.
+    pub clock_offset_seconds: Option<f64>,
+    pub alerts: AlertCounts,
+    pub labels: BTreeMap<String, String>,
+    pub version: String,
+    /// Always `None` until maintenance windows exist.
+    pub maintenance_until: Option<Timestamp>,
+}
+
+/// How well a node is, from best to worst.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    Ok,
+    /// Nothing can be said: it left, or it was never heard.
+    Unknown,
+    Degraded,
+    Down,
+}
+
+/// Alerts whose `instance` is the node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct AlertCounts {
+    pub firing: usize,
+    pub pending: usize,
+}
+
+/// Figures of the running collector.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Stats {
+    pub ingest: Counters,
+    pub agents_connected: usize,
+    pub agents_expected: usize,
+    pub storage_full: bool,
+    pub series: usize,
+    pub notifications_queued: usize,
+}
+
+/// What a node's health is judged by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Evidence<'a> {
+    pub(crate) role: Role,
+    pub(crate) state: Option<MemberState>,
+    pub(crate) cause: Option<DownCause>,
+    pub(crate) up: Option<bool>,
+    pub(crate) last_report_at: Option<Timestamp>,
+    /// Names of the node's firing alerts, each once.
+    pub(crate) firing: &'a [String],
+}
+
+/// Judges a node by the worst that is known of it, and says why.
+pub(crate) fn judge(evidence: &Evidence<'_>) -> (Health, Vec<String>) {
+    let mut findings = vec![by_membership(evidence), by_reports(evidence)];
+    findings.extend(evidence.firing.iter().map(|name| Some((Health::Degraded, format!("alert {name} is firing")))));
+    let mut findings: Vec<(Health, String)> = findings.into_iter().flatten().collect();
+    findings.sort_by_key(|(health, _)| std::cmp::Reverse(*health));
+    let health = findings.first().map_or(Health::Ok, |(health, _)| *health);
+    (health, findings.into_iter().map(|(_, reason)| reason).collect())
+}
+
+fn by_membership(evidence: &Evidence<'_>) -> Option<(Health, String)> {
+    let (health, reason) = match (evidence.state?, evidence.cause) {
+        (MemberState::Alive, _) => return None,
+        (MemberState::Suspect, _) => (Health::Degraded, "it does not answer probes and may be down"),
+        (MemberState::Down, Some(DownCause::Refused)) => (Health::Down, "its host answers, but its agent is gone"),
+        (MemberState::Down, _) => (Health::Down, "its peers hear nothing from it"),
+        (MemberState::Left, _) => (Health::Unknown, "it left on purpose and is expected back"),
+    };
+    Some((health, reason.to_owned()))
+}
+
+fn by_reports(evidence: &Evidence<'_>) -> Option<(Health, String)> {
+    if evidence.role != Role::Agent {
+        return None;
+    }
+    match (evidence.up, evidence.last_report_at) {
+        (Some(true), _) => None,
+        (Some(false), Some(at)) => Some((Health::Degraded, format!("no report since {at}"))),
+        (Some(false), None) => Some((Health::Degraded, "it has never reported".to_owned())),
+        (None, _) => Some((Health::Unknown, "it has not reported yet".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(state: Option<MemberState>, up: Option<bool>, firing: &[&str], health: Health, reasons: &[&str]) {
+        let firing: Vec<String> = firing.iter().map(|name| (*name).to_owned()).collect();
+        let last_report_at = Some(Timestamp::EPOCH);
+        let evidence = Evidence { role: Role::Agent, state, cause: None, up, last_report_at, firing: &firing };
+        assert_eq!(judge(&evidence), (health, reasons.iter().map(|reason| (*reason).to_owned()).collect()));
+    }
+
+    #[test]
+    fn health_is_the_worst_of_membership_reports_and_alerts() {
+        let down = "its peers hear nothing from it";
+        let silent = "no report since 1970-01-01T00:00:00Z";
+        check(Some(MemberState::Alive), Some(true), &[], Health::Ok, &[]);
+        check(Some(MemberState::Alive), Some(true), &["A"], Health::Degraded, &["alert A is firing"]);
+        check(Some(MemberState::Alive), Some(false), &[], Health::Degraded, &[silent]);
+        check(Some(MemberState::Down), Some(false), &["A"], Health::Down, &[down, silent, "alert A is firing"]);
+        check(Some(MemberState::Left), Some(true), &[], Health::Unknown, &["it left on purpose and is expected back"]);
+        check(None, None, &[], Health::Unknown, &["it has not reported yet"]);
+    }
+}

@@ -1,1 +1,57 @@
-//! placeholder
+//! The collector's store: a write-ahead log, a head in memory over it, and a small transactional state beside them.
+//!
+//! ```text
+//! frame -> Store::append -> head (visible at once)  -> Snapshot -> rules, queries
+//!                        -> log buffer -> Store::sync -> durable -> acknowledge
+//! ```
+//!
+//! A [`Source`] is one stream with one timestamp column: a lane of an agent, or a stream of the collector's own. What
+//! an agent sent is what the log keeps, byte for byte, so appending encodes nothing anew; `FORMAT.md` beside this crate
+//! describes every byte.
+//!
+//! Invariants:
+//! - Nothing counts as durable before a sync that covered it succeeded. After a failed one nothing does until a later
+//!   one wrote everything again, into a new segment.
+//! - Every segment of the log stands alone: a source's first record in it is preceded by the source's whole state.
+//! - No damage to files makes [`Store::open`] panic or refuse; it is cut or set aside, and reported by name.
+//! - All bytes pass through the [`Disk`] trait. This crate reads no clock and starts no thread.
+//! - A [`Snapshot`] never changes and never makes a writer wait.
+//!
+//! It does not know what an alert or a rule is, does not decide when to sync or when to acknowledge, and adds no labels.
+//!
+//! Until history moves to blocks on disk, the head holds everything that the log holds; [`Options::max_wal_bytes`] is
+//! therefore also the bound of the memory.
+
+pub mod disk;
+
+mod source;
+
+mod options;
+
+mod error;
+
+mod codec;
+
+mod dint;
+
+mod wal;
+
+mod index;
+
+mod head;
+
+mod snapshot;
+
+mod store;
+
+mod state;
+
+pub use disk::{CrashKeeps, Disk, DiskFile, RealDisk, SimDisk};
+pub use error::{
+    AppendError, DictionaryError, Quarantined, Recovery, Refusal, RefusedSlot, StateError, StoreError, SyncError,
+};
+pub use options::Options;
+pub use snapshot::{Newest, SelectedSeries, Snapshot};
+pub use source::Source;
+pub use state::{State, StateChange, StateRecovery};
+pub use store::{Pending, Stats, Store};

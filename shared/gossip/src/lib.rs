@@ -1,1 +1,38 @@
-//! placeholder
+//! Membership: who is in the cluster, told by peers (SWIM, over an unmodified `foca`) and decided as a pure machine.
+//!
+//! [`Gossip`] takes datagrams, the results of what it asked for and the time, and answers with effects: datagrams to
+//! send, changes of members, what to keep on disk. Around foca it adds what foca lacks: joining by address for ever,
+//! renewal above what peers remember, anti-entropy, metadata, leaving as a state of its own, suspicion as a visible
+//! state, evidence about a silent member's host, and the isolation guard.
+//!
+//! It deliberately does not: open sockets, encrypt, resolve names, send more than [`MAX_DATAGRAM_BYTES`], or trust a
+//! packet that does not decode as a whole.
+//!
+//! Invariants:
+//! - equal inputs and an equal seed give equal effects;
+//! - an identity that was declared down never comes back alive; a returning node raises its generation;
+//! - no packet, however formed, grows memory beyond the bounds of this crate or stops the machine;
+//! - one listed item per node id, and the view of the own node is part of it.
+//!
+//! [`MAX_DATAGRAM_BYTES`]: watchfire_shared::limits::MAX_DATAGRAM_BYTES
+
+mod bucket;
+mod codec;
+mod config;
+mod contacts;
+mod gossip;
+mod identity;
+mod packet;
+mod schedule;
+mod stats;
+mod view;
+
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod tests;
+
+pub use config::{ConfigError, GossipConfig, MetadataError, Peer, Profile, check_metadata};
+pub use gossip::{Effect, Gossip, HostAnswer, Input};
+pub use stats::Stats;
+pub use view::{NameConflict, Removal, RemovalReason};

@@ -64,6 +64,21 @@ impl ValueState {
         &self.last
     }
 
+    /// The sticky exponent of each series, 0..=9.
+    #[must_use]
+    pub fn exponents(&self) -> &[u8] {
+        &self.exponent
+    }
+
+    /// A state as [`values`](Self::values) and [`exponents`](Self::exponents) showed it, to resume a stream from a file.
+    ///
+    /// `None` if their lengths differ or an exponent is above 9.
+    #[must_use]
+    pub fn from_parts(values: Vec<f64>, exponents: Vec<u8>) -> Option<Self> {
+        let sound = values.len() == exponents.len() && exponents.iter().all(|e| usize::from(*e) < POWERS.len());
+        sound.then_some(Self { last: values, exponent: exponents })
+    }
+
     fn reset(&mut self) {
         self.last.fill(0.0);
         self.exponent.fill(0);
@@ -217,6 +232,20 @@ mod tests {
             state.resize(n);
             let _ = state.decode(&bytes, keyframe);
         }
+    }
+
+    #[test]
+    fn a_stream_resumes_from_the_parts_of_its_state() {
+        let (mut sender, mut body) = (ValueState::default(), Vec::new());
+        sender.resize(2);
+        sender.encode(&[0.25, 7.0], true, &mut body);
+        let mut resumed = ValueState::from_parts(sender.values().to_vec(), sender.exponents().to_vec()).unwrap();
+        let mut next = Vec::new();
+        sender.encode(&[1.0, 9.0], false, &mut next);
+        assert_eq!(resumed.decode(&next, false), Ok(()));
+        assert_eq!(resumed, sender);
+        assert_eq!(ValueState::from_parts(vec![1.0], vec![10]), None);
+        assert_eq!(ValueState::from_parts(vec![1.0], vec![]), None);
     }
 
     #[test]

@@ -1,0 +1,102 @@
+//! From rules to notification, with the durable state between them: changes are committed before deliveries go out.
+
+use watchfire_shared::time::Timestamp;
+use watchfire_store::{AppendError, Disk};
+
+use super::{Effect, Engine, Job, SnapshotStorage};
+use crate::alert::Alert;
+use crate::fact::{Fact, Level};
+use crate::rules::{self, RuleSet};
+
+impl<D: Disk> Engine<D> {
+    /// Lets the rules take a step and hands on what it gave.
+    pub(super) fn with_rules(
+        &mut self,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+        step: impl FnOnce(&mut RuleSet, &mut rules::Output),
+    ) {
+        let mut out = rules::Output::default();
+        step(&mut self.rules, &mut out);
+        self.absorb_rules(now, out, effects);
+    }
+
+    pub(super) fn absorb_rules(&mut self, now: Timestamp, out: rules::Output, effects: &mut Vec<Effect>) {
+        let rules::Output { jobs, alerts, appends, changes, facts } = out;
+        if !changes.is_empty() || !facts.is_empty() {
+            self.picture.change(now);
+        } else {
+            self.picture.touch(now);
+        }
+        effects.extend(facts.into_iter().map(|fact| Effect::Fact(tell_rules(fact))));
+        for change in changes {
+            self.ledger.change(now, change.table, change.key, change.value);
+        }
+        for append in &appends {
+            self.append_results(now, append);
+        }
+        if !alerts.is_empty() {
+            let _alerts: Vec<Alert> = alerts.into_iter().map(|alert| self.with_external_labels(alert)).collect();
+        }
+        effects.extend(jobs.into_iter().map(|job| {
+            let storage = SnapshotStorage(self.store.snapshot());
+            Effect::Evaluate(Box::new(Job { job, storage }))
+        }));
+    }
+
+    fn append_results(&mut self, now: Timestamp, append: &rules::Append) {
+        match self.store.append_local(&append.source, append.at, &append.samples) {
+            Ok(()) | Err(AppendError::Refused(_)) => self.durability.own_appended(now),
+            // Alerts go on from memory; their series are missing from the log until there is room again.
+            Err(AppendError::Full) => self.durability.found_full(now),
+            Err(_) => self.unstored_results += 1,
+        }
+    }
+
+    /// An alert as it leaves the collector: with the external labels that it has not itself.
+    fn with_external_labels(&self, mut alert: Alert) -> Alert {
+        let external = &self.settings.rule_settings.external_labels;
+        if !external.is_empty() {
+            let mut labels = alert.labels.to_builder();
+            for (name, value) in external.iter() {
+                if labels.get(name).is_none() {
+                    labels.set(name, value);
+                }
+            }
+            alert.labels = labels.build();
+        }
+        alert
+    }
+
+    /// Commits what changed and lets out the deliveries that waited for it.
+    pub(super) fn commit(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let released = self.ledger.settle(now, &mut self.state);
+        effects.extend(released.facts.into_iter().map(Effect::Fact));
+    }
+
+    /// Every alert of the rules that is firing or was resolved of late, as it leaves the collector.
+    pub(super) fn known_alerts(&self, now: Timestamp) -> Vec<Alert> {
+        self.rules.known(now).into_iter().map(|alert| self.with_external_labels(alert)).collect()
+    }
+}
+
+fn tell_rules(fact: rules::Fact) -> Fact {
+    use rules::Fact as Of;
+    let about =
+        |level, message, file: String, group: String| Fact::new(level, message).with("file", file).with("group", group);
+    match fact {
+        Of::Missed { file, group, evaluations } => {
+            about(Level::Warn, "evaluations of a rule group were left out", file, group).with("count", evaluations)
+        }
+        Of::Failed { file, group, rule, message } => {
+            about(Level::Warn, "a rule fails", file, group).with("rule", rule).with("error", message)
+        }
+        Of::Recovered { file, group, rule } => about(Level::Info, "a rule works again", file, group).with("rule", rule),
+        Of::Slow { file, group, took } => {
+            about(Level::Warn, "evaluating a rule group takes longer than its interval", file, group).with("took", took)
+        }
+        Of::BadRecord { key } => {
+            Fact::new(Level::Warn, "a record of an alert's state could not be read and was removed").with("key", key)
+        }
+    }
+}

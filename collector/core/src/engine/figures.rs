@@ -1,0 +1,58 @@
+//! The collector's figures about itself, put together from its parts, and the records of nodes for the next start.
+
+use watchfire_shared::time::Timestamp;
+use watchfire_store::Disk;
+
+use super::{Engine, NODE_TABLE};
+use crate::series::freshness::Coverage;
+use crate::series::node::NodeRecord;
+use crate::series::write::SelfFigures;
+use crate::view::Stats;
+
+impl<D: Disk> Engine<D> {
+    pub(super) fn figures(&self) -> SelfFigures {
+        let rules = self.rules.totals();
+        SelfFigures {
+            ingest: self.ingest.counters(),
+            agents_connected: self.ingest.agents(),
+            coverage: Coverage::of(&self.fleet),
+            fresh: self.freshness.is_fresh(),
+            storage_full: self.durability.is_full(),
+            wal_sync_failures: self.durability.failures(),
+            state_commit_failures: self.ledger.failures(),
+            series: self.store.stats().series,
+            nodes: self.fleet.nodes().count(),
+            nodes_refused: self.fleet.refused(),
+            rule_evaluations: rules.evaluations,
+            rule_evaluation_failures: rules.failures,
+            rule_iterations_missed: rules.missed,
+            notifications_queued: 0,
+            notifications: Vec::new(),
+        }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let figures = self.figures();
+        Stats {
+            ingest: figures.ingest,
+            agents_connected: figures.agents_connected,
+            agents_expected: figures.coverage.expected,
+            storage_full: figures.storage_full,
+            series: figures.series,
+            notifications_queued: figures.notifications_queued,
+        }
+    }
+
+    /// Hands the records of changed nodes to the ledger.
+    pub(super) fn save_nodes(&mut self, now: Timestamp) {
+        for id in self.fleet.take_unsaved() {
+            let record = self.fleet.get(id).map(|node| encode(&node.record));
+            self.ledger.change_soon(now, NODE_TABLE, id.to_string(), record);
+        }
+    }
+}
+
+fn encode(record: &NodeRecord) -> Vec<u8> {
+    // Named fields, so that a later version can add one and an older one can pass over it.
+    rmp_serde::to_vec_named(record).expect("texts, numbers and times can always be encoded")
+}

@@ -1,0 +1,149 @@
+//! From the outside to the store: what ingest, gossip and silence make of samples.
+
+use watchfire_shared::frame::message::Lane;
+use watchfire_shared::member::NodeId;
+use watchfire_shared::time::Timestamp;
+use watchfire_store::{Disk, Source};
+
+use super::durability::Synced;
+use super::own_series::Written;
+use super::{Effect, Engine, MAINTENANCE};
+use crate::fact::{Fact, Level};
+use crate::ingest::{Output, Report};
+use crate::series::write::self_samples;
+
+impl<D: Disk> Engine<D> {
+    /// Takes what ingest asked for.
+    pub(super) fn absorb(&mut self, now: Timestamp, out: Vec<Output>, effects: &mut Vec<Effect>) {
+        for output in out {
+            match output {
+                Output::Reply(conn, message) => effects.push(Effect::Reply { conn, bytes: message.encode() }),
+                Output::Close(conn, reason) => effects.push(Effect::Close { conn, reason }),
+                Output::Fact(fact) => effects.push(Effect::Fact(fact)),
+                Output::Report(report) => self.report(now, report, effects),
+            }
+        }
+        if self.ingest.awaits_acknowledgement() {
+            self.durability.frame_appended(now);
+        }
+        if self.ingest.found_no_room() {
+            self.durability.found_full(now);
+        }
+    }
+
+    fn report(&mut self, now: Timestamp, report: Report, effects: &mut Vec<Effect>) {
+        match report {
+            Report::Connected(agent) => self.fleet.introduced(now, agent),
+            Report::Live { id, clock_offset } => {
+                if self.fleet.heard(now, id, clock_offset) {
+                    self.look_for_freshness(now, effects);
+                }
+            }
+            Report::Clock { id, clock_offset } => self.fleet.clock(id, clock_offset),
+            Report::Disconnected { id } => self.fleet.disconnected(id),
+        }
+    }
+
+    /// Looks whether enough of the fleet has reported by now for rules to judge.
+    pub(super) fn look_for_freshness(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.freshness.update(now, &self.fleet) {
+            self.rules.set_fresh(now, true);
+            self.picture.change(now);
+            let message = "rules fire and resolve from now on: enough of the fleet has reported, or had the time to";
+            effects.push(Effect::Fact(Fact::new(Level::Info, message)));
+        }
+    }
+
+    pub(super) fn expire_connections(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.ingest.deadline().is_some_and(|at| at <= now) {
+            let mut out = Vec::new();
+            self.ingest.expire(now, &mut out);
+            self.absorb(now, out, effects);
+        }
+    }
+
+    /// Syncs the log if that is due, and acknowledges what it made durable.
+    pub(super) fn sync(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let mut facts = Vec::new();
+        let synced = self.durability.sync(now, &mut self.store, &mut facts);
+        effects.extend(facts.into_iter().map(Effect::Fact));
+        match synced {
+            Synced::NotDue | Synced::Full => {}
+            Synced::Done => {
+                let mut out = Vec::new();
+                self.ingest.synced(&self.store, &mut out);
+                self.absorb(now, out, effects);
+            }
+            Synced::Failed(reason) => effects.push(Effect::Fatal { reason }),
+        }
+    }
+
+    /// Writes the collector's own series: all of them at their time, those of changed nodes at once.
+    pub(super) fn write_own_series(&mut self, now: Timestamp) {
+        let full = self.durability.is_full();
+        let turned = self.own_series.storage_turned(full);
+        if turned {
+            self.fleet.check_all(now, full);
+        } else {
+            self.fleet.check(now, full);
+        }
+        let changed = self.fleet.take_changed();
+        if !changed.is_empty() {
+            self.picture.change(now);
+            self.mark_silent(now, &changed);
+            self.save_nodes(now);
+            self.own_series.postpone(now, changed);
+        }
+        if self.own_series.is_due(now) {
+            self.own_series.postpone(now, self.fleet.nodes().map(|node| node.id));
+            self.write_self(now);
+        } else if turned {
+            self.write_self(now);
+        }
+        let written = self.own_series.write_nodes(now, &self.fleet, &mut self.store);
+        self.written(now, &written);
+    }
+
+    /// The series of agents that went silent, or are no more, end, so that nothing is computed from what they were.
+    fn mark_silent<'a>(&mut self, now: Timestamp, changed: impl IntoIterator<Item = &'a NodeId>) {
+        for id in changed {
+            if self.fleet.get(*id).is_none_or(|node| node.current_up == Some(false)) {
+                match self.store.mark_stale(&Source::Agent(*id, Lane::Live)) {
+                    Ok(Some(_)) => self.durability.own_appended(now),
+                    Ok(None) => {}
+                    // The store tells of itself at the next sync; the series then end by their age.
+                    Err(_) => self.durability.found_full(now),
+                }
+            }
+        }
+    }
+
+    fn write_self(&mut self, now: Timestamp) {
+        let samples = self_samples(&self.settings.node_name, &self.figures());
+        let written = self.own_series.write_self(now, samples, &mut self.store);
+        self.written(now, &written);
+    }
+
+    fn written(&mut self, now: Timestamp, written: &Written) {
+        if written.samples > 0 {
+            self.durability.own_appended(now);
+        }
+        if written.full {
+            self.durability.found_full(now);
+        }
+        for labels in &written.changed {
+            self.rules.series_changed(now, labels);
+        }
+    }
+
+    pub(super) fn maintain(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if now < self.next_maintenance {
+            return;
+        }
+        self.next_maintenance = now + MAINTENANCE;
+        if let Err(error) = self.store.maintain(now) {
+            let fact = Fact::new(Level::Warn, "old data cannot be removed; it is tried again");
+            effects.push(Effect::Fact(fact.with("error", error)));
+        }
+    }
+}

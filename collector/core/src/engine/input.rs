@@ -1,0 +1,84 @@
+//! What the engine is told, and what it asks for.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use watchfire_promql::Storage;
+use watchfire_shared::frame::FrameError;
+use watchfire_shared::member::MemberChange;
+use watchfire_shared::time::Timestamp;
+
+use super::Settings;
+use super::storage::SnapshotStorage;
+use crate::fact::Fact;
+use crate::ingest::ConnId;
+use crate::rules;
+
+/// What happened outside.
+#[derive(Debug)]
+pub enum Input {
+    /// The deadline was reached.
+    Wake,
+    /// An agent opened a connection; `conn` was never used before.
+    Connected { conn: ConnId, peer: SocketAddr },
+    /// One whole frame of a connection, header included.
+    Frame { conn: ConnId, bytes: Vec<u8> },
+    /// The bytes of a connection cannot be cut into frames.
+    Unreadable { conn: ConnId, error: FrameError },
+    /// A connection ended, for whatever reason; also after [`Effect::Close`].
+    Disconnected { conn: ConnId },
+    /// Gossip speaks of a member. The collector's own membership is one of them.
+    Member(MemberChange),
+    /// The result of a [`Job`].
+    Evaluated(Box<rules::Evaluation>),
+    /// The configuration was read again and is valid.
+    Reload(Box<Settings>),
+}
+
+/// What is to be done outside, in the order in which it was asked for.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send the frame on a connection that is still open.
+    Reply { conn: ConnId, bytes: Vec<u8> },
+    /// Close a connection once what was sent on it is on its way.
+    Close { conn: ConnId, reason: String },
+    /// Run the job on any thread and hand back what it gives as [`Input::Evaluated`].
+    Evaluate(Box<Job>),
+    /// Write a line to the log.
+    Fact(Fact),
+    /// The log on disk failed for good: nothing more is stored or acknowledged. The process has to end with an error, so
+    /// that its supervisor starts it anew.
+    Fatal { reason: String },
+}
+
+/// An evaluation of one rule group over a picture of the store: computation only, for any thread.
+pub struct Job {
+    pub(super) job: rules::Job,
+    pub(super) storage: SnapshotStorage,
+}
+
+impl Job {
+    /// Evaluates. What each rule took is not measured.
+    #[must_use]
+    pub fn run(self) -> rules::Evaluation {
+        self.job.run(&self.storage as &dyn Storage)
+    }
+
+    /// Evaluates; `clock` is read around each rule, and serves only to show what it took.
+    #[must_use]
+    pub fn run_timed(self, clock: &dyn Fn() -> Timestamp) -> rules::Evaluation {
+        self.job.run_timed(&self.storage as &dyn Storage, clock)
+    }
+
+    /// The time that the evaluation is made for.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        self.job.at
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("group", &self.job.group.name).field("at", &self.job.at).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+//! Durable before done: changes of state are committed first, and what depends on them is released after.
+//!
+//! While the state cannot be written, changes are kept (one per record, so their number is bounded by the records) and
+//! deliveries are held. Nothing is lost by that, but an alert must not wait for a disk for ever: alerts fail open, so
+//! after [`PATIENCE`] deliveries are released all the same, at the price of being sent twice should we crash.
+
+use std::collections::BTreeMap;
+
+use watchfire_shared::time::{Span, Timestamp};
+use watchfire_store::{State, StateChange, StateError};
+
+use crate::fact::{Fact, Level};
+
+/// How long after a failed commit the next one is tried.
+const RETRY: Span = Span::from_seconds(1);
+/// How long deliveries wait for the disk. Short against any repeat interval, long against a hiccup.
+const PATIENCE: Span = Span::from_seconds(5);
+/// How long a change that nothing waits for may stay in memory, so that a thousand agents that connect at once cost one
+/// transaction and not a thousand.
+const LAZY: Span = Span::from_millis(500);
+/// Deliveries that are held at most. Notification itself bounds what is under way to one per group and integration;
+/// beyond this number, which no working route tree reaches in five seconds, the oldest is released early.
+const MAX_HELD: usize = 10_000;
+
+/// What waits for the disk.
+pub(crate) struct Ledger<D> {
+    changes: BTreeMap<(&'static str, String), Option<Vec<u8>>>,
+    held: Vec<D>,
+    /// When the changes have to be committed at the latest; `None` if there are none.
+    due: Option<Timestamp>,
+    /// Since when commits have failed, and when the next one is tried.
+    failing: Option<Failing>,
+    failures: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Failing {
+    since: Timestamp,
+    retry_at: Timestamp,
+}
+
+/// What a settled ledger gives away.
+pub(crate) struct Released<D> {
+    pub(crate) deliveries: Vec<D>,
+    pub(crate) facts: Vec<Fact>,
+}
+
+impl<D> Default for Ledger<D> {
+    fn default() -> Self {
+        Self { changes: BTreeMap::new(), held: Vec::new(), due: None, failing: None, failures: 0 }
+    }
+}
+
+impl<D> Ledger<D> {
+    /// Adds a change of a record, to be durable when this input is done; a later change of the record replaces it.
+    pub(crate) fn change(&mut self, now: Timestamp, table: &'static str, key: String, value: Option<Vec<u8>>) {
+        self.changes.insert((table, key), value);
+        self.due = Some(now);
+    }
+
+    /// Adds a change that nothing waits for; it is committed with the next ones, or a little later by itself.
+    pub(crate) fn change_soon(&mut self, now: Timestamp, table: &'static str, key: String, value: Option<Vec<u8>>) {
+        self.changes.insert((table, key), value);
+        self.due.get_or_insert(now + LAZY);
+    }
+
+    /// Adds a delivery that may go once all changes so far are durable.
+    pub(crate) fn deliver(&mut self, delivery: D) {
+        self.held.push(delivery);
+    }
+
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// When a commit is tried again, or deliveries have waited long enough.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        match self.failing {
+            Some(failing) => Some(failing.retry_at),
+            None => self.due,
+        }
+    }
+
+    /// Commits everything pending in one transaction and releases what waited for it.
+    pub(crate) fn settle(&mut self, now: Timestamp, state: &mut State) -> Released<D> {
+        let mut released = Released { deliveries: Vec::new(), facts: Vec::new() };
+        if self.changes.is_empty() {
+            released.deliveries = std::mem::take(&mut self.held);
+            return released;
+        }
+        if self.held.is_empty() && self.due.is_some_and(|due| now < due) {
+            return released;
+        }
+        if self.failing.is_some_and(|failing| now < failing.retry_at) {
+            self.release_the_impatient(now, &mut released);
+            return released;
+        }
+        match state.commit(&self.transaction()) {
+            Ok(()) => self.committed(&mut released),
+            Err(error) => self.failed(now, &error, &mut released),
+        }
+        released
+    }
+
+    fn transaction(&self) -> Vec<StateChange> {
+        let changes = self.changes.iter();
+        changes.map(|((table, key), value)| StateChange { table, key: key.clone(), value: value.clone() }).collect()
+    }
+
+    fn committed(&mut self, released: &mut Released<D>) {
+        self.changes.clear();
+        self.due = None;
+        released.deliveries = std::mem::take(&mut self.held);
+        if self.failing.take().is_some() {
+            released.facts.push(Fact::new(Level::Info, "the state can be written again"));
+        }
+    }
+
+    fn failed(&mut self, now: Timestamp, error: &StateError, released: &mut Released<D>) {
+        self.failures += 1;
+        if self.failing.is_none() {
+            let fact = Fact::new(Level::Error, "the state cannot be written; notifications wait for it a few seconds");
+            released.facts.push(fact.with("error", error));
+        }
+        let since = self.failing.map_or(now, |failing| failing.since);
+        self.failing = Some(Failing { since, retry_at: now + RETRY });
+        self.release_the_impatient(now, released);
+    }
+
+    fn release_the_impatient(&mut self, now: Timestamp, released: &mut Released<D>) {
+        let Some(failing) = self.failing else { return };
+        let excess = self.held.len().saturating_sub(MAX_HELD);
+        let count = if now.since(failing.since) >= PATIENCE { self.held.len() } else { excess };
+        if count > 0 {
+            released.deliveries.extend(self.held.drain(..count));
+            let fact = Fact::new(Level::Warn, "notifications go out although the state cannot be written");
+            released.facts.push(fact.with("deliveries", count));
+        }
+    }
+}

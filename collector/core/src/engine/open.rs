@@ -1,0 +1,132 @@
+//! Start and reload: what was durable is brought back, and configuration is exchanged without losing it.
+
+use watchfire_shared::member::NodeId;
+use watchfire_shared::time::{Span, Timestamp};
+use watchfire_store::{Disk, Quarantined, State, StateError, Store, StoreError};
+
+use super::durability::Durability;
+use super::ledger::Ledger;
+use super::own_series::OwnSeries;
+use super::picture::Picture;
+use super::{Effect, Engine, NODE_TABLE, Settings};
+use crate::fact::{Fact, Level};
+use crate::ingest::{Identity, Ingest, Output};
+use crate::rules::{self, RuleSet};
+use crate::series::fleet::Fleet;
+use crate::series::freshness::Freshness;
+use crate::series::node::NodeRecord;
+use crate::view::View;
+
+/// Why the engine cannot start. Nothing durable was changed that a later attempt would miss.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the sample log: {0}")]
+    Store(#[from] StoreError),
+    #[error("the state: {0}")]
+    State(#[from] StateError),
+}
+
+/// What the start found.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    pub store: watchfire_store::Recovery,
+    /// A damaged state file that was set aside; alerts, nodes and notifications then begin anew.
+    pub state: Option<Quarantined>,
+    /// Nodes that were known before.
+    pub nodes: usize,
+    /// Alerts of rules that were firing or lately resolved.
+    pub alerts: usize,
+}
+
+impl<D: Disk + Clone> Engine<D> {
+    /// Opens store and state on `disk`, replays what was durable, and brings rules and notification back to where they
+    /// were. What was due when the process ended is delivered from the first call of
+    /// [`handle`](watchfire_shared::machine::Machine::handle) on.
+    ///
+    /// # Errors
+    /// If the disk cannot be used or holds files of a newer version. Damage is no error; see [`Recovery`].
+    pub fn open(disk: D, settings: Settings, now: Timestamp) -> Result<(Self, Recovery), OpenError> {
+        let (mut state, state_recovery) = State::open(disk.clone())?;
+        let (store, store_recovery) = Store::open(disk, settings.storage.clone())?;
+        let nodes = state.load(NODE_TABLE)?.into_iter().filter_map(|(id, record)| decode(&id, &record));
+        let fleet = Fleet::restore(now, settings.naming.clone(), nodes);
+        let mut rules_out = rules::Output::default();
+        let rules = RuleSet::new(
+            settings.rule_settings.clone(),
+            settings.rules.clone(),
+            state.load(rules::TABLE)?,
+            now,
+            &mut rules_out,
+        );
+        let mut engine = Self {
+            ingest: Ingest::new(identity(&settings)),
+            freshness: Freshness::new(now),
+            ledger: Ledger::default(),
+            durability: Durability::default(),
+            own_series: OwnSeries::new(now, own_interval(&settings)),
+            picture: Picture::new(View::empty(now)),
+            next_maintenance: now,
+            unstored_results: 0,
+            early: Vec::new(),
+            settings,
+            store,
+            state,
+            fleet,
+            rules,
+        };
+        let alerts = engine.begin(now, rules_out);
+        let nodes = engine.fleet.nodes().count();
+        Ok((engine, Recovery { store: store_recovery, state: state_recovery.quarantined, nodes, alerts }))
+    }
+
+    /// Takes what the restored parts gave, and tells notification what the rules know: the last changes before a crash
+    /// may not have reached it. Effects wait for the first call of `handle`.
+    fn begin(&mut self, now: Timestamp, rules_out: rules::Output) -> usize {
+        let mut effects = Vec::new();
+        let known = self.known_alerts(now);
+        let alerts = known.len();
+        self.absorb_rules(now, rules_out, &mut effects);
+        self.early = effects;
+        let view = self.draw(now, 1);
+        self.picture = Picture::new(view);
+        alerts
+    }
+}
+
+impl<D: Disk> Engine<D> {
+    /// Takes another configuration. State is kept; what is no more configured ends.
+    pub(super) fn reload(
+        &mut self,
+        now: Timestamp,
+        settings: Settings,
+        effects: &mut Vec<Effect>,
+        out: &mut Vec<Output>,
+    ) {
+        self.ingest.rename(identity(&settings), out);
+        self.fleet.rename(settings.naming.clone());
+        self.own_series.set_interval(now, own_interval(&settings));
+        self.settings = settings;
+        let (rule_settings, groups) = (self.settings.rule_settings.clone(), self.settings.rules.clone());
+        self.with_rules(now, effects, |rules, out| rules.reload(rule_settings, groups, now, out));
+        self.picture.change(now);
+        effects.push(Effect::Fact(Fact::new(Level::Info, "the configuration was taken over")));
+    }
+}
+
+fn identity(settings: &Settings) -> Identity {
+    Identity {
+        node_id: settings.node_id,
+        node_name: settings.node_name.clone(),
+        naming: settings.naming.clone(),
+        retention: settings.storage.retention,
+    }
+}
+
+/// Rules must find a value of every round, so the own series are written at least as often as rules are evaluated.
+fn own_interval(settings: &Settings) -> Span {
+    settings.self_interval.min(settings.rule_settings.interval).max(Span::from_millis(1))
+}
+
+fn decode(id: &str, record: &[u8]) -> Option<(NodeId, NodeRecord)> {
+    Some((id.parse().ok()?, rmp_serde::from_slice(record).ok()?))
+}

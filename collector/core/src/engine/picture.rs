@@ -1,0 +1,142 @@
+//! Rebuilding the view: soon after a change of state, at most once a second for mere progress.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use watchfire_shared::labels::INSTANCE;
+use watchfire_shared::time::{Span, Timestamp};
+use watchfire_store::Disk;
+
+use super::Engine;
+use crate::rules::alert::State;
+use crate::series::node::Node;
+use crate::view::{AlertCounts, Evidence, NodeView, View, judge};
+
+/// The shortest time between two pictures after changes. A storm of changes costs twenty pictures a second.
+const AFTER_CHANGE: Span = Span::from_millis(50);
+/// The same where only times and counters moved on.
+const AFTER_PROGRESS: Span = Span::from_seconds(1);
+
+/// The current view, and whether a newer one is due.
+pub(crate) struct Picture {
+    view: Arc<View>,
+    changed: bool,
+    due: Option<Timestamp>,
+}
+
+impl Picture {
+    pub(crate) fn new(view: View) -> Self {
+        Self { view: Arc::new(view), changed: false, due: None }
+    }
+
+    pub(crate) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view)
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        self.due
+    }
+
+    /// Some state changed.
+    pub(crate) fn change(&mut self, now: Timestamp) {
+        self.changed = true;
+        self.schedule(now.max(self.view.generated_at + AFTER_CHANGE));
+    }
+
+    /// Times or counters moved on.
+    pub(crate) fn touch(&mut self, now: Timestamp) {
+        self.schedule(now.max(self.view.generated_at + AFTER_PROGRESS));
+    }
+
+    fn schedule(&mut self, at: Timestamp) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    fn next_version(&self) -> u64 {
+        self.view.version + u64::from(self.changed)
+    }
+
+    fn replace(&mut self, view: View) {
+        *self = Self::new(view);
+    }
+}
+
+/// What the alerts say of one instance.
+#[derive(Default)]
+struct InstanceAlerts {
+    counts: AlertCounts,
+    firing: Vec<String>,
+}
+
+impl<D: Disk> Engine<D> {
+    pub(super) fn refresh_view(&mut self, now: Timestamp) {
+        if self.picture.deadline().is_some_and(|at| at <= now) {
+            let view = self.draw(now, self.picture.next_version());
+            self.picture.replace(view);
+        }
+    }
+
+    pub(super) fn draw(&self, now: Timestamp, version: u64) -> View {
+        let alerts = self.alerts_by_instance();
+        let mut nodes: Vec<NodeView> = self.fleet.nodes().map(|node| show(node, &alerts)).collect();
+        nodes.sort_by(|left, right| (&left.name, left.role, left.id).cmp(&(&right.name, right.role, right.id)));
+        View {
+            version,
+            generated_at: now,
+            fresh: self.freshness.is_fresh(),
+            nodes,
+            rules: Arc::new(self.rules.rules_view()),
+            alerts: Arc::new(self.rules.alerts_view()),
+            stats: self.stats(),
+        }
+    }
+
+    fn alerts_by_instance(&self) -> BTreeMap<&str, InstanceAlerts> {
+        let mut instances: BTreeMap<&str, InstanceAlerts> = BTreeMap::new();
+        for alert in self.rules.active() {
+            let Some(instance) = alert.labels.get(INSTANCE) else { continue };
+            let alerts = instances.entry(instance).or_default();
+            match alert.state {
+                State::Firing => {
+                    alerts.counts.firing += 1;
+                    alerts.firing.push(alert.name().to_owned());
+                }
+                State::Pending => alerts.counts.pending += 1,
+                State::Resolved => {}
+            }
+        }
+        for alerts in instances.values_mut() {
+            alerts.firing.sort_unstable();
+            alerts.firing.dedup();
+        }
+        instances
+    }
+}
+
+fn show(node: &Node, alerts: &BTreeMap<&str, InstanceAlerts>) -> NodeView {
+    let nothing = InstanceAlerts::default();
+    let alerts = alerts.get(node.target.instance.as_str()).unwrap_or(&nothing);
+    let record = &node.record;
+    let (health, reasons) = judge(&Evidence {
+        role: record.role,
+        state: record.membership.map(|membership| membership.state),
+        cause: record.membership.and_then(|membership| membership.cause),
+        up: node.current_up,
+        last_report_at: record.last_report_at,
+        firing: &alerts.firing,
+    });
+    NodeView {
+        id: node.id,
+        name: record.name.clone(),
+        role: record.role,
+        state: record.membership.map(|membership| membership.state),
+        health,
+        reasons,
+        last_report_at: record.last_report_at,
+        clock_offset_seconds: node.clock_offset.map(Span::as_seconds),
+        alerts: alerts.counts,
+        labels: record.labels.clone(),
+        version: record.version.clone(),
+        maintenance_until: None,
+    }
+}

@@ -1,0 +1,26 @@
+//! The store as queries see it.
+
+use std::fmt;
+
+use watchfire_promql::{Selection, Series, Storage, StorageError};
+use watchfire_store::Snapshot;
+
+/// A picture of the store that never changes, behind the evaluator's door.
+#[derive(Clone)]
+pub struct SnapshotStorage(pub Snapshot);
+
+impl Storage for SnapshotStorage {
+    fn select(&self, selection: &Selection<'_>) -> Result<Vec<Series>, StorageError> {
+        let selected = self.0.select(selection.matchers, selection.from, selection.to);
+        Ok(selected
+            .into_iter()
+            .map(|series| Series { labels: series.labels, times: series.times, values: series.values })
+            .collect())
+    }
+}
+
+impl fmt::Debug for SnapshotStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotStorage").field("series", &self.0.series_count()).finish()
+    }
+}

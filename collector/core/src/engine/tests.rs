@@ -1,0 +1,13 @@
+//! The engine over a simulated disk, in virtual time: frames in, acknowledgements, alerts and notifications out.
+
+mod world;
+
+mod ingest;
+
+mod hostile;
+
+mod health;
+
+mod storage;
+
+mod crash;

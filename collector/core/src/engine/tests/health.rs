@@ -1,0 +1,230 @@
+//! Membership, `up`, freshness, and how fast rules hear of them.
+
+use watchfire_shared::frame::message::Lane;
+use watchfire_shared::member::{DownCause, MemberState};
+use watchfire_store::disk::CrashKeeps;
+
+use super::world::{FakeAgent, START, World, live, seconds};
+use crate::view::Health;
+
+const RULES: &str = r#"
+groups:
+  - name: nodes
+    interval: 15s
+    rules:
+      - alert: NodeDown
+        expr: watchfire_member_state{role="agent", state="down"} == 1
+      - alert: NoReports
+        expr: up{job="node"} == 0
+      - alert: Slow
+        expr: m0 > 100
+        for: 1m
+"#;
+
+fn fleet(world: &mut World, count: u64) -> Vec<FakeAgent> {
+    (1..=count)
+        .map(|id| {
+            let name = format!("web-{id}");
+            world.member(id, &name, MemberState::Alive);
+            FakeAgent::join(world, id, &name, 1)
+        })
+        .collect()
+}
+
+#[test]
+fn up_is_one_while_frames_arrive_and_zero_after_two_missed_intervals() {
+    let mut world = World::new("groups: []");
+    let mut agent = FakeAgent::join(&mut world, 1, "web-1", 1);
+    let up = r#"up{instance="web-1", job="node"}"#;
+    world.run(seconds(1.0));
+    assert_eq!(world.value(up), None);
+    agent.tick(&mut world, 1.0);
+    assert_eq!(world.value(up), Some(1.0));
+    world.run(seconds(20.9));
+    assert_eq!(world.value(up), Some(1.0));
+    assert_eq!(world.value(r#"m0{instance="web-1", job="node"}"#), Some(1.0));
+    world.run(seconds(0.1));
+    assert_eq!(world.value(up), Some(0.0));
+    // What the agent said of its node is no longer so.
+    assert_eq!(world.value(r#"m0{instance="web-1", job="node"}"#), None);
+    assert_eq!(world.node("web-1").health, Health::Degraded);
+    agent.tick(&mut world, 2.0);
+    world.run(seconds(0.005));
+    assert_eq!(world.value(up), Some(1.0));
+    assert_eq!(world.value(r#"m0{instance="web-1", job="node"}"#), Some(2.0));
+    let zeros = world.points("up")[up].iter().filter(|(_, value)| *value == 0.0).count();
+    assert_eq!(zeros, 1);
+}
+
+#[test]
+fn a_membership_change_is_evaluated_at_once() {
+    let mut world = World::new(RULES);
+    let mut agents = fleet(&mut world, 3);
+    live(&mut world, &mut agents, 2);
+    assert_eq!(world.alerts(), [""; 0]);
+    let evaluations = world.evaluated.len();
+    world.run(seconds(0.005));
+    world.member_because(1, "web-1", MemberState::Down, Some(DownCause::Refused));
+    assert_eq!(world.value(r#"watchfire_member_state{instance="web-1", role="agent", state="down"}"#), Some(1.0));
+    assert_eq!(world.value(r#"watchfire_member_state{instance="web-1", role="agent", state="alive"}"#), Some(0.0));
+    assert_eq!(
+        world.value(r#"watchfire_member_down_cause{cause="refused", instance="web-1", role="agent"}"#),
+        Some(1.0)
+    );
+    world.run(seconds(0.1));
+    assert_eq!(world.evaluated.len(), evaluations + 1);
+    assert_eq!(world.alerts(), ["NodeDown firing"]);
+    let node = world.node("web-1");
+    assert_eq!((node.health, node.alerts.firing, node.state), (Health::Down, 1, Some(MemberState::Down)));
+    world.run(seconds(1.0));
+    world.member(1, "web-1", MemberState::Alive);
+    world.run(seconds(0.3));
+    assert_eq!(world.alerts(), [""; 0]);
+}
+
+#[test]
+fn several_changes_within_a_millisecond_are_all_written() {
+    let mut world = World::new(RULES);
+    let mut agents = fleet(&mut world, 2);
+    live(&mut world, &mut agents, 1);
+    for state in [MemberState::Suspect, MemberState::Alive, MemberState::Suspect, MemberState::Down] {
+        world.member(1, "web-1", state);
+    }
+    world.run(seconds(0.1));
+    assert_eq!(world.value(r#"watchfire_member_state{instance="web-1", role="agent", state="down"}"#), Some(1.0));
+    assert_eq!(world.alerts(), ["NodeDown firing"]);
+}
+
+#[test]
+fn a_restarted_collector_that_sees_nobody_fires_nothing_for_two_minutes() {
+    let mut world = World::new(RULES);
+    let mut agents = fleet(&mut world, 3);
+    live(&mut world, &mut agents, 3);
+    let mut world = world.crash(CrashKeeps::NOTHING, START + seconds(100.0));
+    assert_eq!(world.recovery.nodes, 3);
+    world.run(seconds(119.0));
+    assert_eq!(world.alerts(), [""; 0]);
+    assert!(!world.view().fresh);
+    // Then it says what it knows: three agents that had the time to report did not.
+    world.run(seconds(1.5));
+    assert!(world.view().fresh);
+    assert_eq!(world.alerts(), ["NoReports firing"; 3]);
+}
+
+#[test]
+fn a_restarted_collector_judges_as_soon_as_the_fleet_has_reported() {
+    let mut world = World::new(RULES);
+    let mut agents = fleet(&mut world, 10);
+    live(&mut world, &mut agents, 3);
+    let mut world = world.crash(CrashKeeps::NOTHING, START + seconds(400.0));
+    world.run(seconds(1.0));
+    for agent in &mut agents {
+        agent.connect(&mut world);
+        agent.dict(&mut world, Lane::Live, 1);
+    }
+    for (at, agent) in agents.iter_mut().enumerate().take(9) {
+        assert!(!world.view().fresh, "after {at} agents");
+        agent.tick(&mut world, 1.0);
+        world.run(seconds(0.1));
+    }
+    assert!(world.view().fresh);
+    assert_eq!(world.alerts(), [""; 0]);
+    assert_eq!(world.said("rules fire and resolve from now on"), 1);
+}
+
+#[test]
+fn an_alert_of_a_node_that_is_still_dead_neither_resolves_nor_fires_anew_over_a_restart() {
+    let mut world = World::new(RULES);
+    let mut agents = fleet(&mut world, 3);
+    live(&mut world, &mut agents, 2);
+    world.member(1, "web-1", MemberState::Down);
+    agents.remove(0);
+    live(&mut world, &mut agents, 3);
+    assert_eq!(world.alerts(), ["NodeDown firing", "NoReports firing"]);
+    let since: Vec<_> = world.view().alerts.alerts.iter().map(|alert| alert.active_at).collect();
+    let mut world = world.crash(CrashKeeps::NOTHING, START + seconds(1000.0));
+    for agent in &mut agents {
+        agent.connect(&mut world);
+        agent.dict(&mut world, Lane::Live, 1);
+    }
+    for _ in 0..20 {
+        live(&mut world, &mut agents, 1);
+        assert_eq!(world.alerts(), ["NodeDown firing", "NoReports firing"]);
+    }
+    assert!(world.view().fresh);
+    assert_eq!(world.view().alerts.alerts.iter().map(|alert| alert.active_at).collect::<Vec<_>>(), since);
+}
+
+#[test]
+fn a_node_that_left_on_purpose_causes_no_dip() {
+    let mut world = World::new(RULES);
+    let mut agents = fleet(&mut world, 3);
+    live(&mut world, &mut agents, 2);
+    world.member(1, "web-1", MemberState::Left);
+    world.input(crate::engine::Input::Disconnected { conn: agents[0].conn });
+    agents.remove(0);
+    live(&mut world, &mut agents, 60);
+    assert_eq!(world.alerts(), [""; 0]);
+    let up = &world.points("up")[r#"up{instance="web-1", job="node"}"#];
+    assert!(up.iter().all(|(_, value)| *value == 1.0), "{up:?}");
+    // A quarter of an hour is enough.
+    live(&mut world, &mut agents, 31);
+    assert_eq!(world.alerts(), ["NoReports firing"]);
+}
+
+#[test]
+fn an_agent_with_a_new_identity_takes_the_place_of_the_dead_one() {
+    let mut world = World::new(RULES);
+    let mut agents = fleet(&mut world, 2);
+    live(&mut world, &mut agents, 2);
+    world.member(1, "web-1", MemberState::Down);
+    world.run(seconds(31.0));
+    world.member(9, "web-1", MemberState::Alive);
+    world.run(seconds(1.0));
+    assert_eq!(world.view().nodes.iter().map(|node| node.id.0).collect::<Vec<_>>(), [9, 2]);
+    assert_eq!(world.value(r#"watchfire_member_state{instance="web-1", role="agent", state="alive"}"#), Some(1.0));
+    assert!(!world.alerts().contains(&"NodeDown firing".to_owned()));
+}
+
+#[test]
+fn the_collector_counts_itself() {
+    let mut world = World::new(RULES);
+    let mut agents = fleet(&mut world, 2);
+    live(&mut world, &mut agents, 2);
+    let own = |name: &str| format!(r#"{name}{{instance="watch-1", job="watchfire"}}"#);
+    assert_eq!(world.value(&own("watchfire_agents_connected")), Some(2.0));
+    assert_eq!(world.value(&own("watchfire_agents_expected")), Some(2.0));
+    assert_eq!(world.value(&own("watchfire_storage_full")), Some(0.0));
+    assert_eq!(world.value(&own("watchfire_collector_fresh")), Some(1.0));
+    assert!(world.value(&own("watchfire_rule_evaluations_total")) > Some(0.0));
+    let info = r#"watchfire_node_info{instance="web-1", version="0.1.0"}"#;
+    assert_eq!(world.value(info), Some(1.0));
+}
+
+#[test]
+fn for_timers_run_through_a_crash() {
+    let mut world = World::new(RULES);
+    let mut agents = fleet(&mut world, 1);
+    live(&mut world, &mut agents, 2);
+    let high = |world: &mut World, agents: &mut [FakeAgent]| {
+        agents[0].tick(world, 1000.0);
+        world.run(seconds(10.0));
+    };
+    for _ in 0..3 {
+        high(&mut world, &mut agents);
+    }
+    assert_eq!(world.alerts(), ["Slow pending"]);
+    let since = world.view().alerts.alerts[0].active_at;
+    let now = world.now;
+    let mut world = world.crash(CrashKeeps::NOTHING, now + seconds(5.0));
+    agents[0].connect(&mut world);
+    agents[0].dict(&mut world, Lane::Live, 1);
+    assert_eq!(world.view().alerts.alerts[0].active_at, since);
+    while world.now < since + seconds(60.0) {
+        assert_eq!(world.alerts(), ["Slow pending"], "at {}", world.now);
+        agents[0].tick(&mut world, 1000.0);
+        world.run(seconds(1.0));
+    }
+    world.run(seconds(1.0));
+    assert_eq!(world.alerts(), ["Slow firing"]);
+}

@@ -1,0 +1,209 @@
+//! Frames and their acknowledgement.
+
+use watchfire_shared::frame::message::{Ack, Lane, Message, Nack, NackCode, Position};
+
+use super::world::{FakeAgent, START, World, seconds};
+
+fn acks(messages: &[Message]) -> Vec<(Lane, u64)> {
+    let ack = |message: &Message| match message {
+        Message::Ack(Ack { lane, seq, .. }) => Some((*lane, *seq)),
+        _ => None,
+    };
+    messages.iter().filter_map(ack).collect()
+}
+
+fn nacks(messages: &[Message]) -> Vec<(Lane, u64, NackCode)> {
+    let nack = |message: &Message| match message {
+        Message::Nack(Nack { lane, seq, code, .. }) => Some((*lane, *seq, *code)),
+        _ => None,
+    };
+    messages.iter().filter_map(nack).collect()
+}
+
+fn welcome(messages: &[Message]) -> (Option<Position>, Option<Position>) {
+    match messages {
+        [Message::HelloAck(ack)] => (ack.live, ack.backfill),
+        other => panic!("expected one HelloAck, found {other:?}"),
+    }
+}
+
+#[test]
+fn frames_are_acknowledged_together_and_only_after_a_sync() {
+    let mut world = World::new("groups: []");
+    let mut agent = FakeAgent::join(&mut world, 1, "web-1", 3);
+    assert_eq!(welcome(&world.replies(agent.conn)), (None, None));
+    agent.tick(&mut world, 1.0);
+    world.run(seconds(0.010));
+    agent.tick(&mut world, 2.0);
+    world.run(seconds(0.009));
+    assert_eq!(world.replies(agent.conn), []);
+    world.run(seconds(0.001));
+    assert_eq!(acks(&world.replies(agent.conn)), [(Lane::Live, 2)]);
+    let expected = vec![(0.0, 1.0), (0.010, 2.0)];
+    for slot in 0..3 {
+        let points = world.points(&format!("m{slot}"));
+        assert_eq!(points[&format!(r#"m{slot}{{instance="web-1", job="node"}}"#)], expected);
+    }
+    world.run(seconds(1.0));
+    assert_eq!((world.replies(agent.conn), world.closed.len()), (Vec::new(), 0));
+}
+
+#[test]
+fn much_at_once_does_not_wait_for_the_clock() {
+    let mut world = World::new("groups: []");
+    let mut agent = FakeAgent::join(&mut world, 1, "web-1", 9_000);
+    world.replies(agent.conn);
+    let mut acknowledged_after = None;
+    for frame in 1..=18 {
+        world.now += seconds(0.001);
+        // A number that needs all its digits takes nine bytes; a frame has 80 kB.
+        agent.tick(&mut world, std::f64::consts::PI * f64::from(frame));
+        if !acks(&world.replies(agent.conn)).is_empty() {
+            acknowledged_after.get_or_insert(frame);
+        }
+    }
+    assert!(acknowledged_after.is_some_and(|frame| frame <= 14), "{acknowledged_after:?}");
+    assert_eq!(world.closed, []);
+}
+
+#[test]
+fn a_frame_that_comes_again_is_acknowledged_again_and_stored_once() {
+    let mut world = World::new("groups: []");
+    let mut agent = FakeAgent::join(&mut world, 1, "web-1", 1);
+    let frame = Message::Data(agent.frame(Lane::Live, world.now, 5.0));
+    world.send(agent.conn, &frame);
+    world.run(seconds(0.020));
+    assert_eq!(acks(&world.replies(agent.conn)), [(Lane::Live, 1)]);
+    world.send(agent.conn, &frame);
+    world.run(seconds(0.020));
+    assert_eq!(world.replies(agent.conn).len(), 1);
+    assert_eq!(world.points("m0")[r#"m0{instance="web-1", job="node"}"#], [(0.0, 5.0)]);
+    assert_eq!(world.view().stats.ingest.rejected, Default::default());
+}
+
+#[test]
+fn the_two_lanes_are_acknowledged_each_by_itself() {
+    let mut world = World::new("groups: []");
+    let mut agent = FakeAgent::join(&mut world, 1, "web-1", 1);
+    agent.dict(&mut world, Lane::Backfill, 1);
+    world.replies(agent.conn);
+    for second in [-30.0, -20.0] {
+        let data = agent.frame(Lane::Backfill, START + seconds(second), second);
+        world.send(agent.conn, &Message::Data(data));
+    }
+    agent.tick(&mut world, 1.0);
+    world.run(seconds(0.020));
+    assert_eq!(acks(&world.replies(agent.conn)), [(Lane::Live, 1), (Lane::Backfill, 2)]);
+    let points = &world.points("m0")[r#"m0{instance="web-1", job="node"}"#];
+    assert_eq!(*points, [(-30.0, -30.0), (-20.0, -20.0), (0.0, 1.0)]);
+    // What the spool held says nothing of today.
+    world.run(seconds(1.0));
+    assert_eq!(world.node("web-1").last_report_at, Some(START));
+}
+
+#[test]
+fn a_connection_goes_on_where_the_last_one_became_durable() {
+    let mut world = World::new("groups: []");
+    let mut agent = FakeAgent::join(&mut world, 1, "web-1", 1);
+    agent.live(&mut world, 2);
+    let older = agent.conn;
+    agent.connect(&mut world);
+    let expected = Position { epoch: agent.hello.epoch, seq: 2 };
+    assert_eq!(welcome(&world.replies(agent.conn)), (Some(expected), None));
+    assert_eq!(world.closed, [(older, "a newer connection replaces this one".to_owned())]);
+    // What the older connection still had under way is not taken any more.
+    world.send(older, &Message::Ping(watchfire_shared::frame::message::Ping { clock_ms: 0 }));
+    world.replies(older);
+    agent.dict(&mut world, Lane::Live, 1);
+    agent.live(&mut world, 1);
+    assert_eq!(acks(&world.replies(agent.conn)), [(Lane::Live, 3)]);
+    assert_eq!(world.replies, []);
+    assert_eq!(world.value(r#"up{instance="web-1", job="node"}"#), Some(1.0));
+}
+
+#[test]
+fn a_missing_predecessor_is_asked_for_once_and_a_keyframe_mends_it() {
+    let mut world = World::new("groups: []");
+    let mut agent = FakeAgent::join(&mut world, 1, "web-1", 1);
+    agent.tick(&mut world, 1.0);
+    world.run(seconds(1.0));
+    world.replies(agent.conn);
+    agent.frame(Lane::Live, world.now, 2.0);
+    for value in [3.0, 4.0] {
+        world.run(seconds(1.0));
+        agent.tick(&mut world, value);
+    }
+    assert_eq!(nacks(&world.replies(agent.conn)), [(Lane::Live, 3, NackCode::Resync)]);
+    agent.dict(&mut world, Lane::Live, 1);
+    world.run(seconds(1.0));
+    agent.tick(&mut world, 5.0);
+    world.run(seconds(0.020));
+    assert_eq!(acks(&world.replies(agent.conn)), [(Lane::Live, 5)]);
+    assert_eq!(world.points("m0")[r#"m0{instance="web-1", job="node"}"#], [(0.0, 1.0), (4.0, 5.0)]);
+    assert_eq!(world.view().stats.ingest.rejected.resync, 2);
+}
+
+#[test]
+fn a_live_frame_with_a_wrong_clock_is_stamped_with_its_receipt() {
+    let mut world = World::new("groups: []");
+    let mut agent = FakeAgent::join(&mut world, 1, "web-1", 1);
+    for (value, offset) in [(1.0, 0.0), (2.0, 3600.0), (3.0, -3600.0), (4.0, 0.0)] {
+        let data = agent.frame(Lane::Live, world.now + seconds(offset), value);
+        world.send(agent.conn, &Message::Data(data));
+        if value == 3.0 {
+            // The series of the offset is written at the next round.
+            world.run(seconds(10.0));
+            let offset = world.value(r#"watchfire_node_clock_offset_seconds{instance="web-1"}"#);
+            assert_eq!(offset, Some(-3600.0));
+        } else {
+            world.run(seconds(10.0));
+        }
+    }
+    let points = &world.points("m0")[r#"m0{instance="web-1", job="node"}"#];
+    assert_eq!(*points, [(0.0, 1.0), (10.0, 2.0), (20.0, 3.0), (30.0, 4.0)]);
+    assert_eq!(world.view().stats.ingest.restamped, 2);
+    assert_eq!(acks(&world.replies(agent.conn)).len(), 4);
+}
+
+#[test]
+fn a_spooled_frame_that_cannot_be_kept_is_refused_for_good() {
+    let mut world = World::new("groups: []");
+    let mut agent = FakeAgent::join(&mut world, 1, "web-1", 1);
+    agent.dict(&mut world, Lane::Backfill, 1);
+    world.replies(agent.conn);
+    let old = START - world.settings.storage.retention - seconds(1.0);
+    let data = agent.frame(Lane::Backfill, old, 1.0);
+    world.send(agent.conn, &Message::Data(data));
+    assert_eq!(nacks(&world.replies(agent.conn)), [(Lane::Backfill, 1, NackCode::Clock)]);
+    assert_eq!(world.points("m0").len(), 0);
+    world.run(seconds(1.0));
+    assert_eq!(world.replies(agent.conn), []);
+}
+
+#[test]
+fn an_agent_whose_clock_was_set_back_before_it_started_is_not_mistaken_for_its_past() {
+    let mut world = World::new("groups: []");
+    let mut agent = FakeAgent::join(&mut world, 1, "web-1", 1);
+    agent.live(&mut world, 1);
+    let mut restarted = FakeAgent::new(START, 1, "web-1");
+    restarted.hello.epoch = 3;
+    restarted.connect(&mut world);
+    restarted.dict(&mut world, Lane::Live, 1);
+    world.replies(restarted.conn);
+    restarted.tick(&mut world, 2.0);
+    world.run(seconds(0.020));
+    assert_eq!(acks(&world.replies(restarted.conn)), [(Lane::Live, 1)]);
+    assert_eq!(world.points("m0")[r#"m0{instance="web-1", job="node"}"#], [(0.0, 1.0), (10.0, 2.0)]);
+}
+
+#[test]
+fn a_silent_connection_is_closed_and_a_speaking_one_is_not() {
+    let mut world = World::new("groups: []");
+    let silent = FakeAgent::join(&mut world, 1, "web-1", 1);
+    let mut speaking = FakeAgent::join(&mut world, 2, "web-2", 1);
+    let mute = world.connect();
+    speaking.live(&mut world, 7);
+    let closed: Vec<_> = world.closed.iter().map(|(conn, reason)| (*conn, reason.as_str())).collect();
+    assert_eq!(closed, [(mute, "no Hello came"), (silent.conn, "nothing came for too long")]);
+    assert_eq!(world.view().stats.agents_connected, 1);
+}

@@ -1,0 +1,107 @@
+//! A disk that is full, or that fails.
+
+use watchfire_shared::frame::message::{Lane, Message, Ping};
+use watchfire_shared::member::MemberState;
+
+use super::world::{FakeAgent, World, seconds};
+
+const RULES: &str = r#"
+groups:
+  - name: self
+    rules:
+      - alert: StorageFull
+        expr: watchfire_storage_full == 1
+      - alert: NodeDown
+        expr: watchfire_member_state{state="down"} == 1
+      - alert: NoReports
+        expr: up{job="node"} == 0
+"#;
+
+#[test]
+fn a_full_disk_stops_acknowledgements_and_nothing_else() {
+    let mut world = World::new(RULES);
+    world.member(1, "web-1", MemberState::Alive);
+    world.member(2, "web-2", MemberState::Alive);
+    let mut agent = FakeAgent::join(&mut world, 1, "web-1", 1);
+    let mut other = FakeAgent::join(&mut world, 2, "web-2", 1);
+    other.tick(&mut world, 1.0);
+    agent.live(&mut world, 2);
+    world.replies.clear();
+
+    world.disk.set_capacity(Some(0));
+    other.tick(&mut world, 1.0);
+    agent.live(&mut world, 3);
+    assert_eq!(world.replies, []);
+    assert_eq!(world.said("the disk is full"), 1);
+    assert_eq!(world.value(r#"watchfire_storage_full{instance="watch-1", job="watchfire"}"#), Some(1.0));
+    assert_eq!(world.alerts(), ["StorageFull firing"]);
+    // Alerts go on from memory, also about what happens now; agents that we make wait are not accused.
+    world.member(2, "web-2", MemberState::Down);
+    for _ in 0..6 {
+        world.send(agent.conn, &Message::Ping(Ping { clock_ms: world.now.as_millis() }));
+        world.run(seconds(10.0));
+    }
+    assert_eq!(world.alerts(), ["StorageFull firing", "NodeDown firing", "NoReports firing"]);
+    world.replies.retain(|(_, message)| !matches!(message, Message::Pong(_)));
+
+    world.disk.set_capacity(None);
+    world.run(seconds(1.5));
+    let acks: Vec<_> = world
+        .replies(agent.conn)
+        .into_iter()
+        .map(|message| match message {
+            Message::Ack(ack) => (ack.lane, ack.seq),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(acks, [(Lane::Live, 5)]);
+    assert_eq!(world.said("the disk has space again"), 1);
+    assert_eq!(world.value(r#"watchfire_storage_full{instance="watch-1", job="watchfire"}"#), Some(0.0));
+    agent.live(&mut world, 1);
+    assert!(!world.alerts().contains(&"StorageFull firing".to_owned()));
+    assert_eq!(world.fatal, [""; 0]);
+}
+
+#[test]
+fn when_even_memory_is_full_lanes_begin_again_once_there_is_room() {
+    let mut settings = super::world::settings("groups: []");
+    settings.storage.max_pending_bytes = 4096;
+    let mut world = World::open(watchfire_store::SimDisk::new(), settings, super::world::START);
+    let mut agent = FakeAgent::join(&mut world, 1, "web-1", 100);
+    agent.live(&mut world, 1);
+    world.replies.clear();
+    world.disk.set_capacity(Some(0));
+    for value in 0..20 {
+        agent.tick(&mut world, f64::from(value) * 0.1234567);
+        world.run(seconds(1.0));
+    }
+    assert!(world.view().stats.ingest.rejected.storage > 0);
+    assert_eq!(world.replies, []);
+    world.disk.set_capacity(None);
+    world.run(seconds(2.0));
+    let replies = world.replies(agent.conn);
+    assert!(
+        matches!(&replies[..], [Message::Ack(_), Message::Nack(nack)] if nack.detail == "there is room again"),
+        "{replies:?}"
+    );
+    let Message::Ack(ack) = &replies[0] else { panic!() };
+    let acknowledged = ack.seq;
+    // The agent goes back to what was acknowledged.
+    agent.live.seq = acknowledged;
+    agent.dict(&mut world, Lane::Live, 100);
+    agent.live(&mut world, 1);
+    let replies = world.replies(agent.conn);
+    assert!(matches!(&replies[..], [Message::Ack(ack)] if ack.seq == acknowledged + 1), "{replies:?}");
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_acknowledged_and_the_process_is_to_end() {
+    let mut world = World::new(RULES);
+    let mut agent = FakeAgent::join(&mut world, 1, "web-1", 1);
+    agent.live(&mut world, 1);
+    world.replies.clear();
+    world.disk.fail_syncs(1);
+    agent.live(&mut world, 5);
+    assert_eq!(world.replies, []);
+    assert_eq!(world.fatal.len(), 1);
+}

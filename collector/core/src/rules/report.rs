@@ -1,0 +1,99 @@
+//! What `check-rules` tells about rule files.
+
+use std::fmt::{self, Write as _};
+
+use watchfire_shared::document::{Mistake, Position};
+
+use super::{Group, file, lint};
+
+/// The result of checking rule files.
+#[derive(Debug, Default)]
+pub struct CheckReport {
+    /// The groups of the files without a mistake, file by file.
+    pub groups: Vec<Group>,
+    /// What keeps files from being loaded.
+    pub mistakes: Vec<Mistake>,
+    /// What is loaded but seldom meant.
+    pub warnings: Vec<Mistake>,
+    excerpts: Vec<String>,
+}
+
+/// Checks rule files, given as name and content.
+#[must_use]
+pub fn check(files: &[(String, String)]) -> CheckReport {
+    let mut report = CheckReport::default();
+    for (name, content) in files {
+        match file::parse(name, content) {
+            Ok(groups) => {
+                report.warnings.extend(lint::lint(&groups));
+                report.groups.extend(groups);
+            }
+            Err(mistakes) => {
+                report.excerpts.extend(mistakes.iter().map(|mistake| excerpt(content, mistake.at)));
+                report.mistakes.extend(mistakes);
+            }
+        }
+    }
+    report
+}
+
+impl CheckReport {
+    /// Whether every file can be loaded.
+    #[must_use]
+    pub const fn is_good(&self) -> bool {
+        self.mistakes.is_empty()
+    }
+
+    /// How many rules were found in the good files.
+    #[must_use]
+    pub fn rules(&self) -> usize {
+        self.groups.iter().map(|group| group.rules.len()).sum()
+    }
+}
+
+impl fmt::Display for CheckReport {
+    /// Every mistake with its line and a caret, then the warnings, then what was found.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (mistake, excerpt) in self.mistakes.iter().zip(&self.excerpts) {
+            writeln!(f, "{mistake}\n{excerpt}")?;
+        }
+        for warning in &self.warnings {
+            let place = warning.at.map(|at| format!("{}:{}:", at.line, at.column)).unwrap_or_default();
+            writeln!(f, "{}:{place} warning: {}", warning.file, warning.message)?;
+        }
+        let counts = [
+            (self.groups.len(), "group"),
+            (self.rules(), "rule"),
+            (self.mistakes.len(), "mistake"),
+            (self.warnings.len(), "warning"),
+        ];
+        let counts = counts.map(|(count, word)| format!("{count} {word}{}", if count == 1 { "" } else { "s" }));
+        writeln!(f, "{}", counts.join(", "))
+    }
+}
+
+/// The line of a place with a caret below it; the empty text where there is no such line.
+#[must_use]
+pub fn excerpt(content: &str, at: Option<Position>) -> String {
+    // Longer lines are cut around the caret, so that a minified file does not flood the terminal.
+    const WIDTH: usize = 100;
+    let Some((at, line)) = at.and_then(|at| Some((at, content.lines().nth(at.line.checked_sub(1)? as usize)?))) else {
+        return String::new();
+    };
+    let column = (at.column.saturating_sub(1) as usize).min(line.chars().count());
+    let skipped = if line.chars().count() > WIDTH { column.saturating_sub(WIDTH / 2) } else { 0 };
+    let shown: String =
+        line.chars().skip(skipped).take(WIDTH).map(|char| if char == '\t' { ' ' } else { char }).collect();
+    let number = at.line.to_string();
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = write!(
+        out,
+        "  {number} | {shown}\n  {:width$} | {:caret$}^",
+        "",
+        "",
+        width = number.len(),
+        caret = column - skipped
+    );
+    out
+}

@@ -1,0 +1,201 @@
+//! The answers of `GET /api/v1/rules` and `GET /api/v1/alerts`, with Prometheus' field names.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use watchfire_shared::labels::Labels;
+use watchfire_shared::time::Timestamp;
+
+use super::alert::{ActiveAlert, State};
+use super::job::RuleState;
+use super::{Rule, RuleKind, RuleSet};
+
+/// The `data` of `/api/v1/rules`.
+#[derive(Clone, Debug, Serialize)]
+pub struct RulesView {
+    pub groups: Vec<GroupView>,
+}
+
+/// One group; times in seconds.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupView {
+    pub name: String,
+    pub file: String,
+    pub rules: Vec<RuleView>,
+    pub interval: f64,
+    pub limit: usize,
+    pub evaluation_time: f64,
+    pub last_evaluation: String,
+}
+
+/// One rule.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum RuleView {
+    Alerting(AlertingView),
+    Recording(RecordingView),
+}
+
+/// An alerting rule; times in seconds.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AlertingView {
+    pub state: &'static str,
+    pub name: String,
+    pub query: String,
+    pub duration: f64,
+    pub keep_firing_for: f64,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    pub alerts: Vec<AlertView>,
+    #[serde(flatten)]
+    pub run: RunView,
+    pub r#type: &'static str,
+}
+
+/// A recording rule.
+#[derive(Clone, Debug, Serialize)]
+pub struct RecordingView {
+    pub name: String,
+    pub query: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    #[serde(flatten)]
+    pub run: RunView,
+    pub r#type: &'static str,
+}
+
+/// How the last evaluation of a rule went.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunView {
+    /// `ok`, `err` or `unknown`.
+    pub health: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    pub evaluation_time: f64,
+    pub last_evaluation: String,
+}
+
+/// The `data` of `/api/v1/alerts`.
+#[derive(Clone, Debug, Serialize)]
+pub struct AlertsView {
+    pub alerts: Vec<AlertView>,
+}
+
+/// One alert that is pending or firing.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AlertView {
+    pub labels: Labels,
+    pub annotations: Labels,
+    pub state: &'static str,
+    pub active_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_firing_since: Option<Timestamp>,
+    pub value: String,
+}
+
+impl RuleSet {
+    /// Every group with its rules and their alerts.
+    #[must_use]
+    pub fn rules_view(&self) -> RulesView {
+        let groups = self.groups.iter().map(|scheduled| GroupView {
+            name: scheduled.group.name.clone(),
+            file: scheduled.group.file.clone(),
+            rules: scheduled
+                .group
+                .rules
+                .iter()
+                .zip(scheduled.states.iter())
+                .map(|(rule, state)| view(rule, state))
+                .collect(),
+            interval: scheduled.clockwork.interval().as_seconds(),
+            limit: scheduled.group.limit,
+            evaluation_time: scheduled.took.as_seconds(),
+            last_evaluation: time(scheduled.evaluated_at),
+        });
+        RulesView { groups: groups.collect() }
+    }
+
+    /// Every alert that is pending or firing.
+    #[must_use]
+    pub fn alerts_view(&self) -> AlertsView {
+        AlertsView { alerts: self.active().map(alert_view).collect() }
+    }
+}
+
+fn view(rule: &Rule, state: &RuleState) -> RuleView {
+    let (name, query, labels) = (rule.name.clone(), rule.expr.to_string(), rule.labels.clone());
+    let run = RunView {
+        health: match (&state.error, state.evaluated_at) {
+            (Some(_), _) => "err",
+            (None, Some(_)) => "ok",
+            (None, None) => "unknown",
+        },
+        last_error: state.error.clone(),
+        evaluation_time: state.took.as_seconds(),
+        last_evaluation: time(state.evaluated_at),
+    };
+    match &rule.kind {
+        RuleKind::Record => RuleView::Recording(RecordingView { name, query, labels, run, r#type: "recording" }),
+        RuleKind::Alert(alert) => RuleView::Alerting(AlertingView {
+            state: state.worst().as_str(),
+            name,
+            query,
+            duration: alert.hold.as_seconds(),
+            keep_firing_for: alert.keep_firing_for.as_seconds(),
+            labels,
+            annotations: alert.annotations.clone(),
+            alerts: state.alerts.values().filter(|alert| alert.state != State::Resolved).map(alert_view).collect(),
+            run,
+            r#type: "alerting",
+        }),
+    }
+}
+
+fn alert_view(alert: &ActiveAlert) -> AlertView {
+    AlertView {
+        labels: alert.labels.clone(),
+        annotations: alert.annotations.clone(),
+        state: alert.state.as_str(),
+        active_at: alert.active_at,
+        keep_firing_since: alert.keep_firing_since,
+        value: exponent_form(alert.value),
+    }
+}
+
+/// A time, or Go's zero time for what never was.
+fn time(at: Option<Timestamp>) -> String {
+    at.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |at| at.to_string())
+}
+
+/// A number as Go's `strconv.FormatFloat(value, 'e', -1, 64)` prints it: `1e+00`, `2.5e-07`, `+Inf`.
+fn exponent_form(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    let text = format!("{value:e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+    format!("{mantissa}e{sign}{digits:0>2}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::exponent_form;
+
+    #[test]
+    fn values_print_as_in_prometheus_api() {
+        for (value, text) in
+            [(1.0, "1e+00"), (0.00000025, "2.5e-07"), (-123.5, "-1.235e+02"), (0.0, "0e+00"), (1e100, "1e+100")]
+        {
+            assert_eq!(exponent_form(value), text);
+        }
+        assert_eq!(exponent_form(f64::NEG_INFINITY), "-Inf");
+    }
+}

@@ -1,0 +1,312 @@
+//! The fleet: every node that was ever heard of, by gossip or by its own frames.
+//!
+//! A node is expected for ever once it is known; only an other node that takes its name replaces it. The fleet is
+//! bounded by [`MAX_MEMBERS`]; beyond that the longest gone node makes room, and if none is gone the new one is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use watchfire_shared::limits::MAX_MEMBERS;
+use watchfire_shared::member::{Member, MemberChange, MemberState, NodeId, Role};
+use watchfire_shared::time::{Span, Timestamp};
+
+use super::node::{Membership, Node, NodeRecord};
+use crate::ingest::Introduction;
+use crate::ingest::naming::{Naming, NodeFacts};
+
+/// All nodes.
+pub(crate) struct Fleet {
+    naming: Naming,
+    nodes: BTreeMap<NodeId, Node>,
+    /// Whose series carry a name. A node whose name another one holds writes none.
+    holders: BTreeMap<(Role, String), NodeId>,
+    /// When silence alone may change some node's `up`.
+    check_at: Option<Timestamp>,
+    /// Nodes of which something was heard that may change their `up`.
+    due: BTreeSet<NodeId>,
+    /// Nodes whose series changed since they were last taken.
+    changed: BTreeSet<NodeId>,
+    /// Nodes whose records changed since they were last taken, the removed ones included.
+    unsaved: BTreeSet<NodeId>,
+    refused: u64,
+}
+
+impl Fleet {
+    /// The nodes known before the start. Of each it is open until it is heard whether it still lives.
+    pub(crate) fn restore(
+        now: Timestamp,
+        naming: Naming,
+        records: impl IntoIterator<Item = (NodeId, NodeRecord)>,
+    ) -> Self {
+        let mut fleet = Self {
+            naming,
+            nodes: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            check_at: None,
+            due: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            unsaved: BTreeSet::new(),
+            refused: 0,
+        };
+        for (id, record) in records.into_iter().take(MAX_MEMBERS) {
+            fleet.insert(now, id, record);
+        }
+        fleet.unsaved.clear();
+        fleet
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    pub(crate) fn get(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(&id)
+    }
+
+    /// Whether the node's series are written: it is the one that holds its name.
+    pub(crate) fn holds_its_name(&self, node: &Node) -> bool {
+        self.holders.get(&(node.record.role, node.record.name.clone())) == Some(&node.id)
+    }
+
+    /// Nodes that found no room.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// When [`Fleet::check`] has something to do.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        self.check_at
+    }
+
+    /// An agent introduced itself.
+    pub(crate) fn introduced(&mut self, now: Timestamp, agent: Introduction) {
+        let (id, clock_offset) = (agent.id, agent.clock_offset);
+        let known = self.nodes.get(&id).map(|node| node.record.clone());
+        let record = NodeRecord {
+            name: agent.name,
+            role: Role::Agent,
+            labels: agent.labels,
+            version: agent.version,
+            interval: agent.interval,
+            membership: known.as_ref().and_then(|known| known.membership),
+            up: known.as_ref().and_then(|known| known.up),
+            last_report_at: known.as_ref().and_then(|known| known.last_report_at),
+        };
+        if let Some(node) = self.upsert(now, id, record) {
+            node.connected = true;
+            node.clock_offset = Some(clock_offset);
+            self.claim_name(id);
+        }
+    }
+
+    /// A live frame came. Returns whether it is the first of this run.
+    pub(crate) fn heard(&mut self, now: Timestamp, id: NodeId, clock_offset: Span) -> bool {
+        let Some(node) = self.nodes.get_mut(&id) else { return false };
+        let first = node.heard_at.replace(now).is_none();
+        node.record.last_report_at = Some(now);
+        node.clock_offset = Some(clock_offset);
+        if node.current_up != Some(true) {
+            self.due.insert(id);
+        }
+        first
+    }
+
+    pub(crate) fn clock(&mut self, id: NodeId, clock_offset: Span) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.clock_offset = Some(clock_offset);
+        }
+    }
+
+    pub(crate) fn disconnected(&mut self, id: NodeId) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.connected = false;
+            self.due.insert(id);
+        }
+    }
+
+    /// Gossip speaks of a member.
+    pub(crate) fn member(&mut self, now: Timestamp, change: MemberChange) {
+        let id = change.member.id;
+        let record = self.record_of(change.member);
+        if let Some(node) = self.upsert(now, id, record) {
+            if !node.gossiped {
+                node.gossiped = true;
+                node.expected_since = now;
+                self.changed.insert(id);
+            }
+            self.due.insert(id);
+            self.claim_name(id);
+        }
+    }
+
+    /// What is known of a member, together with what it told us itself.
+    fn record_of(&self, member: Member) -> NodeRecord {
+        let known = self.nodes.get(&member.id).map(|known| known.record.clone());
+        let membership = Some(Membership { state: member.state, since: member.since, cause: member.cause });
+        // A member whose metadata has not reached us goes by its id and has no labels and no version.
+        let nameless = member.name == member.id.to_string();
+        match known {
+            Some(known) if nameless => NodeRecord { membership, ..known },
+            known => NodeRecord {
+                name: member.name,
+                role: member.role,
+                labels: member.labels,
+                version: member.version,
+                interval: known.as_ref().map_or(Span::ZERO, |known| known.interval),
+                membership,
+                up: known.as_ref().and_then(|known| known.up),
+                last_report_at: known.as_ref().and_then(|known| known.last_report_at),
+            },
+        }
+    }
+
+    /// Decides `up` of the nodes where it may have changed by now.
+    pub(crate) fn check(&mut self, now: Timestamp, frames_are_refused: bool) {
+        if self.check_at.is_some_and(|at| at <= now) {
+            return self.check_all(now, frames_are_refused);
+        }
+        for id in std::mem::take(&mut self.due) {
+            self.check_node(now, id, frames_are_refused);
+        }
+    }
+
+    /// Decides `up` of every node anew.
+    pub(crate) fn check_all(&mut self, now: Timestamp, frames_are_refused: bool) {
+        self.check_at = None;
+        self.due.clear();
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for id in ids {
+            self.check_node(now, id, frames_are_refused);
+        }
+    }
+
+    fn check_node(&mut self, now: Timestamp, id: NodeId, frames_are_refused: bool) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let up = node.up(now, frames_are_refused);
+        self.check_at = [self.check_at, up.until].into_iter().flatten().min();
+        if node.current_up != up.value {
+            node.current_up = up.value;
+            self.changed.insert(id);
+        }
+        if up.value.is_some() && node.record.up != up.value {
+            node.record.up = up.value;
+            self.unsaved.insert(id);
+        }
+    }
+
+    /// Takes another way of naming.
+    pub(crate) fn rename(&mut self, naming: Naming) {
+        self.naming = naming;
+        for (id, node) in &mut self.nodes {
+            let target = target(&self.naming, *id, &node.record);
+            if node.target != target {
+                node.target = target;
+                self.changed.insert(*id);
+            }
+        }
+    }
+
+    /// The nodes whose series changed since the last call, those that are no more included.
+    pub(crate) fn take_changed(&mut self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The nodes whose records have to be saved, or removed where there is no such node any more.
+    pub(crate) fn take_unsaved(&mut self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut self.unsaved)
+    }
+
+    /// Inserts or updates a node; `None` if there is no room.
+    fn upsert(&mut self, now: Timestamp, id: NodeId, record: NodeRecord) -> Option<&mut Node> {
+        let known = self.nodes.get(&id).map(|known| known.record == record);
+        match known {
+            None if self.nodes.len() >= MAX_MEMBERS && !self.make_room() => {
+                self.refused += 1;
+                return None;
+            }
+            None => self.insert(now, id, record),
+            Some(false) => self.update(id, record),
+            Some(true) => {}
+        }
+        self.nodes.get_mut(&id)
+    }
+
+    fn insert(&mut self, now: Timestamp, id: NodeId, record: NodeRecord) {
+        let node = Node {
+            id,
+            target: target(&self.naming, id, &record),
+            expected_since: now,
+            heard_at: None,
+            gossiped: false,
+            connected: false,
+            clock_offset: None,
+            current_up: None,
+            record,
+        };
+        self.nodes.insert(id, node);
+        self.changed.insert(id);
+        self.unsaved.insert(id);
+        self.due.insert(id);
+        self.claim_name(id);
+    }
+
+    fn update(&mut self, id: NodeId, record: NodeRecord) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let old_key = (node.record.role, node.record.name.clone());
+        let renamed = old_key != (record.role, record.name.clone());
+        node.target = target(&self.naming, id, &record);
+        node.record = record;
+        if renamed && self.holders.get(&old_key) == Some(&id) {
+            self.holders.remove(&old_key);
+        }
+        self.changed.insert(id);
+        self.unsaved.insert(id);
+        self.claim_name(id);
+    }
+
+    /// Gives the node its name unless another living node of the same role has it. One that is gone gives way for good:
+    /// the host came back with a new identity.
+    fn claim_name(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get(&id) else { return };
+        let key = (node.record.role, node.record.name.clone());
+        match self.holders.get(&key).copied().filter(|holder| *holder != id) {
+            Some(holder) if self.nodes.get(&holder).is_some_and(|holder| !gives_way(holder, node)) => {}
+            Some(holder) => {
+                self.remove(holder);
+                self.holders.insert(key, id);
+            }
+            None => drop(self.holders.insert(key, id)),
+        }
+    }
+
+    fn make_room(&mut self) -> bool {
+        let gone = |node: &&Node| !node.connected && (node.is(MemberState::Down) || node.is(MemberState::Left));
+        let since = |node: &&Node| node.record.membership.map(|membership| membership.since);
+        let Some(id) = self.nodes.values().filter(gone).min_by_key(since).map(|node| node.id) else { return false };
+        self.remove(id);
+        true
+    }
+
+    fn remove(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.remove(&id) else { return };
+        let key = (node.record.role, node.record.name);
+        if self.holders.get(&key) == Some(&id) {
+            self.holders.remove(&key);
+        }
+        self.changed.insert(id);
+        self.unsaved.insert(id);
+    }
+}
+
+/// Whether the holder of a name leaves it to the claimant. Frames prove more than gossip, which may not have noticed yet
+/// that a node is gone.
+fn gives_way(holder: &Node, claimant: &Node) -> bool {
+    let alive = |node: &Node| node.is(MemberState::Alive) || node.is(MemberState::Suspect);
+    if holder.connected && !holder.is(MemberState::Down) {
+        return false;
+    }
+    claimant.connected || (alive(claimant) && !alive(holder))
+}
+
+fn target(naming: &Naming, id: NodeId, record: &NodeRecord) -> crate::ingest::naming::TargetLabels {
+    naming.target(NodeFacts { id, name: &record.name, labels: &record.labels })
+}

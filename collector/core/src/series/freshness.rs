@@ -1,0 +1,72 @@
+//! Whether a collector has seen enough to judge.
+//!
+//! A collector that was away, or blind, knows neither who died nor who recovered in the meantime. Until nine of ten of
+//! the agents it expects have reported, or two minutes have passed, its rules neither fire nor resolve. Once it is fresh
+//! it stays so: what goes silent later is news, not blindness.
+
+use watchfire_shared::member::{MemberState, Role};
+use watchfire_shared::time::Timestamp;
+
+use super::fleet::Fleet;
+use super::node::{HEARING_TIME, Node};
+
+/// Share of the expected agents that must have reported, percent. The rest may have died meanwhile.
+const ENOUGH_PERCENT: usize = 90;
+
+/// How many agents are expected to report, and how many have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Coverage {
+    pub(crate) expected: usize,
+    pub(crate) reported: usize,
+}
+
+impl Coverage {
+    pub(crate) fn of(fleet: &Fleet) -> Self {
+        let mut coverage = Self::default();
+        for node in fleet.nodes().filter(|node| awaited(node)) {
+            coverage.expected += 1;
+            coverage.reported += usize::from(node.heard_at.is_some());
+        }
+        coverage
+    }
+
+    fn is_enough(self) -> bool {
+        self.expected > 0 && self.reported * 100 >= self.expected * ENOUGH_PERCENT
+    }
+}
+
+/// Agents that gossip shows alive, and those known from before of which it has said nothing yet.
+fn awaited(node: &Node) -> bool {
+    let alive = node.is(MemberState::Alive) || node.is(MemberState::Suspect);
+    node.record.role == Role::Agent && (node.heard_at.is_some() || alive || !node.gossiped)
+}
+
+/// Whether the collector may judge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Freshness {
+    until: Timestamp,
+    fresh: bool,
+}
+
+impl Freshness {
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self { until: now + HEARING_TIME, fresh: false }
+    }
+
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Looks again; returns whether the collector has just become fresh.
+    pub(crate) fn update(&mut self, now: Timestamp, fleet: &Fleet) -> bool {
+        if self.fresh || !(now >= self.until || Coverage::of(fleet).is_enough()) {
+            return false;
+        }
+        self.fresh = true;
+        true
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        (!self.fresh).then_some(self.until)
+    }
+}

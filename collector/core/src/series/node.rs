@@ -1,0 +1,198 @@
+//! One node: what gossip says of it, what it reports itself, and what follows for `up`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use watchfire_shared::member::{DownCause, MemberState, NodeId, Role};
+use watchfire_shared::time::{Span, Timestamp};
+
+use crate::ingest::naming::TargetLabels;
+
+/// How long a restarted collector waits to hear from an agent before its silence counts.
+pub(crate) const HEARING_TIME: Span = Span::from_seconds(120);
+/// How long a node that left on purpose is simply expected back.
+pub(crate) const EXPECTED_BACK: Span = Span::from_seconds(15 * 60);
+/// How late a frame may come and still count as in time: sampling, network and our own queue. At most a second, and a
+/// quarter of a short interval.
+const MAX_SLACK: Span = Span::from_seconds(1);
+/// The interval assumed of an agent that has not yet said its own.
+const ASSUMED_INTERVAL: Span = Span::from_seconds(10);
+
+/// What the collector keeps of a node over its own restarts.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct NodeRecord {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) role: Role,
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) version: String,
+    #[serde(default)]
+    pub(crate) interval: Span,
+    #[serde(default)]
+    pub(crate) membership: Option<Membership>,
+    /// The last value of `up`.
+    #[serde(default)]
+    pub(crate) up: Option<bool>,
+    #[serde(default)]
+    pub(crate) last_report_at: Option<Timestamp>,
+}
+
+/// What gossip says of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Membership {
+    pub(crate) state: MemberState,
+    pub(crate) since: Timestamp,
+    #[serde(default)]
+    pub(crate) cause: Option<DownCause>,
+}
+
+/// A node as the running collector sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) record: NodeRecord,
+    pub(crate) target: TargetLabels,
+    /// When this run of the collector first expected to hear from it.
+    pub(crate) expected_since: Timestamp,
+    /// When its last live frame came, in this run.
+    pub(crate) heard_at: Option<Timestamp>,
+    /// Whether gossip spoke of it in this run.
+    pub(crate) gossiped: bool,
+    pub(crate) connected: bool,
+    pub(crate) clock_offset: Option<Span>,
+    /// `up` as it was last decided.
+    pub(crate) current_up: Option<bool>,
+}
+
+/// What `up` is at a time, and until when that holds by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Up {
+    /// `None`: nothing can be said yet.
+    pub(crate) value: Option<bool>,
+    /// When silence alone will change the value.
+    pub(crate) until: Option<Timestamp>,
+}
+
+impl Node {
+    /// Decides `up`. `frames_are_refused` says that the collector itself makes agents wait, by a full disk.
+    pub(crate) fn up(&self, now: Timestamp, frames_are_refused: bool) -> Up {
+        let fixed = |value| Up { value, until: None };
+        if self.record.role != Role::Agent {
+            return fixed(None);
+        }
+        if frames_are_refused && self.connected && self.heard_at.is_some() && !self.is(MemberState::Down) {
+            return fixed(Some(true));
+        }
+        if let Some(until) = self.heard_at.map(|at| at + self.patience()).filter(|until| now < *until) {
+            return Up { value: Some(true), until: Some(until) };
+        }
+        if let Some(until) = self.expected_back_until().filter(|until| now < *until) {
+            return Up { value: self.record.up, until: Some(until) };
+        }
+        if self.heard_at.is_some() || (self.gossiped && self.is(MemberState::Down)) {
+            return fixed(Some(false));
+        }
+        let until = self.expected_since + HEARING_TIME;
+        if now >= until {
+            return fixed(Some(false));
+        }
+        // One that was silent before the restart still is, unless its peers know better: its alert must not resolve.
+        let alive = self.gossiped && (self.is(MemberState::Alive) || self.is(MemberState::Suspect));
+        Up { value: self.record.up.filter(|up| !up && !alive), until: Some(until) }
+    }
+
+    pub(crate) fn is(&self, state: MemberState) -> bool {
+        self.record.membership.is_some_and(|membership| membership.state == state)
+    }
+
+    /// Two intervals, and the time that a frame in time may take.
+    fn patience(&self) -> Span {
+        let interval = if self.record.interval.is_positive() { self.record.interval } else { ASSUMED_INTERVAL };
+        interval * 2 + MAX_SLACK.min(Span::from_millis(interval.as_millis() / 4))
+    }
+
+    fn expected_back_until(&self) -> Option<Timestamp> {
+        let left = self.record.membership.filter(|membership| membership.state == MemberState::Left)?;
+        Some(left.since + EXPECTED_BACK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::naming::{Naming, NodeFacts};
+
+    const START: i64 = 1_000_000;
+
+    fn node(heard: Option<i64>, membership: Option<(MemberState, i64)>, up: Option<bool>) -> Node {
+        let at = |seconds: i64| Timestamp::from_millis(START + seconds * 1000);
+        let membership = membership.map(|(state, since)| Membership { state, since: at(since), cause: None });
+        let record = NodeRecord {
+            name: "a".into(),
+            role: Role::Agent,
+            labels: BTreeMap::new(),
+            version: String::new(),
+            interval: Span::from_seconds(10),
+            membership,
+            up,
+            last_report_at: None,
+        };
+        let facts = NodeFacts { id: NodeId(1), name: "a", labels: &record.labels };
+        let target = Naming::standard("c").target(facts);
+        let heard_at = heard.map(at);
+        Node {
+            id: NodeId(1),
+            target,
+            expected_since: at(0),
+            heard_at,
+            gossiped: membership.is_some(),
+            connected: true,
+            clock_offset: None,
+            current_up: None,
+            record,
+        }
+    }
+
+    fn check(node: &Node, second: f64, value: Option<bool>, until: Option<f64>) {
+        let at = |seconds: f64| Timestamp::from_millis(START + (seconds * 1000.0) as i64);
+        assert_eq!(node.up(at(second), false), Up { value, until: until.map(at) }, "at {second}");
+    }
+
+    #[test]
+    fn up_falls_after_two_missed_intervals() {
+        let node = node(Some(5), None, Some(true));
+        check(&node, 5.0, Some(true), Some(26.0));
+        check(&node, 25.9, Some(true), Some(26.0));
+        check(&node, 26.0, Some(false), None);
+    }
+
+    #[test]
+    fn an_agent_never_heard_has_no_up_until_there_was_time_to_hear_it() {
+        let silent = node(None, Some((MemberState::Alive, 0)), Some(true));
+        check(&silent, 1.0, None, Some(120.0));
+        check(&silent, 119.9, None, Some(120.0));
+        check(&silent, 120.0, Some(false), None);
+        // It was silent before the restart, and nothing says that this has changed.
+        check(&node(None, None, Some(false)), 1.0, Some(false), Some(120.0));
+        check(&node(None, Some((MemberState::Alive, 0)), Some(false)), 1.0, None, Some(120.0));
+        // What its peers have confirmed needs no waiting.
+        check(&node(None, Some((MemberState::Down, 0)), None), 1.0, Some(false), None);
+    }
+
+    #[test]
+    fn a_node_that_left_is_expected_back_without_a_dip() {
+        let left = node(Some(5), Some((MemberState::Left, 7)), Some(true));
+        check(&left, 30.0, Some(true), Some(907.0));
+        check(&left, 907.0, Some(false), None);
+    }
+
+    #[test]
+    fn a_full_disk_of_ours_accuses_no_agent() {
+        let node = node(Some(5), None, Some(true));
+        let at = Timestamp::from_millis(START + 500_000);
+        assert_eq!(node.up(at, true).value, Some(true));
+        assert_eq!(Node { connected: false, ..node }.up(at, true).value, Some(false));
+    }
+}

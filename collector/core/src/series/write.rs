@@ -1,0 +1,155 @@
+//! Samples of what the collector knows: one set per node, and one of itself.
+
+use watchfire_shared::labels::{INSTANCE, JOB, Labels, METRIC_NAME};
+use watchfire_shared::member::{DownCause, MemberState, Role};
+
+use super::Samples;
+use super::freshness::Coverage;
+use super::node::{Membership, Node};
+use crate::ingest::Counters;
+
+/// The value of `job` on the collector's series about itself.
+const OWN_JOB: &str = "watchfire";
+
+/// All series about one node that have a value now; those that are missing have none any more.
+pub(crate) fn node_samples(node: &Node) -> Samples {
+    let mut samples = Samples::new();
+    if let Some(up) = node.current_up {
+        samples.push((node.target.own("up"), number(up)));
+    }
+    if let Some(membership) = node.record.membership.filter(|membership| is_known(node, *membership)) {
+        member_samples(node, membership, &mut samples);
+    }
+    if node.record.role == Role::Agent {
+        samples.push((info(node), 1.0));
+    }
+    if let Some(offset) = node.clock_offset {
+        let labels = [(METRIC_NAME, "watchfire_node_clock_offset_seconds"), (INSTANCE, &node.target.instance)];
+        samples.push((Labels::new(labels), offset.as_seconds()));
+    }
+    samples
+}
+
+/// A node that was down or gone is still so until gossip says otherwise; that one was alive says nothing of today.
+fn is_known(node: &Node, membership: Membership) -> bool {
+    node.gossiped || matches!(membership.state, MemberState::Down | MemberState::Left)
+}
+
+fn member_samples(node: &Node, membership: Membership, samples: &mut Samples) {
+    let series = |metric: &str, name: &str, value: &str| {
+        let role = role_name(node.record.role);
+        Labels::new([(METRIC_NAME, metric), (INSTANCE, &node.target.instance), ("role", role), (name, value)])
+    };
+    for state in MemberState::ALL {
+        let labels = series("watchfire_member_state", "state", state.as_str());
+        samples.push((labels, number(state == membership.state)));
+    }
+    for cause in [DownCause::Refused, DownCause::Silent] {
+        let is_cause = membership.state == MemberState::Down && membership.cause == Some(cause);
+        samples.push((series("watchfire_member_down_cause", "cause", cause.as_str()), number(is_cause)));
+    }
+}
+
+fn info(node: &Node) -> Labels {
+    let labels = node.record.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    // The node's labels come first, so that none of them can replace one that identifies the series.
+    Labels::new(labels.chain([
+        (METRIC_NAME, "watchfire_node_info"),
+        (INSTANCE, node.target.instance.as_str()),
+        ("version", node.record.version.as_str()),
+    ]))
+}
+
+pub(crate) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Agent => "agent",
+        Role::Collector => "collector",
+    }
+}
+
+fn number(condition: bool) -> f64 {
+    f64::from(u8::from(condition))
+}
+
+/// What the collector counts of itself.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct SelfFigures {
+    pub(crate) ingest: Counters,
+    pub(crate) agents_connected: usize,
+    pub(crate) coverage: Coverage,
+    pub(crate) fresh: bool,
+    pub(crate) storage_full: bool,
+    pub(crate) wal_sync_failures: u64,
+    pub(crate) state_commit_failures: u64,
+    pub(crate) series: usize,
+    pub(crate) nodes: usize,
+    pub(crate) nodes_refused: u64,
+    pub(crate) rule_evaluations: u64,
+    pub(crate) rule_evaluation_failures: u64,
+    pub(crate) rule_iterations_missed: u64,
+    pub(crate) notifications_queued: usize,
+    pub(crate) notifications: Vec<IntegrationFigures>,
+}
+
+/// What became of notifications of one integration of one receiver.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct IntegrationFigures {
+    pub(crate) receiver: String,
+    pub(crate) integration: String,
+    pub(crate) sent: u64,
+    pub(crate) failed: u64,
+}
+
+/// The collector's series about itself.
+pub(crate) fn self_samples(instance: &str, figures: &SelfFigures) -> Samples {
+    let mut samples = Samples::new();
+    let mut push = |metric: &str, labels: &[(&str, &str)], value: f64| {
+        let own = [(METRIC_NAME, metric), (INSTANCE, instance), (JOB, OWN_JOB)];
+        samples.push((Labels::new(own.into_iter().chain(labels.iter().copied())), value));
+    };
+    push("up", &[], 1.0);
+    push("watchfire_agents_connected", &[], figures.agents_connected as f64);
+    push("watchfire_agents_expected", &[], figures.coverage.expected as f64);
+    push("watchfire_agents_reported", &[], figures.coverage.reported as f64);
+    push("watchfire_collector_fresh", &[], number(figures.fresh));
+    push("watchfire_storage_full", &[], number(figures.storage_full));
+    push("watchfire_wal_sync_failures_total", &[], figures.wal_sync_failures as f64);
+    push("watchfire_state_commit_failures_total", &[], figures.state_commit_failures as f64);
+    push("watchfire_series", &[], figures.series as f64);
+    push("watchfire_nodes", &[], figures.nodes as f64);
+    push("watchfire_nodes_refused_total", &[], figures.nodes_refused as f64);
+    push("watchfire_rule_evaluations_total", &[], figures.rule_evaluations as f64);
+    push("watchfire_rule_evaluation_failures_total", &[], figures.rule_evaluation_failures as f64);
+    push("watchfire_rule_group_iterations_missed_total", &[], figures.rule_iterations_missed as f64);
+    push("watchfire_notifications_queued", &[], figures.notifications_queued as f64);
+    for integration in &figures.notifications {
+        let labels = [("receiver", integration.receiver.as_str()), ("integration", integration.integration.as_str())];
+        push("watchfire_notifications_total", &labels, integration.sent as f64);
+        push("watchfire_notifications_failed_total", &labels, integration.failed as f64);
+    }
+    ingest_samples(&figures.ingest, &mut push);
+    samples
+}
+
+fn ingest_samples(counters: &Counters, push: &mut impl FnMut(&str, &[(&str, &str)], f64)) {
+    push("watchfire_ingest_connections_total", &[], counters.connections as f64);
+    push("watchfire_ingest_frames_total", &[], counters.frames as f64);
+    push("watchfire_ingest_bytes_total", &[], counters.bytes as f64);
+    push("watchfire_ingest_samples_total", &[("lane", "live")], counters.samples_live as f64);
+    push("watchfire_ingest_samples_total", &[("lane", "backfill")], counters.samples_backfill as f64);
+    push("watchfire_ingest_duplicate_frames_total", &[], counters.duplicates as f64);
+    push("watchfire_ingest_restamped_frames_total", &[], counters.restamped as f64);
+    let rejected = &counters.rejected;
+    let reasons = [
+        ("protocol", rejected.protocol),
+        ("malformed", rejected.malformed),
+        ("quota", rejected.quota),
+        ("schema", rejected.schema),
+        ("clock", rejected.clock),
+        ("resync", rejected.resync),
+        ("storage", rejected.storage),
+    ];
+    for (reason, count) in reasons {
+        push("watchfire_ingest_rejected_frames_total", &[("reason", reason)], count as f64);
+    }
+}

@@ -1,0 +1,159 @@
+//! Expressions as canonical text on one line, which parses to the same expression.
+
+use std::fmt;
+
+use watchfire_shared::labels::{METRIC_NAME, Quoted, is_label_name, is_metric_name};
+use watchfire_shared::matcher::MatchOp;
+
+use super::{At, BinaryOp, Cardinality, Expr, ExprKind, Length, Matching, Selector, Shift};
+use crate::number::format_float;
+
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            ExprKind::Number { value, duration: true } => write_duration(f, *value),
+            ExprKind::Number { value, duration: false } => f.write_str(&format_float(*value)),
+            ExprKind::String(text) => write!(f, "{}", Quoted(text)),
+            ExprKind::Selector(selector) => write!(f, "{}{}", Bare(selector), selector.shift),
+            ExprKind::Range { selector, range } => write!(f, "{}[{range}]{}", Bare(selector), selector.shift),
+            ExprKind::Subquery { expr, range, step, shift } => {
+                write!(f, "{expr}[{range}:")?;
+                step.as_ref().map_or(Ok(()), |step| write!(f, "{step}"))?;
+                write!(f, "]{shift}")
+            }
+            ExprKind::Unary { negative, expr } => write!(f, "{}{expr}", if *negative { "-" } else { "+" }),
+            ExprKind::Binary { op, left, right, bool_modifier, matching } => {
+                write!(f, "{left} {}", op.as_str())?;
+                write_modifiers(f, *op, *bool_modifier, matching)?;
+                write!(f, " {right}")
+            }
+            ExprKind::Call { function, args } => {
+                write!(f, "{}(", function.name)?;
+                write_list(f, args.iter())?;
+                f.write_str(")")
+            }
+            ExprKind::Aggregate { op, expr, param, grouping, without } => {
+                f.write_str(op.as_str())?;
+                if *without {
+                    write!(f, " without ({}) ", Names(grouping))?;
+                } else if !grouping.is_empty() {
+                    write!(f, " by ({}) ", Names(grouping))?;
+                }
+                f.write_str("(")?;
+                write_list(f, param.iter().map(|param| &**param).chain([&**expr]))?;
+                f.write_str(")")
+            }
+            ExprKind::Paren(inner) => write!(f, "({inner})"),
+        }
+    }
+}
+
+fn write_list<'a>(f: &mut fmt::Formatter<'_>, items: impl Iterator<Item = &'a Expr>) -> fmt::Result {
+    for (index, item) in items.enumerate() {
+        if index > 0 {
+            f.write_str(", ")?;
+        }
+        write!(f, "{item}")?;
+    }
+    Ok(())
+}
+
+/// A number that was written as a duration, in seconds.
+fn write_duration(f: &mut fmt::Formatter<'_>, seconds: f64) -> fmt::Result {
+    let millis = (seconds * 1000.0).round() as i64;
+    write!(f, "{}", watchfire_shared::time::Span::from_millis(millis))
+}
+
+fn write_modifiers(f: &mut fmt::Formatter<'_>, op: BinaryOp, bool_modifier: bool, matching: &Matching) -> fmt::Result {
+    if bool_modifier {
+        f.write_str(" bool")?;
+    }
+    if matching.on || !matching.labels.is_empty() {
+        write!(f, " {} ({})", if matching.on { "on" } else { "ignoring" }, Names(&matching.labels))?;
+    }
+    write_grouping(f, op, matching)?;
+    match matching.fill {
+        (Some(left), Some(right)) if left.to_bits() == right.to_bits() => write!(f, " fill ({})", format_float(left)),
+        (left, right) => {
+            left.map_or(Ok(()), |left| write!(f, " fill_left ({})", format_float(left)))?;
+            right.map_or(Ok(()), |right| write!(f, " fill_right ({})", format_float(right)))
+        }
+    }
+}
+
+fn write_grouping(f: &mut fmt::Formatter<'_>, op: BinaryOp, matching: &Matching) -> fmt::Result {
+    let group = match matching.cardinality {
+        Cardinality::ManyToOne => "group_left",
+        Cardinality::OneToMany => "group_right",
+        Cardinality::OneToOne | Cardinality::ManyToMany => return Ok(()),
+    };
+    debug_assert!(!op.is_set(), "set operators have no grouping");
+    write!(f, " {group} ({})", Names(&matching.include))
+}
+
+/// Label names, quoted where they are no identifiers.
+struct Names<'a>(&'a [String]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            if is_label_name(name) { f.write_str(name)? } else { write!(f, "{}", Quoted(name))? }
+        }
+        Ok(())
+    }
+}
+
+/// A selector without its modifiers.
+struct Bare<'a>(&'a Selector);
+
+impl fmt::Display for Bare<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.0.name.as_deref();
+        let plain = name.filter(|name| is_metric_name(name));
+        f.write_str(plain.unwrap_or(""))?;
+        let named =
+            |matcher: &&watchfire_shared::matcher::Matcher| matcher.name == METRIC_NAME && matcher.op == MatchOp::Equal;
+        // The matcher that stands for the written name is not printed a second time.
+        let mut implied = name.and_then(|name| self.0.matchers.iter().position(|m| named(&m) && m.value == name));
+        let mut parts: Vec<String> = Vec::new();
+        if let (Some(name), None) = (name, plain) {
+            parts.push(Quoted(name).to_string());
+        }
+        for (index, matcher) in self.0.matchers.iter().enumerate() {
+            if implied.take_if(|implied| *implied == index).is_none() {
+                parts.push(matcher.to_string());
+            }
+        }
+        if parts.is_empty() && plain.is_some() { Ok(()) } else { write!(f, "{{{}}}", parts.join(",")) }
+    }
+}
+
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(span) => write!(f, "{span}"),
+            Self::Computed(expr) => write!(f, "{expr}"),
+        }
+    }
+}
+
+impl fmt::Display for Shift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at {
+            Some(At::Time(at)) => write!(f, " @ {:.3}", at.as_seconds())?,
+            Some(At::Start) => f.write_str(" @ start()")?,
+            Some(At::End) => f.write_str(" @ end()")?,
+            None => {}
+        }
+        match &self.offset {
+            Some(Length::Computed(length)) if !matches!(length.kind, ExprKind::Call { .. } | ExprKind::Paren(_)) => {
+                write!(f, " offset ({length})")
+            }
+            Some(offset) => write!(f, " offset {offset}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Operators between two vectors: which rows belong together, and what they yield.
+//!
+//! Rows are grouped by the labels that the matching looks at, once for all steps. Within a group a side may hold several
+//! rows as long as no two of them have a sample at the same step; that is checked step by step.
+
+use std::collections::BTreeMap;
+
+use watchfire_shared::labels::{Labels, METRIC_NAME, Quoted};
+use watchfire_shared::sample::is_stale;
+
+use super::binary::combine;
+use super::{Evaluator, Row, rows};
+use crate::ast::{BinaryOp, Cardinality, Matching};
+use crate::error::QueryError;
+
+/// The labels that the matching looks at.
+pub(super) fn signature(labels: &Labels, matching: &Matching) -> Labels {
+    let mut builder = labels.to_builder();
+    if matching.on {
+        builder.retain(|name| matching.labels.iter().any(|own| own == name));
+    } else {
+        builder.retain(|name| name != METRIC_NAME && !matching.labels.iter().any(|own| own == name));
+    }
+    builder.build()
+}
+
+pub(super) fn grouped<'r>(rows: &'r [Row], matching: &Matching) -> BTreeMap<Labels, Vec<&'r Row>> {
+    let mut groups: BTreeMap<Labels, Vec<&Row>> = BTreeMap::new();
+    for row in rows {
+        groups.entry(signature(&row.labels, matching)).or_default().push(row);
+    }
+    groups
+}
+
+/// `and`, `or` and `unless`.
+pub(super) fn set(
+    op: BinaryOp,
+    mut left: Vec<Row>,
+    mut right: Vec<Row>,
+    matching: &Matching,
+) -> Result<Vec<Row>, QueryError> {
+    // `or` takes from the right what the left does not have; the others take from the left.
+    let (filtered, other) = if op == BinaryOp::Or { (&mut right, &left) } else { (&mut left, &right) };
+    let groups = grouped(other, matching);
+    for row in filtered.iter_mut() {
+        let others = groups.get(&signature(&row.labels, matching)).map_or(&[][..], Vec::as_slice);
+        for (index, value) in row.values.iter_mut().enumerate() {
+            let present = others.iter().any(|other| !is_stale(other.values[index]));
+            if present != (op == BinaryOp::And) {
+                *value = watchfire_shared::sample::stale_nan();
+            }
+        }
+    }
+    filtered.retain(|row| !row.is_empty());
+    if op == BinaryOp::Or {
+        left.append(&mut right);
+        return rows::united(left);
+    }
+    Ok(left)
+}
+
+impl Evaluator<'_> {
+    /// Arithmetic and comparisons.
+    pub(super) fn matched(
+        &self,
+        op: BinaryOp,
+        left: &[Row],
+        right: &[Row],
+        bool_modifier: bool,
+        matching: &Matching,
+    ) -> Result<Vec<Row>, QueryError> {
+        let swapped = matching.cardinality == Cardinality::OneToMany;
+        let (many, one) = if swapped { (right, left) } else { (left, right) };
+        let ones = grouped(one, matching);
+        for (labels, rows) in &ones {
+            unique(rows, labels, if swapped { "left" } else { "right" })?;
+        }
+        let mut found: BTreeMap<Labels, Vec<Match>> = BTreeMap::new();
+        for row in many {
+            let group = signature(&row.labels, matching);
+            let Some(partners) = ones.get(&group) else { continue };
+            for partner in partners {
+                let mut result = self.pair(op, row, partner, bool_modifier, swapped);
+                result.labels = result_labels(op, &row.labels, &partner.labels, matching);
+                if bool_modifier && !self.options.delayed_name_removal {
+                    result.labels = rows::without_name(&result.labels);
+                }
+                let key = if matching.cardinality == Cardinality::OneToOne { &group } else { &result.labels };
+                let earlier = found.entry(key.clone()).or_default();
+                let both = row.values.iter().zip(&partner.values);
+                let matched = both.map(|(many, one)| !is_stale(*many) && !is_stale(*one)).collect();
+                add_match(earlier, Match { row: result, matched }, matching.cardinality)?;
+            }
+        }
+        let rows = found.into_values().flatten().map(|found| found.row).filter(|row| !row.is_empty());
+        rows::united(rows.collect())
+    }
+
+    fn pair(&self, op: BinaryOp, many: &Row, one: &Row, bool_modifier: bool, swapped: bool) -> Row {
+        let mut result = Row::empty(Labels::default(), many.values.len());
+        result.drop_name = many.drop_name || bool_modifier;
+        for (slot, (many, one)) in result.values.iter_mut().zip(many.values.iter().zip(&one.values)) {
+            if is_stale(*many) || is_stale(*one) {
+                continue;
+            }
+            let (left, right) = if swapped { (*one, *many) } else { (*many, *one) };
+            *slot = combine(op, left, right, bool_modifier, left);
+        }
+        result
+    }
+}
+
+/// The labels of a result: those of the "many" side, less what the operator and the matching drop, with what the
+/// grouping takes over.
+fn result_labels(op: BinaryOp, many: &Labels, one: &Labels, matching: &Matching) -> Labels {
+    let base = if op.is_comparison() { many.clone() } else { rows::without_name(many) };
+    let mut builder = base.to_builder();
+    if matching.cardinality == Cardinality::OneToOne {
+        let listed = |name: &str| matching.labels.iter().any(|own| own == name);
+        builder.retain(|name| listed(name) == matching.on);
+    }
+    for name in &matching.include {
+        builder.set(name.as_str(), one.value(name));
+    }
+    builder.build()
+}
+
+/// Checks that no two rows of a side that must be unique have a sample at the same step.
+fn unique(rows: &[&Row], group: &Labels, side: &str) -> Result<(), QueryError> {
+    for (number, row) in rows.iter().enumerate() {
+        for other in &rows[..number] {
+            if row.values.iter().zip(&other.values).any(|(own, other)| !is_stale(*own) && !is_stale(*other)) {
+                return Err(QueryError::Execution(format!(
+                    "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
+                     many-to-many matching not allowed: matching labels must be unique on one side",
+                    Braced(group),
+                    Braced(&other.labels),
+                    Braced(&row.labels),
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A result, and the steps at which both sides had a sample, whether or not a comparison kept it.
+struct Match {
+    row: Row,
+    matched: Vec<bool>,
+}
+
+/// Adds a result to those of the same group, none of which may have matched at the same step.
+fn add_match(earlier: &mut Vec<Match>, new: Match, cardinality: Cardinality) -> Result<(), QueryError> {
+    for other in earlier.iter() {
+        if other.matched.iter().zip(&new.matched).any(|(other, own)| *own && *other) {
+            let why = if cardinality == Cardinality::OneToOne {
+                "many-to-one matching must be explicit (group_left/group_right)"
+            } else {
+                "grouping labels must ensure unique matches"
+            };
+            return Err(QueryError::Execution(format!("multiple matches for labels: {why}")));
+        }
+    }
+    earlier.push(new);
+    Ok(())
+}
+
+/// Labels with the metric name among them, as error messages show them.
+struct Braced<'a>(&'a Labels);
+
+impl std::fmt::Display for Braced<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("{")?;
+        for (index, (name, value)) in self.0.iter().enumerate() {
+            write!(f, "{}{name}={}", if index > 0 { ", " } else { "" }, Quoted(value))?;
+        }
+        f.write_str("}")
+    }
+}

@@ -1,0 +1,61 @@
+//! How counters and gauges change: `rate`, `increase`, `delta`, `irate`, `idelta`, `changes`, `resets`.
+
+use crate::eval::window::Window;
+
+pub(super) fn rate(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {
+    let seconds = (window.end - window.start) as f64 / 1000.0;
+    extrapolated(window, true).map(|increase| increase / seconds)
+}
+
+pub(super) fn increase(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {
+    extrapolated(window, true)
+}
+
+pub(super) fn delta(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {
+    extrapolated(window, false)
+}
+
+/// The change over the whole window: that between its first and last sample, extended to the edges.
+///
+/// An edge farther away than 1.1 average sample distances is where the series begins or ends; then only half a distance
+/// is added. A counter is not extended to before it was zero. As Prometheus does it since 2.x; see
+/// <https://prometheus.io/docs/prometheus/latest/querying/functions/#rate>.
+fn extrapolated(window: &Window<'_>, counter: bool) -> Option<f64> {
+    let (&[first_time, .., last_time], &[first, .., last]) = (window.times, window.values) else { return None };
+    let mut change = last - first;
+    if counter {
+        // A value below its predecessor means that the counter began anew at zero.
+        change += window.values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum::<f64>();
+    }
+    let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
+    let sampled = seconds(first_time, last_time);
+    let average_distance = sampled / (window.values.len() - 1) as f64;
+    let threshold = average_distance * 1.1;
+    let limited = |distance: f64| if distance >= threshold { average_distance / 2.0 } else { distance };
+    let mut to_start = limited(seconds(window.start, first_time));
+    if counter && change > 0.0 && first >= 0.0 {
+        to_start = to_start.min(sampled * (first / change));
+    }
+    let to_end = limited(seconds(last_time, window.end));
+    Some(change * ((sampled + to_start + to_end) / sampled))
+}
+
+pub(super) fn irate(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {
+    let (&[.., before, time], &[.., earlier, value]) = (window.times, window.values) else { return None };
+    let increase = if value < earlier { value } else { value - earlier };
+    Some(increase / ((time - before) as f64 / 1000.0))
+}
+
+pub(super) fn idelta(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {
+    let &[.., earlier, value] = window.values else { return None };
+    Some(value - earlier)
+}
+
+pub(super) fn changes(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {
+    let differ = |pair: &&[f64]| pair[0] != pair[1] && !(pair[0].is_nan() && pair[1].is_nan());
+    Some(window.values.windows(2).filter(differ).count() as f64)
+}
+
+pub(super) fn resets(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {
+    Some(window.values.windows(2).filter(|pair| pair[1] < pair[0]).count() as f64)
+}

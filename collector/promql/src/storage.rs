@@ -1,0 +1,47 @@
+//! The door to stored series: what the evaluator asks for and what it gets.
+//!
+//! The evaluator selects once per selector and query, never per step; the answer holds raw samples, and windows,
+//! look-back and staleness are the evaluator's business.
+
+use std::sync::Arc;
+
+use watchfire_shared::labels::Labels;
+use watchfire_shared::matcher::Matcher;
+use watchfire_shared::time::Timestamp;
+
+/// What the evaluator reads from.
+pub trait Storage {
+    /// Returns every series that satisfies all matchers, with its samples in the interval, in any order.
+    ///
+    /// A series without a sample in the interval may be left out.
+    ///
+    /// # Errors
+    /// If the samples cannot be read; the query fails with that reason.
+    fn select(&self, selection: &Selection<'_>) -> Result<Vec<Series>, StorageError>;
+}
+
+/// Which samples to read.
+#[derive(Debug, Clone, Copy)]
+pub struct Selection<'a> {
+    /// All of them must be satisfied; the metric name is the matcher on `__name__`.
+    pub matchers: &'a [Matcher],
+    /// Earliest time, inclusive.
+    pub from: Timestamp,
+    /// Latest time, inclusive.
+    pub to: Timestamp,
+}
+
+/// One series and its samples.
+#[derive(Debug, Clone)]
+pub struct Series {
+    pub labels: Labels,
+    /// Milliseconds since the epoch, strictly increasing, as many as `values`; shared between series of one source.
+    pub times: Arc<[i64]>,
+    /// The values, stale markers included.
+    pub values: Vec<f64>,
+}
+
+/// Why samples could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StorageError(pub String);

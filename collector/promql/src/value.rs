@@ -1,0 +1,33 @@
+//! What a query answers: values, and remarks about how they came to be.
+
+use watchfire_shared::labels::Labels;
+use watchfire_shared::sample::Sample;
+
+/// The result of a query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub value: Value,
+    /// Texts that begin with `PromQL warning:` and end in the position: the result is probably not what was meant.
+    pub warnings: Vec<String>,
+    /// Texts that begin with `PromQL info:` and end in the position.
+    pub infos: Vec<String>,
+}
+
+/// A query's value. Instant queries give any of them, range queries a matrix.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    Scalar(f64),
+    /// In the order that the expression gave (`sort`, `topk`), otherwise in no particular order.
+    Vector(Vec<Sample>),
+    /// Sorted by labels.
+    Matrix(Vec<PointSeries>),
+    String(String),
+}
+
+/// One series of a matrix.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PointSeries {
+    pub labels: Labels,
+    /// Time in milliseconds since the epoch and value, times strictly increasing, never empty.
+    pub points: Vec<(i64, f64)>,
+}

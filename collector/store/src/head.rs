@@ -1,0 +1,158 @@
+//! The head: recent rows of every source, in memory.
+//!
+//! A source's rows are kept as they came, one allocation each, until there are [`chunk::ROWS`] of them; then they are
+//! turned into columns and sealed. Rows and chunks never change afterwards and are shared by reference count, so a
+//! snapshot is a clone of three pointers, and the next row of a source copies at most that source's list of tail rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use watchfire_shared::labels::Labels;
+use watchfire_shared::time::Timestamp;
+
+pub(crate) mod layout;
+
+pub(crate) mod chunk;
+
+pub(crate) mod timeline;
+
+use crate::index::{Index, SeriesId, SourceId};
+use layout::Layout;
+use timeline::{Row, Timeline};
+
+#[derive(Default)]
+pub(crate) struct Head {
+    pub(crate) index: Index,
+    pub(crate) timelines: Arc<Vec<Arc<Timeline>>>,
+    by_labels: BTreeMap<Labels, SeriesId>,
+    free_series: Vec<SeriesId>,
+    free_sources: Vec<SourceId>,
+    /// Per source, which row last had data of a series; what is in no chunk any more leaves the index by it.
+    last_rows: Vec<BTreeMap<SeriesId, u64>>,
+    /// The number of the last row; rows of all sources are numbered in the order in which they were written.
+    pub(crate) order: u64,
+}
+
+impl Head {
+    /// The number of series.
+    pub(crate) fn series(&self) -> usize {
+        self.index.len()
+    }
+
+    pub(crate) fn add_source(&mut self) -> SourceId {
+        if let Some(id) = self.free_sources.pop() {
+            return id;
+        }
+        let timelines = Arc::make_mut(&mut self.timelines);
+        timelines.push(Arc::default());
+        self.last_rows.push(BTreeMap::new());
+        (timelines.len() - 1) as SourceId
+    }
+
+    pub(crate) fn find(&self, labels: &Labels) -> Option<SeriesId> {
+        self.by_labels.get(labels).copied()
+    }
+
+    /// The series with these labels, made if there is none, as one that the source may get data of.
+    pub(crate) fn series_of(&mut self, source: SourceId, labels: &Labels) -> (SeriesId, Labels) {
+        let id = match self.find(labels) {
+            Some(id) => id,
+            None => {
+                let next = self.by_labels.len() as SeriesId;
+                let id = self.free_series.pop().unwrap_or(next);
+                let labels = self.index.insert(id, labels);
+                self.by_labels.insert(labels, id);
+                id
+            }
+        };
+        self.index.add_source(id, source);
+        let labels = self.index.get(id).map_or_else(|| labels.clone(), |entry| entry.labels.clone());
+        (id, labels)
+    }
+
+    /// Appends a row; `values` has one value per slot, `gone` is stale. Returns the row's number.
+    pub(crate) fn push(
+        &mut self,
+        source: SourceId,
+        at: Timestamp,
+        layout: &Arc<Layout>,
+        values: &[f64],
+        gone: &[SeriesId],
+    ) -> u64 {
+        self.order += 1;
+        let row = Row {
+            at: at.as_millis(),
+            order: self.order,
+            layout: Arc::clone(layout),
+            values: values.into(),
+            gone: gone.into(),
+        };
+        let timeline = Arc::make_mut(&mut Arc::make_mut(&mut self.timelines)[source as usize]);
+        if let Some(chunk) = timeline.push(row) {
+            let last_rows = &mut self.last_rows[source as usize];
+            for series in chunk.series() {
+                last_rows.insert(series, chunk.last_order());
+            }
+        }
+        self.order
+    }
+
+    /// Drops what the source has from before `from`, or of rows up to number `up_to`. `layout` is its dictionary, whose
+    /// series stay in the index.
+    pub(crate) fn drop_old(&mut self, source: SourceId, from: Timestamp, up_to: u64, layout: &Layout) {
+        let timeline = &self.timelines[source as usize];
+        if !timeline.has_old(from.as_millis(), up_to) {
+            return;
+        }
+        let timeline = Arc::make_mut(&mut Arc::make_mut(&mut self.timelines)[source as usize]);
+        let mut candidates = timeline.tail_series();
+        timeline.drop_old(from.as_millis(), up_to);
+        let (first, in_tail) = (timeline.first_order(), timeline.tail_series());
+        let last_rows = &mut self.last_rows[source as usize];
+        last_rows.retain(|series, last| {
+            let kept = first.is_some_and(|first| *last >= first);
+            if !kept {
+                candidates.insert(*series);
+            }
+            kept
+        });
+        candidates.retain(|series| {
+            !last_rows.contains_key(series) && !in_tail.contains(series) && layout.slot_of(*series).is_none()
+        });
+        candidates.into_iter().for_each(|series| self.release(source, series));
+    }
+
+    /// A series that is neither in the source's dictionary nor in its rows leaves the source.
+    pub(crate) fn forget_unused(&mut self, source: SourceId, series: SeriesId) {
+        let timeline = &self.timelines[source as usize];
+        if !self.last_rows[source as usize].contains_key(&series) && !timeline.tail_has(series) {
+            self.release(source, series);
+        }
+    }
+
+    fn release(&mut self, source: SourceId, series: SeriesId) {
+        if self.index.remove_source(series, source)
+            && let Some(labels) = self.index.remove(series)
+        {
+            self.by_labels.remove(&labels);
+            self.free_series.push(series);
+        }
+    }
+
+    /// Whether the source has no row.
+    pub(crate) fn is_empty(&self, source: SourceId) -> bool {
+        self.timelines[source as usize].is_empty()
+    }
+
+    /// Frees an empty source's number and the series of its dictionary.
+    pub(crate) fn remove_source(&mut self, source: SourceId, layout: &Layout) {
+        for series in layout.series() {
+            self.release(source, series);
+        }
+        for series in std::mem::take(&mut self.last_rows[source as usize]).into_keys() {
+            self.release(source, series);
+        }
+        Arc::make_mut(&mut self.timelines)[source as usize] = Arc::default();
+        self.free_sources.push(source);
+    }
+}

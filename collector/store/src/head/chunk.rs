@@ -1,0 +1,160 @@
+//! Sealed rows: the same ticks by series instead of by time, each series' values encoded on their own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use watchfire_shared::sample::is_stale;
+
+use super::timeline::{Point, Row};
+use crate::dint;
+use crate::index::SeriesId;
+
+/// Rows of one chunk. At ten seconds' interval ten minutes; fewer compress worse, more keep raw rows longer.
+pub(crate) const ROWS: usize = 60;
+
+/// Consecutive values of one series, none or all of them stale, encoded together.
+#[derive(Clone, Copy, Debug)]
+struct Column {
+    series: SeriesId,
+    /// Where its bytes begin.
+    offset: u32,
+    /// Its first row, and how many rows.
+    first: u16,
+    count: u16,
+}
+
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    times: Box<[i64]>,
+    orders: Box<[u64]>,
+    /// Sorted by series, then by row.
+    columns: Box<[Column]>,
+    bytes: Box<[u8]>,
+}
+
+#[derive(Default)]
+struct Builder {
+    columns: Vec<Column>,
+    bytes: Vec<u8>,
+    values: Vec<f64>,
+}
+
+impl Builder {
+    /// Adds a series' values of consecutive rows. Stale markers go to columns of their own, since one of them would
+    /// keep the values beside it from being decimals.
+    fn add(&mut self, series: SeriesId, mut first: usize, values: &[f64]) {
+        for run in values.chunk_by(|a, b| is_stale(*a) == is_stale(*b)) {
+            let offset = u32::try_from(self.bytes.len()).expect("a chunk of bounded slots stays below 4 GiB");
+            self.columns.push(Column { series, offset, first: first as u16, count: run.len() as u16 });
+            dint::encode(run, &mut self.bytes);
+            first += run.len();
+        }
+    }
+
+    /// All rows have one layout.
+    fn add_uniform(&mut self, rows: &[Arc<Row>]) {
+        let mut values = std::mem::take(&mut self.values);
+        for (series, slot) in rows[0].layout.by_series() {
+            values.clear();
+            values.extend(rows.iter().filter_map(|row| row.values.get(*slot as usize)));
+            self.add(*series, 0, &values);
+        }
+    }
+
+    fn add_mixed(&mut self, rows: &[Arc<Row>]) {
+        let mut points: BTreeMap<SeriesId, Vec<(usize, f64)>> = BTreeMap::new();
+        for (i, row) in rows.iter().enumerate() {
+            for series in row.layout.series().chain(row.gone.iter().copied()) {
+                if let Some(value) = row.value(series) {
+                    points.entry(series).or_default().push((i, value));
+                }
+            }
+        }
+        for (series, points) in points {
+            for run in points.chunk_by(|(a, _), (b, _)| a + 1 == *b) {
+                let values: Vec<f64> = run.iter().map(|(_, value)| *value).collect();
+                self.add(series, run[0].0, &values);
+            }
+        }
+    }
+}
+
+impl Chunk {
+    /// From rows in the order of time, at least one and at most [`ROWS`].
+    pub(crate) fn seal(rows: &[Arc<Row>]) -> Self {
+        let mut builder = Builder::default();
+        let uniform = rows.iter().all(|row| row.gone.is_empty() && Arc::ptr_eq(&row.layout, &rows[0].layout));
+        if uniform {
+            builder.add_uniform(rows);
+        } else {
+            builder.add_mixed(rows);
+        }
+        Self {
+            times: rows.iter().map(|row| row.at).collect(),
+            orders: rows.iter().map(|row| row.order).collect(),
+            columns: builder.columns.into(),
+            bytes: builder.bytes.into(),
+        }
+    }
+
+    pub(crate) fn first_at(&self) -> i64 {
+        self.times.first().copied().unwrap_or(i64::MAX)
+    }
+
+    pub(crate) fn last_at(&self) -> i64 {
+        self.times.last().copied().unwrap_or(i64::MIN)
+    }
+
+    pub(crate) fn first_order(&self) -> u64 {
+        self.orders.first().copied().unwrap_or_default()
+    }
+
+    pub(crate) fn last_order(&self) -> u64 {
+        self.orders.last().copied().unwrap_or_default()
+    }
+
+    pub(crate) fn is_old(&self, from: i64, up_to: u64) -> bool {
+        self.last_at() < from || self.last_order() <= up_to
+    }
+
+    /// Every series, some of them more than once.
+    pub(crate) fn series(&self) -> impl Iterator<Item = SeriesId> {
+        self.columns.iter().map(|column| column.series)
+    }
+
+    /// The series' columns, with their bytes.
+    fn columns_of(&self, series: SeriesId) -> impl Iterator<Item = (Column, &[u8])> {
+        let first = self.columns.partition_point(|column| column.series < series);
+        let own = self.columns[first..].iter().take_while(move |column| column.series == series);
+        own.enumerate().map(move |(i, column)| {
+            let end = self.columns.get(first + i + 1).map_or(self.bytes.len(), |next| next.offset as usize);
+            (*column, &self.bytes[column.offset as usize..end])
+        })
+    }
+
+    /// The rows within the range.
+    fn rows(&self, from: i64, to: i64) -> std::ops::Range<usize> {
+        self.times.partition_point(|at| *at < from)..self.times.partition_point(|at| *at <= to)
+    }
+
+    pub(crate) fn has(&self, series: SeriesId, from: i64, to: i64) -> bool {
+        let rows = self.rows(from, to);
+        self.columns_of(series).any(|(column, _)| {
+            let (first, end) = (usize::from(column.first), usize::from(column.first + column.count));
+            first < rows.end && end > rows.start
+        })
+    }
+
+    pub(crate) fn read(&self, series: SeriesId, from: i64, to: i64, take: &mut impl FnMut(Point)) {
+        let rows = self.rows(from, to);
+        let mut values = Vec::new();
+        for (column, bytes) in self.columns_of(series) {
+            let (first, count) = (usize::from(column.first), usize::from(column.count));
+            values.clear();
+            dint::decode(bytes, count, &mut values).expect("a chunk in memory is what was encoded");
+            for (row, value) in (first..).zip(&values).filter(|(row, _)| rows.contains(row)) {
+                take((self.times[row], self.orders[row], *value));
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Which series each slot of a source's frames holds.
+
+use watchfire_shared::labels::Labels;
+
+use crate::index::SeriesId;
+
+/// A dictionary at one time; a change makes a new one, so rows can share it.
+#[derive(Debug, Default)]
+pub(crate) struct Layout {
+    /// By slot; `None` where no series is, or a refused one.
+    slots: Vec<Option<(SeriesId, Labels)>>,
+    /// Sorted by series.
+    by_series: Vec<(SeriesId, u32)>,
+}
+
+impl Layout {
+    /// From the series by slot. Trailing empty slots are cut.
+    pub(crate) fn new(mut slots: Vec<Option<(SeriesId, Labels)>>) -> Self {
+        slots.truncate(slots.iter().rposition(Option::is_some).map_or(0, |last| last + 1));
+        let taken = slots.iter().zip(0u32..).filter_map(|(taken, slot)| taken.as_ref().map(|(id, _)| (*id, slot)));
+        let mut by_series: Vec<(SeriesId, u32)> = taken.collect();
+        by_series.sort_unstable();
+        Self { slots, by_series }
+    }
+
+    /// One more than the highest slot that holds a series.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// How many series there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_series.len()
+    }
+
+    pub(crate) fn to_slots(&self) -> Vec<Option<(SeriesId, Labels)>> {
+        self.slots.clone()
+    }
+
+    pub(crate) fn slot_of(&self, series: SeriesId) -> Option<u32> {
+        let at = self.by_series.binary_search_by_key(&series, |(id, _)| *id).ok()?;
+        Some(self.by_series[at].1)
+    }
+
+    /// The labels of the series in a slot; `None` if there is none.
+    pub(crate) fn labels_at(&self, slot: u32) -> Option<&Labels> {
+        self.slots.get(slot as usize)?.as_ref().map(|(_, labels)| labels)
+    }
+
+    /// Series in the order of their ids.
+    pub(crate) fn series(&self) -> impl Iterator<Item = SeriesId> {
+        self.by_series.iter().map(|(series, _)| *series)
+    }
+
+    /// Series and slots in the order of the series.
+    pub(crate) fn by_series(&self) -> &[(SeriesId, u32)] {
+        &self.by_series
+    }
+
+    /// Slots that hold a series, with its labels.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (u32, &Labels)> {
+        self.slots.iter().zip(0u32..).filter_map(|(taken, slot)| taken.as_ref().map(|(_, labels)| (slot, labels)))
+    }
+
+    /// Series of this one that the other does not have.
+    pub(crate) fn without(&self, other: &Self) -> Vec<SeriesId> {
+        self.series().filter(|series| other.slot_of(*series).is_none()).collect()
+    }
+}
+
+/// Bytes of the names and values.
+pub(crate) fn bytes_of(labels: &Labels) -> usize {
+    labels.iter().map(|(name, value)| name.len() + value.len()).sum()
+}

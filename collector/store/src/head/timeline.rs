@@ -1,0 +1,137 @@
+//! One source's rows in the order of time: sealed chunks, then the rows that are not sealed yet.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use watchfire_shared::sample::stale_nan;
+
+use super::chunk::{self, Chunk};
+use super::layout::Layout;
+use crate::index::SeriesId;
+
+/// One tick of one source.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// Milliseconds since 1970.
+    pub(crate) at: i64,
+    pub(crate) order: u64,
+    pub(crate) layout: Arc<Layout>,
+    /// One value per slot.
+    pub(crate) values: Box<[f64]>,
+    /// Series that the row before had and the layout has not: stale from now on.
+    pub(crate) gone: Box<[SeriesId]>,
+}
+
+impl Row {
+    pub(crate) fn value(&self, series: SeriesId) -> Option<f64> {
+        match self.layout.slot_of(series) {
+            Some(slot) => self.values.get(slot as usize).copied(),
+            None => self.gone.contains(&series).then(stale_nan),
+        }
+    }
+}
+
+/// A point as a reader gets it: time in milliseconds, number of the row, value.
+pub(crate) type Point = (i64, u64, f64);
+
+/// Times rise strictly. A clone shares everything but the list of tail rows.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Timeline {
+    sealed: Arc<Vec<Arc<Chunk>>>,
+    tail: Vec<Arc<Row>>,
+}
+
+impl Timeline {
+    /// Appends a row that is later than all others. Returns the chunk that it completed.
+    pub(crate) fn push(&mut self, row: Row) -> Option<Arc<Chunk>> {
+        self.tail.push(Arc::new(row));
+        if self.tail.len() < chunk::ROWS {
+            return None;
+        }
+        let chunk = Arc::new(Chunk::seal(&self.tail));
+        Arc::make_mut(&mut self.sealed).push(Arc::clone(&chunk));
+        self.tail.clear();
+        Some(chunk)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sealed.is_empty() && self.tail.is_empty()
+    }
+
+    /// The number of the first row.
+    pub(crate) fn first_order(&self) -> Option<u64> {
+        self.sealed.first().map(|chunk| chunk.first_order()).or_else(|| self.tail.first().map(|row| row.order))
+    }
+
+    pub(crate) fn has_old(&self, from: i64, up_to: u64) -> bool {
+        let old_tail = |row: &Arc<Row>| row.at < from || row.order <= up_to;
+        match self.sealed.first() {
+            Some(chunk) => chunk.is_old(from, up_to),
+            None => self.tail.last().is_some_and(old_tail),
+        }
+    }
+
+    /// Drops chunks of which every row is old, and the tail if every row of it is.
+    pub(crate) fn drop_old(&mut self, from: i64, up_to: u64) {
+        let old = self.sealed.iter().take_while(|chunk| chunk.is_old(from, up_to)).count();
+        if old > 0 {
+            Arc::make_mut(&mut self.sealed).drain(..old);
+        }
+        if self.sealed.is_empty() && self.has_old(from, up_to) {
+            self.tail.clear();
+        }
+    }
+
+    pub(crate) fn tail_series(&self) -> BTreeSet<SeriesId> {
+        let mut series = BTreeSet::new();
+        let mut last: Option<&Arc<Layout>> = None;
+        for row in &self.tail {
+            if !last.is_some_and(|last| Arc::ptr_eq(last, &row.layout)) {
+                series.extend(row.layout.series());
+                last = Some(&row.layout);
+            }
+            series.extend(row.gone.iter());
+        }
+        series
+    }
+
+    pub(crate) fn tail_has(&self, series: SeriesId) -> bool {
+        self.tail.iter().any(|row| row.value(series).is_some())
+    }
+
+    /// Gives every point of the series within the range, both ends included, in the order of time.
+    pub(crate) fn read(&self, series: SeriesId, from: i64, to: i64, take: &mut impl FnMut(Point)) {
+        let first = self.sealed.partition_point(|chunk| chunk.last_at() < from);
+        for chunk in self.sealed[first..].iter().take_while(|chunk| chunk.first_at() <= to) {
+            chunk.read(series, from, to, take);
+        }
+        for row in self.tail.iter().filter(|row| row.at >= from && row.at <= to) {
+            if let Some(value) = row.value(series) {
+                take((row.at, row.order, value));
+            }
+        }
+    }
+
+    /// Whether the series has a point within the range, both ends included.
+    pub(crate) fn has(&self, series: SeriesId, from: i64, to: i64) -> bool {
+        let in_tail = |row: &Arc<Row>| row.at >= from && row.at <= to && row.value(series).is_some();
+        if self.tail.iter().rev().any(in_tail) {
+            return true;
+        }
+        let first = self.sealed.partition_point(|chunk| chunk.last_at() < from);
+        let mut chunks = self.sealed[first..].iter().take_while(|chunk| chunk.first_at() <= to);
+        chunks.any(|chunk| chunk.has(series, from, to))
+    }
+
+    /// The newest point of the series.
+    pub(crate) fn newest(&self, series: SeriesId) -> Option<Point> {
+        let in_tail = self.tail.iter().rev().find_map(|row| row.value(series).map(|value| (row.at, row.order, value)));
+        in_tail.or_else(|| {
+            self.sealed.iter().rev().find_map(|chunk| {
+                let mut newest = None;
+                chunk.read(series, i64::MIN, i64::MAX, &mut |point| newest = Some(point));
+                newest
+            })
+        })
+    }
+}

@@ -1,0 +1,42 @@
+//! What the store's owner may choose.
+
+use watchfire_shared::limits::MAX_SERIES_PER_AGENT;
+use watchfire_shared::time::Span;
+
+/// Bounds of the store. Every one of them holds at all times, whatever arrives.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A segment of the log that has reached this length, bytes, is followed by a new one.
+    pub segment_bytes: u64,
+    /// How long samples are kept, by their own time.
+    pub retention: Span,
+    /// How long the log may get, bytes; the oldest segments and what the head has of them go first. It also bounds the
+    /// memory: a sample takes about as much in the head as in the log.
+    pub max_wal_bytes: u64,
+    /// Series in total. One costs about 1 KiB of memory.
+    pub max_series: usize,
+    /// Series of one source's dictionary, and slots of its frames.
+    pub max_series_per_source: usize,
+    /// Bytes of all names and values in one source's dictionary. Ten thousand series of 1.6 KiB fit; without it a
+    /// hostile agent could make each state record hundreds of megabytes.
+    pub max_dictionary_bytes_per_source: usize,
+    /// Records that wait for a sync, bytes. Reached only while the disk is full; then appends are refused.
+    pub max_pending_bytes: usize,
+    /// Space that is left free on the disk, bytes, so that the small state can still be written when the log cannot.
+    pub min_free_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+            retention: Span::from_seconds(15 * 86_400),
+            max_wal_bytes: 1 << 30,
+            max_series: 1_000_000,
+            max_series_per_source: MAX_SERIES_PER_AGENT,
+            max_dictionary_bytes_per_source: 16 << 20,
+            max_pending_bytes: 64 << 20,
+            min_free_bytes: 32 << 20,
+        }
+    }
+}

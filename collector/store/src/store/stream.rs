@@ -1,0 +1,124 @@
+//! What the store remembers of one source to read its next frame.
+
+use std::sync::Arc;
+
+use watchfire_shared::frame::body::ValueState;
+use watchfire_shared::frame::message::Position;
+use watchfire_shared::time::Timestamp;
+
+use crate::error::AppendError;
+use crate::head::layout::Layout;
+use crate::index::SourceId;
+use crate::source::Source;
+use crate::wal::record::StateRecord;
+
+/// Everything that a state record holds.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Wire {
+    pub(super) dict_id: u32,
+    pub(super) layout: Arc<Layout>,
+    /// Undefined while a keyframe is needed.
+    pub(super) values: ValueState,
+    pub(super) needs_keyframe: bool,
+    pub(super) last: Option<Position>,
+    pub(super) last_at: Option<Timestamp>,
+}
+
+pub(super) struct Stream {
+    pub(super) source: Source,
+    pub(super) id: SourceId,
+    pub(super) wire: Wire,
+    /// As it was at the last sync, while there are records after it.
+    pub(super) committed: Option<Wire>,
+    pub(super) durable: Option<Position>,
+    /// The segment that has this source's state; 0 is none.
+    pub(super) segment: u64,
+    /// The layout of the last row: what a later one lacks became stale.
+    pub(super) shown: Arc<Layout>,
+}
+
+impl Wire {
+    pub(super) fn to_record(&self, source: &Source) -> StateRecord {
+        StateRecord {
+            source: source.clone(),
+            dict_id: self.dict_id,
+            needs_keyframe: self.needs_keyframe,
+            last: self.last,
+            last_at: self.last_at,
+            values: self.values.clone(),
+            slots: self.layout.entries().map(|(slot, labels)| (slot, labels.clone())).collect(),
+        }
+    }
+
+    /// Whether a frame of this shape can be read now.
+    pub(super) fn check(&self, at: Timestamp, slots: usize, keyframe: bool) -> Result<(), AppendError> {
+        if let Some(last) = self.last_at.filter(|last| at <= *last) {
+            return Err(AppendError::NotAfter { at, last });
+        }
+        if slots < self.layout.slots() {
+            return Err(AppendError::SlotCount { expected: self.layout.slots(), found: slots });
+        }
+        if keyframe {
+            return Ok(());
+        }
+        if self.needs_keyframe {
+            return Err(AppendError::NeedsKeyframe);
+        }
+        if slots != self.values.len() {
+            return Err(AppendError::SlotCount { expected: self.values.len(), found: slots });
+        }
+        Ok(())
+    }
+
+    /// Whether a frame at this position follows the last one. A keyframe may leave some out.
+    pub(super) fn check_position(&self, position: Position, keyframe: bool) -> Result<(), AppendError> {
+        match self.last {
+            Some(last) if position <= last => Err(AppendError::Duplicate { position, last }),
+            Some(last) if !keyframe && (position.epoch, position.seq) != (last.epoch, last.seq.wrapping_add(1)) => {
+                Err(AppendError::NeedsKeyframe)
+            }
+            None if !keyframe => Err(AppendError::NeedsKeyframe),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a body that was checked.
+    pub(super) fn decode(
+        &mut self,
+        position: Position,
+        at: Timestamp,
+        slots: usize,
+        keyframe: bool,
+        body: &[u8],
+    ) -> Result<(), AppendError> {
+        self.values.resize(slots);
+        if let Err(error) = self.values.decode(body, keyframe) {
+            self.needs_keyframe = true;
+            return Err(error.into());
+        }
+        self.needs_keyframe = false;
+        self.last = Some(position);
+        self.last_at = Some(at);
+        Ok(())
+    }
+}
+
+impl Stream {
+    pub(super) fn new(source: Source, id: SourceId) -> Self {
+        Self {
+            source,
+            id,
+            wire: Wire { needs_keyframe: true, ..Wire::default() },
+            committed: None,
+            durable: None,
+            segment: 0,
+            shown: Arc::default(),
+        }
+    }
+
+    /// Everything appended is durable.
+    pub(super) fn settle(&mut self) {
+        self.durable = self.wire.last;
+        self.committed = None;
+    }
+}

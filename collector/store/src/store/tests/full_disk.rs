@@ -1,0 +1,117 @@
+//! No space, and syncs that fail.
+
+use super::world::{World, everything, labels, live, small_segments};
+use crate::disk::{CrashKeeps, Disk};
+use crate::{AppendError, Options, SyncError};
+
+fn fill(world: &World, spare: u64) {
+    world.disk.set_capacity(None);
+    let used: u64 = ["wal", ""]
+        .iter()
+        .flat_map(|folder| world.disk.list(folder).unwrap().into_iter().map(move |name| format!("{folder}/{name}")))
+        .map(|path| world.disk.content(&path).unwrap().len() as u64)
+        .sum();
+    world.disk.set_capacity(Some(used + spare));
+}
+
+#[test]
+fn a_full_disk_stops_acknowledgement_and_nothing_else_until_there_is_space() {
+    for spare in [0, 1, 17, 60, 150, 300] {
+        let mut world = World::new(small_segments());
+        everything(&mut world, 20, World::sync);
+        fill(&world, spare);
+        let mut full = 0;
+        everything(&mut world, 30, |world| match world.store.sync() {
+            Err(SyncError::Full) => full += 1,
+            synced => {
+                synced.unwrap();
+                world.acknowledge();
+            }
+        });
+        assert!(full > 4, "spare {spare}: {full}");
+        world.check_durable();
+        world.check();
+
+        // Whoever crashes now finds what was acknowledged; whoever gets space has everything.
+        let disk = world.disk.fork();
+        world.disk.set_capacity(None);
+        world.sync();
+        world.check();
+        assert_eq!(world.store.pending().bytes, 0);
+        everything(&mut world, 10, World::sync);
+        let recovery = world.crash(CrashKeeps::NOTHING);
+        assert_eq!(recovery.torn_bytes, 0);
+        let (_, recovery) = {
+            disk.crash(CrashKeeps { changes: 1, bytes: usize::MAX });
+            crate::Store::open(disk, small_segments()).unwrap()
+        };
+        assert_eq!((recovery.refused_records, recovery.quarantined), (0, vec![]), "spare {spare}");
+    }
+}
+
+#[test]
+fn space_that_returns_bit_by_bit_is_used_when_it_is_enough() {
+    let mut world = World::new(small_segments());
+    everything(&mut world, 20, World::sync);
+    fill(&world, 0);
+    everything(&mut world, 12, |_| {});
+    let mut tries = 0;
+    for spare in (0..).step_by(50) {
+        fill(&world, spare);
+        tries += 1;
+        if world.store.sync().is_ok() {
+            break;
+        }
+        world.check_durable();
+    }
+    assert!(tries > 5);
+    world.acknowledge();
+    world.disk.set_capacity(None);
+    world.check_durable();
+    world.crash(CrashKeeps::NOTHING);
+}
+
+#[test]
+fn space_is_left_for_others() {
+    let mut world = World::new(Options { min_free_bytes: 10_000, ..small_segments() });
+    world.connect(&live(1), vec![Some(labels("up", 1))]);
+    world.tick(&live(1), |_| 1.0);
+    world.disk.set_capacity(Some(10_000));
+    let before = world.disk.mutations();
+    assert_eq!(world.store.sync(), Err(SyncError::Full));
+    assert_eq!(world.disk.mutations(), before, "nothing was tried");
+    world.disk.set_capacity(Some(20_000));
+    world.sync();
+}
+
+#[test]
+fn what_waits_for_space_is_bounded() {
+    let mut world = World::new(Options { max_pending_bytes: 500, ..small_segments() });
+    world.connect(&live(1), vec![Some(labels("up", 1))]);
+    world.disk.set_capacity(Some(0));
+    while world.store.pending().bytes < 500 {
+        world.tick(&live(1), |_| 1.0);
+    }
+    let (position, data) = world.frame(&live(1), |_| 2.0);
+    assert_eq!(world.store.append(&live(1), position, world.now, &data), Err(AppendError::Full));
+    assert_eq!(world.store.append_local("x", world.now, &[(labels("x", 1), 1.0)]), Err(AppendError::Full));
+    world.disk.set_capacity(None);
+    world.sync();
+    let later = world.now + watchfire_shared::time::Span::from_seconds(1);
+    assert_eq!(world.store.append(&live(1), position, later, &data), Ok(()), "the frame can be sent again as it was");
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_accepted_and_reads_go_on() {
+    let mut world = World::new(small_segments());
+    everything(&mut world, 9, World::sync);
+    everything(&mut world, 3, |_| {});
+    world.disk.fail_syncs(1);
+    assert!(matches!(world.store.sync(), Err(SyncError::Failed(_))));
+    assert!(matches!(world.store.sync(), Err(SyncError::Failed(_))), "though the disk would sync again");
+    assert!(matches!(world.store.append_local("x", world.now, &[]), Err(AppendError::Failed(_))));
+    assert!(matches!(world.store.mark_stale(&live(1)), Err(AppendError::Failed(_))));
+    world.check_durable();
+    world.check();
+    world.crash(CrashKeeps::NOTHING);
+}

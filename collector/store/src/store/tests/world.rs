@@ -1,0 +1,275 @@
+//! A store with its agents, and a model of what it must hold: a map from labels to points, and how it was after each
+//! append, since a crash may take back what was not acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use watchfire_shared::frame::body::ValueState;
+use watchfire_shared::frame::message::{Data, Dict, Lane, Position, SeriesEntry};
+use watchfire_shared::labels::Labels;
+use watchfire_shared::member::NodeId;
+use watchfire_shared::sample::{MetricKind, STALE_NAN_BITS};
+use watchfire_shared::time::{Span, Timestamp};
+
+use crate::disk::{CrashKeeps, SimDisk};
+use crate::{Options, Recovery, Snapshot, Source, Store};
+
+/// Bits of values by time in milliseconds, by labels.
+pub(super) type Content = BTreeMap<Labels, BTreeMap<i64, u64>>;
+
+pub(super) fn labels(metric: &str, node: u64) -> Labels {
+    Labels::new([("__name__", metric.to_owned()), ("instance", format!("node-{node}")), ("job", "node".to_owned())])
+}
+
+pub(super) fn live(node: u64) -> Source {
+    Source::Agent(NodeId(node), Lane::Live)
+}
+
+pub(super) fn small_segments() -> Options {
+    Options { segment_bytes: 600, min_free_bytes: 0, ..Options::default() }
+}
+
+pub(super) fn content_of(snapshot: &Snapshot) -> Content {
+    let series = snapshot.select(&[], Timestamp::MIN, Timestamp::MAX);
+    let points = series.into_iter().map(|series| {
+        assert_eq!(series.times.len(), series.values.len());
+        assert!(series.times.is_sorted_by(|a, b| a < b), "times rise strictly: {:?}", series.times);
+        (series.labels, series.times.iter().copied().zip(series.values.iter().map(|value| value.to_bits())).collect())
+    });
+    points.collect()
+}
+
+/// Without stale markers.
+pub(super) fn values_of(content: &Content) -> BTreeSet<(Labels, i64, u64)> {
+    let points = content.iter().flat_map(|(labels, points)| points.iter().map(|point| (labels.clone(), point)));
+    let points = points.map(|(labels, (at, bits))| (labels, *at, *bits));
+    points.filter(|(_, _, bits)| *bits != STALE_NAN_BITS).collect()
+}
+
+/// One agent's lane: what an agent keeps to encode its frames.
+#[derive(Clone, Default)]
+pub(super) struct Agent {
+    pub(super) slots: Vec<Option<Labels>>,
+    dict_id: u32,
+    values: ValueState,
+    keyframe: bool,
+    epoch: u64,
+}
+
+/// What must be in the store after one append.
+#[derive(Clone, Default)]
+struct Expected {
+    content: Content,
+    shown: BTreeMap<Source, BTreeSet<Labels>>,
+    last: BTreeMap<Source, Position>,
+}
+
+pub(super) struct World {
+    pub(super) disk: SimDisk,
+    pub(super) store: Store<SimDisk>,
+    pub(super) options: Options,
+    pub(super) now: Timestamp,
+    agents: BTreeMap<Source, Agent>,
+    /// After each append; the first one is after none.
+    history: Vec<Expected>,
+    /// How many appends a sync has covered.
+    acknowledged: usize,
+}
+
+impl World {
+    pub(super) fn new(options: Options) -> Self {
+        let disk = SimDisk::new();
+        let (store, recovery) = Store::open(disk.clone(), options.clone()).unwrap();
+        assert_eq!(recovery, Recovery::default());
+        Self {
+            disk,
+            store,
+            options,
+            now: Timestamp::from_millis(1_700_000_000_000),
+            agents: BTreeMap::new(),
+            history: vec![Expected::default()],
+            acknowledged: 0,
+        }
+    }
+
+    fn expected(&self) -> &Expected {
+        self.history.last().unwrap()
+    }
+
+    pub(super) fn content(&self) -> &Content {
+        &self.expected().content
+    }
+
+    fn note(&mut self, source: &Source, at: Timestamp, values: &[(Labels, f64)], last: Option<Position>) {
+        let mut expected = self.expected().clone();
+        let now: BTreeSet<Labels> = values.iter().map(|(labels, _)| labels.clone()).collect();
+        let shown = expected.shown.insert(source.clone(), now.clone()).unwrap_or_default();
+        let gone = shown.difference(&now).map(|labels| (labels.clone(), STALE_NAN_BITS));
+        let points = values.iter().map(|(labels, value)| (labels.clone(), value.to_bits())).chain(gone);
+        for (labels, bits) in points {
+            expected.content.entry(labels).or_default().entry(at.as_millis()).or_insert(bits);
+        }
+        if let Some(last) = last {
+            expected.last.insert(source.clone(), last);
+        }
+        self.history.push(expected);
+    }
+
+    /// Gives the agent these series, from the start.
+    pub(super) fn connect(&mut self, source: &Source, slots: Vec<Option<Labels>>) {
+        let entries: Vec<(u32, Labels)> =
+            slots.iter().zip(0..).filter_map(|(labels, slot)| labels.clone().map(|labels| (slot, labels))).collect();
+        let agent = self.agents.entry(source.clone()).or_default();
+        *agent = Agent { slots, dict_id: 1, keyframe: true, epoch: agent.epoch + 1, ..Agent::default() };
+        let dict = dict(1, true, &entries, Vec::new());
+        let labels: Vec<Labels> = entries.into_iter().map(|(_, labels)| labels).collect();
+        self.store.set_dictionary(source, &dict, &labels).unwrap();
+    }
+
+    pub(super) fn slots(&self, source: &Source) -> Vec<Option<Labels>> {
+        self.agents.get(source).map(|agent| agent.slots.clone()).unwrap_or_default()
+    }
+
+    /// Changes what one slot of the agent holds.
+    pub(super) fn change_slot(&mut self, source: &Source, slot: usize, labels: Option<Labels>) {
+        let agent = self.agents.get_mut(source).unwrap();
+        if agent.slots.len() <= slot {
+            agent.slots.resize(slot + 1, None);
+        }
+        let before = std::mem::replace(&mut agent.slots[slot], labels.clone());
+        agent.dict_id += 1;
+        agent.keyframe = true;
+        let add: Vec<(u32, Labels)> = labels.into_iter().map(|labels| (slot as u32, labels)).collect();
+        let dict = dict(agent.dict_id, false, &add, before.iter().map(|_| slot as u32).collect());
+        let labels: Vec<Labels> = add.into_iter().map(|(_, labels)| labels).collect();
+        self.store.set_dictionary(source, &dict, &labels).unwrap();
+    }
+
+    /// Encodes the agent's next frame, which the store has not got yet.
+    pub(super) fn frame(&mut self, source: &Source, value: impl Fn(usize) -> f64) -> (Position, Data) {
+        let last = self.store.last(source);
+        let agent = self.agents.get_mut(source).unwrap();
+        let epoch = last.map_or(0, |last| last.epoch).max(agent.epoch);
+        let seq = last.filter(|last| last.epoch == epoch).map_or(1, |last| last.seq + 1);
+        agent.epoch = epoch;
+        let keyframe = std::mem::take(&mut agent.keyframe) || seq.is_multiple_of(60);
+        let values: Vec<f64> = (0..agent.slots.len()).map(value).collect();
+        let mut body = Vec::new();
+        agent.values.resize(values.len());
+        agent.values.encode(&values, keyframe, &mut body);
+        let n = agent.slots.len() as u32;
+        let data = Data { lane: Lane::Live, seq, dict_id: agent.dict_id, ts_ms: 0, n, keyframe, body };
+        (Position { epoch, seq }, data)
+    }
+
+    /// One frame of the agent, ten seconds after the last of anything; the value of a slot by its number.
+    pub(super) fn tick(&mut self, source: &Source, value: impl Fn(usize) -> f64) {
+        self.now += Span::from_seconds(10);
+        self.tick_at(source, self.now, value);
+    }
+
+    pub(super) fn tick_at(&mut self, source: &Source, at: Timestamp, value: impl Fn(usize) -> f64) {
+        let (position, data) = self.frame(source, &value);
+        self.store.append(source, position, at, &data).unwrap();
+        let slots = self.slots(source).into_iter().enumerate();
+        let values: Vec<_> = slots.filter_map(|(slot, labels)| Some((labels?, value(slot)))).collect();
+        self.note(source, at, &values, Some(position));
+    }
+
+    pub(super) fn local(&mut self, name: &str, samples: &[(Labels, f64)]) {
+        self.now += Span::from_seconds(10);
+        self.store.append_local(name, self.now, samples).unwrap();
+        let source = Source::Local(name.to_owned());
+        let before = self.expected().shown.get(&source).is_some_and(|shown| !shown.is_empty());
+        if before || !samples.is_empty() {
+            let last = self.store.last(&source);
+            self.note(&source, self.now, samples, last);
+        }
+    }
+
+    pub(super) fn mark_stale(&mut self, source: &Source) {
+        if let Some(at) = self.store.mark_stale(source).unwrap() {
+            self.note(source, at, &[], None);
+        }
+    }
+
+    pub(super) fn sync(&mut self) {
+        self.store.sync().unwrap();
+        self.acknowledge();
+    }
+
+    /// A sync succeeded.
+    pub(super) fn acknowledge(&mut self) {
+        self.acknowledged = self.history.len() - 1;
+        self.check_durable();
+    }
+
+    /// What counts as durable is what was acknowledged.
+    pub(super) fn check_durable(&self) {
+        let acknowledged = &self.history[self.acknowledged];
+        for source in self.store.sources() {
+            assert_eq!(self.store.durable(source), acknowledged.last.get(source).copied(), "{source}");
+        }
+    }
+
+    pub(super) fn check(&self) {
+        assert_eq!(&content_of(&self.store.snapshot()), self.content());
+        for (source, last) in &self.expected().last {
+            assert_eq!(self.store.last(source), Some(*last), "{source}");
+        }
+    }
+
+    /// The power fails; what comes back must be everything up to some append that is not before the last acknowledged
+    /// one, and the world goes on from there. Agents connect again.
+    pub(super) fn crash(&mut self, keeps: CrashKeeps) -> Recovery {
+        self.disk.crash(keeps);
+        let (store, recovery) = Store::open(self.disk.clone(), self.options.clone()).unwrap();
+        self.store = store;
+        let found = content_of(&self.store.snapshot());
+        let matching = |index: &usize| self.history[*index].content == found;
+        let index = (self.acknowledged..self.history.len()).find(matching).unwrap_or_else(|| {
+            panic!("nothing that was acknowledged is lost and nothing is invented; recovered {found:?}")
+        });
+        self.history.truncate(index + 1);
+        self.acknowledged = index;
+        self.check();
+        self.check_durable();
+        assert_eq!(recovery.quarantined, [], "a crash damages nothing that was synced");
+        assert_eq!(recovery.refused_records, 0);
+        for source in self.agents.keys().cloned().collect::<Vec<_>>() {
+            let slots = self.slots(&source);
+            self.connect(&source, slots);
+        }
+        recovery
+    }
+}
+
+pub(super) fn dict(dict_id: u32, base: bool, add: &[(u32, Labels)], remove: Vec<u32>) -> Dict {
+    let entry =
+        |(slot, labels): &(u32, Labels)| SeriesEntry { slot: *slot, labels: labels.clone(), kind: MetricKind::Gauge };
+    Dict { lane: Lane::Live, dict_id, base, add: add.iter().map(entry).collect(), remove }
+}
+
+/// A fixed stretch of everything that happens: `steps` appends, a sync after every third.
+pub(super) fn everything(world: &mut World, steps: usize, mut after: impl FnMut(&mut World)) {
+    for step in 0..steps {
+        let source = live(step as u64 % 2);
+        let node = step as u64 % 2;
+        if world.slots(&source).is_empty() {
+            world.connect(&source, (0..3).map(|i| Some(labels(&format!("metric_{i}"), node))).collect());
+        }
+        match step % 7 {
+            3 => world.change_slot(&source, 1, (step % 2 == 0).then(|| labels("metric_1", node))),
+            5 => world.change_slot(&source, 3, Some(labels(&format!("metric_{step}"), node))),
+            _ => {}
+        }
+        match step % 9 {
+            4 => world.local("rules", &[(labels("alerts", step as u64 % 3), 1.0), (labels("up", 0), step as f64)]),
+            7 => world.mark_stale(&source),
+            8 => world.local("rules", &[]),
+            _ => world.tick(&source, |slot| if slot == 2 { 42.0 } else { step as f64 * 0.25 + slot as f64 }),
+        }
+        if step % 3 == 2 {
+            after(world);
+        }
+    }
+}

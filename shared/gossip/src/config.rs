@@ -1,0 +1,280 @@
+//! What a machine is started with, what it refuses at the door, and how foca is tuned for it.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU8, NonZeroUsize};
+use std::time::Duration;
+
+use foca::PeriodicParams;
+use serde::{Deserialize, Serialize};
+use watchfire_shared::limits::{
+    MAX_DATAGRAM_BYTES, MAX_LABEL_VALUE_BYTES, MAX_METADATA_BYTES, MAX_NAME_BYTES, MAX_NODE_LABELS, MAX_NODE_NAME_BYTES,
+};
+use watchfire_shared::member::{Metadata, NodeId};
+use watchfire_shared::time::Span;
+
+use crate::identity::is_reachable;
+use crate::packet::ENVELOPE_BYTES;
+
+/// How long a member that is down or left stays listed, and its identity stays refused. Serf reaps after the same time.
+pub(crate) const FORGET_AFTER: Span = Span::from_seconds(24 * 3600);
+/// Services that a node may announce.
+const MAX_SERVICES: usize = 16;
+/// A program version, bytes.
+const MAX_VERSION_BYTES: usize = 64;
+
+/// How fast and how careful failure detection is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// One machine or one rack: probe every 0.5 s, answer within 0.2 s.
+    Local,
+    /// One data centre: probe every 1 s, answer within 0.5 s.
+    #[default]
+    Lan,
+    /// One data centre, speed before calm: probe every 0.5 s, half the suspicion time.
+    Fast,
+    /// Between sites: probe every 5 s, answer within 3 s.
+    Wan,
+}
+
+impl Profile {
+    /// Every profile, in the order in which they are documented.
+    pub const ALL: [Self; 4] = [Self::Local, Self::Lan, Self::Fast, Self::Wan];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Lan => "lan",
+            Self::Fast => "fast",
+            Self::Wan => "wan",
+        }
+    }
+
+    /// The figures behind the name: memberlist's, except that `local` probes like `fast` and keeps `lan`'s suspicion.
+    pub(crate) const fn pace(self) -> Pace {
+        match self {
+            Self::Local => Pace { probe_ms: 500, answer_ms: 200, suspicion: 4.0, gossip_ms: 100, fanout: 3 },
+            Self::Lan => Pace { probe_ms: 1000, answer_ms: 500, suspicion: 4.0, gossip_ms: 200, fanout: 3 },
+            Self::Fast => Pace { probe_ms: 500, answer_ms: 200, suspicion: 2.0, gossip_ms: 200, fanout: 3 },
+            Self::Wan => Pace { probe_ms: 5000, answer_ms: 3000, suspicion: 6.0, gossip_ms: 500, fanout: 4 },
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    probe_ms: u64,
+    answer_ms: u64,
+    /// Lifeguard's alpha: suspicion lasts `alpha * max(1, log10 n)` probe periods.
+    suspicion: f64,
+    gossip_ms: u64,
+    pub(crate) fanout: usize,
+}
+
+impl Pace {
+    pub(crate) const fn gossip_interval(&self) -> Span {
+        Span::from_millis(self.gossip_ms as i64)
+    }
+
+    /// Silence after which a node doubts itself rather than everybody else: three probes, three seconds at least.
+    pub(crate) fn isolated_after(&self) -> Span {
+        Span::from_millis(3 * self.probe_ms as i64).max(Span::from_seconds(3))
+    }
+
+    /// How long a suspicion lasts in a cluster of `members`.
+    pub(crate) fn suspicion_time(&self, members: usize) -> Duration {
+        let scale = (members as f64).log10().max(1.0);
+        Duration::from_millis((self.suspicion * scale * self.probe_ms as f64) as u64)
+    }
+
+    /// How often a piece of news is sent: memberlist's `4 * ceil(log10(n + 1))`.
+    pub(crate) fn transmissions(members: usize) -> NonZeroU8 {
+        let count = 4.0 * ((members + 1) as f64).log10().ceil();
+        NonZeroU8::new(count.clamp(1.0, 255.0) as u8).unwrap_or(NonZeroU8::MIN)
+    }
+
+    /// foca's configuration for a cluster of `members`.
+    ///
+    /// Announcing to random members and to down ones is off: anti-entropy and contacts do both, for ever and with news.
+    pub(crate) fn foca(&self, members: usize) -> foca::Config {
+        let count = |count| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
+        foca::Config {
+            probe_period: Duration::from_millis(self.probe_ms),
+            probe_rtt: Duration::from_millis(self.answer_ms),
+            num_indirect_probes: count(3),
+            max_transmissions: Self::transmissions(members),
+            suspect_to_down_after: self.suspicion_time(members),
+            remove_down_after: Some(FORGET_AFTER.to_std()),
+            max_packet_size: count(MAX_DATAGRAM_BYTES - ENVELOPE_BYTES),
+            notify_down_members: true,
+            periodic_announce: None,
+            periodic_announce_to_down_members: None,
+            periodic_gossip: Some(PeriodicParams {
+                frequency: Duration::from_millis(self.gossip_ms),
+                num_members: count(self.fanout),
+            }),
+        }
+    }
+}
+
+/// Another node as it is kept on disk, to be tried after a restart.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Peer {
+    pub id: NodeId,
+    pub generation: u32,
+    pub addr: SocketAddr,
+    pub name: String,
+}
+
+/// What a machine is started with.
+#[derive(Clone, Debug)]
+pub struct GossipConfig {
+    /// Packets of clusters with another name are dropped.
+    pub cluster: String,
+    /// Made once at random and kept in the data directory; not zero.
+    pub id: NodeId,
+    /// The stored generation plus one; the first is 1.
+    pub generation: u32,
+    /// The address at which others reach this node.
+    pub advertise: SocketAddr,
+    pub profile: Profile,
+    /// Addresses to join by, resolved; tried for ever while no living member answers there.
+    pub seeds: Vec<SocketAddr>,
+    /// The peers that were stored last; tried like seeds.
+    pub known: Vec<Peer>,
+    /// What this node says of itself.
+    pub metadata: Metadata,
+}
+
+/// Why a machine cannot be started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("the node id is zero; expected a random one")]
+    NodeIdZero,
+    #[error("others cannot reach the advertised address {0}; expected one host's address and a port other than 0")]
+    Advertise(SocketAddr),
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+}
+
+/// Why metadata cannot be announced.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MetadataError {
+    #[error("the node has no name")]
+    NameEmpty,
+    #[error("{what} holds a control character")]
+    ControlCharacter { what: String },
+    #[error("{what} has {bytes} bytes; at most {limit} are allowed")]
+    TooLong { what: String, bytes: usize, limit: usize },
+    #[error("there are {count} {what}; at most {limit} are allowed")]
+    TooMany { what: &'static str, count: usize, limit: usize },
+    #[error(
+        "name, labels, version and services together take {bytes} bytes; at most {MAX_METADATA_BYTES} fit a datagram"
+    )]
+    TooLarge { bytes: usize },
+}
+
+/// Checks that metadata can be announced.
+///
+/// # Errors
+/// The first limit that it breaks, by name.
+pub fn check_metadata(metadata: &Metadata) -> Result<(), MetadataError> {
+    encode_metadata(metadata).map(drop)
+}
+
+/// The bytes that travel, once they are checked.
+pub(crate) fn encode_metadata(metadata: &Metadata) -> Result<Vec<u8>, MetadataError> {
+    check_fields(metadata)?;
+    let bytes = rmp_serde::to_vec_named(metadata).expect("text, maps and addresses always have a MessagePack form");
+    if bytes.len() > MAX_METADATA_BYTES {
+        return Err(MetadataError::TooLarge { bytes: bytes.len() });
+    }
+    Ok(bytes)
+}
+
+/// Metadata that came from another node, held to the same limits.
+pub(crate) fn decode_metadata(bytes: &[u8]) -> Option<Metadata> {
+    if bytes.len() > MAX_METADATA_BYTES {
+        return None;
+    }
+    let metadata: Metadata = rmp_serde::from_slice(bytes).ok()?;
+    check_fields(&metadata).is_ok().then_some(metadata)
+}
+
+fn check_fields(metadata: &Metadata) -> Result<(), MetadataError> {
+    if metadata.name.is_empty() {
+        return Err(MetadataError::NameEmpty);
+    }
+    check_text("the node's name", &metadata.name, MAX_NODE_NAME_BYTES)?;
+    check_text("the version", &metadata.version, MAX_VERSION_BYTES)?;
+    check_count("labels", metadata.labels.len(), MAX_NODE_LABELS)?;
+    check_count("services", metadata.services.len(), MAX_SERVICES)?;
+    for (name, value) in &metadata.labels {
+        check_text(&format!("the label name {name:.40}"), name, MAX_NAME_BYTES)?;
+        check_text(&format!("the value of the label {name:.40}"), value, MAX_LABEL_VALUE_BYTES)?;
+    }
+    for name in metadata.services.keys() {
+        check_text(&format!("the service name {name:.40}"), name, MAX_NAME_BYTES)?;
+    }
+    Ok(())
+}
+
+fn check_text(what: &str, text: &str, limit: usize) -> Result<(), MetadataError> {
+    if text.len() > limit {
+        return Err(MetadataError::TooLong { what: what.to_owned(), bytes: text.len(), limit });
+    }
+    if text.chars().any(char::is_control) {
+        return Err(MetadataError::ControlCharacter { what: what.replace(char::is_control, "?") });
+    }
+    Ok(())
+}
+
+fn check_count(what: &'static str, count: usize, limit: usize) -> Result<(), MetadataError> {
+    if count > limit { Err(MetadataError::TooMany { what, count, limit }) } else { Ok(()) }
+}
+
+impl GossipConfig {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.id.0 == 0 {
+            return Err(ConfigError::NodeIdZero);
+        }
+        if !is_reachable(self.advertise) {
+            return Err(ConfigError::Advertise(self.advertise));
+        }
+        check_metadata(&self.metadata)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_beyond_a_limit_is_refused_by_name() {
+        let named = |name: &str| Metadata { name: name.to_owned(), ..Metadata::default() };
+        let labelled = |count: usize, bytes: usize| {
+            let labels = (0..count).map(|n| (format!("label{n}"), "v".repeat(bytes))).collect();
+            Metadata { labels, ..named("web-1") }
+        };
+        assert_eq!(check_metadata(&labelled(MAX_NODE_LABELS, 20)), Ok(()));
+        let cases = [
+            (named(""), "the node has no name".to_owned()),
+            (named("a\nb"), "the node's name holds a control character".to_owned()),
+            (named(&"n".repeat(254)), "the node's name has 254 bytes; at most 253 are allowed".to_owned()),
+            (labelled(25, 1), "there are 25 labels; at most 24 are allowed".to_owned()),
+            (labelled(1, 1025), "the value of the label label0 has 1025 bytes; at most 1024 are allowed".to_owned()),
+        ];
+        for (metadata, message) in cases {
+            assert_eq!(check_metadata(&metadata).map_err(|error| error.to_string()), Err(message));
+        }
+        assert!(matches!(check_metadata(&labelled(20, 60)), Err(MetadataError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn retransmissions_follow_memberlist() {
+        let counts = [10, 50, 100, 1000].map(|members| Pace::transmissions(members).get());
+        assert_eq!(counts, [8, 8, 12, 16]);
+    }
+}

@@ -1,0 +1,426 @@
+//! The machine: what goes in, what comes out, and the order in which one input is worked through.
+//!
+//! An input is applied, then everything that has become due, then foca's members are compared with the view, then what
+//! became visible is told. The parts, each a file: foca's side, joining, anti-entropy, metadata, leaving, evidence.
+
+mod anti_entropy;
+mod evidence;
+mod foca_side;
+mod join;
+mod leave;
+mod metadata;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use foca::{Foca, NoCustomBroadcast};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use watchfire_shared::machine::Machine;
+use watchfire_shared::member::{Member, MemberChange, MemberState, Metadata, NodeId, Role};
+use watchfire_shared::time::{Span, Timestamp};
+
+use crate::bucket::Bucket;
+use crate::codec::WireCodec;
+use crate::config::{ConfigError, FORGET_AFTER, GossipConfig, Pace, Peer, encode_metadata};
+use crate::contacts::Contacts;
+use crate::identity::Identity;
+use crate::packet::{Envelope, Packet, Refusal};
+use crate::schedule::{Alarm, Due, Schedule};
+use crate::stats::Stats;
+use crate::view::{Difference, Entry, Held, NameConflict, Removal, View};
+
+/// foca notifies of up and down only; everything else shows within this time of the packet that brought it.
+const POLL_AFTER: Span = Span::from_millis(100);
+/// The peers go to disk at most this often.
+const SAVE_EVERY: Span = Span::from_seconds(1);
+/// Answers to others' questions per second and at once: a start of a thousand nodes at one seed takes five seconds.
+const ANSWERS_PER_SECOND: i64 = 200;
+
+/// What the outside tells the machine.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Input {
+    /// The deadline has been reached.
+    Wake,
+    /// A datagram arrived.
+    Datagram { from: SocketAddr, bytes: Vec<u8> },
+    /// The join addresses, looked up again. An empty list changes nothing.
+    Seeds(Vec<SocketAddr>),
+    /// What this node says of itself from now on. Invalid metadata is refused and counted; see
+    /// [`crate::check_metadata`] for the reason.
+    SetMetadata(Metadata),
+    /// The result of [`Effect::AskHost`].
+    HostAnswer { id: NodeId, answer: HostAnswer },
+    /// Say goodbye. [`Effect::LeaveDone`] follows within a second.
+    Leave,
+}
+
+/// What a member's host did with a TCP connection to the member's gossip address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HostAnswer {
+    /// It answered that nobody listens.
+    Refused,
+    /// Nothing came back in time, or no route leads there.
+    Silent,
+    /// Somebody listens.
+    Accepted,
+}
+
+/// What the machine asks the outside to do.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Effect {
+    /// Send a datagram.
+    Send { to: SocketAddr, bytes: Vec<u8> },
+    /// A member was listed or is listed differently: its state, its life or what it says of itself.
+    Changed(MemberChange),
+    /// A member is not listed any more.
+    Removed(Removal),
+    /// Keep this generation; the next start begins one above it.
+    SaveGeneration(u32),
+    /// Keep these peers in place of those kept before; they are handed in at the next start.
+    SavePeers(Vec<Peer>),
+    /// Try a TCP connection to `addr` and tell by [`Input::HostAnswer`] what came of it.
+    AskHost { id: NodeId, addr: SocketAddr },
+    /// The goodbye is spread; the machine does nothing any more.
+    LeaveDone,
+}
+
+/// The membership of one node.
+pub struct Gossip {
+    envelope: Envelope,
+    pace: Pace,
+    role: Role,
+    foca: Foca<Identity, WireCodec, StdRng, NoCustomBroadcast>,
+    rng: StdRng,
+    schedule: Schedule,
+    view: View,
+    contacts: Contacts,
+    answers: Bucket,
+    stats: Stats,
+    out: Vec<Effect>,
+    /// The cluster size that foca is configured for.
+    sized_for: usize,
+    poll_at_once: bool,
+    reconnect: bool,
+    guard: evidence::Guard,
+    asks: evidence::Asks,
+    pulling: anti_entropy::Pulling,
+    rumors: metadata::Rumors,
+    wants: BTreeMap<NodeId, metadata::Want>,
+    leaving: Option<leave::Leaving>,
+    stopped: bool,
+    saved: Vec<Peer>,
+    last_saved: Timestamp,
+    conflicting: usize,
+}
+
+impl Gossip {
+    /// Starts a membership at `now`; `seed` decides every random choice.
+    ///
+    /// The first tries of seeds and known peers, and this node's own [`Effect::Changed`], are in `effects` already.
+    ///
+    /// # Errors
+    /// What in the configuration cannot work, by name; nothing was started then.
+    pub fn new(
+        config: GossipConfig,
+        seed: u64,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Self, ConfigError> {
+        config.check()?;
+        let bytes = encode_metadata(&config.metadata)?;
+        let identity = Identity::new(config.id, config.generation, config.advertise);
+        let pace = config.profile.pace();
+        let mut rng = StdRng::seed_from_u64(seed ^ config.id.0.rotate_left(32));
+        let foca_rng = StdRng::seed_from_u64(rng.random());
+        let held = Held { stamp: metadata::first_stamp(config.generation), bytes, value: config.metadata };
+        let mut gossip = Self {
+            envelope: Envelope::new(&config.cluster),
+            pace,
+            role: held.value.role,
+            foca: Foca::new(identity, pace.foca(1), foca_rng, WireCodec),
+            rng,
+            schedule: Schedule::default(),
+            view: View::new(now, identity, held),
+            contacts: Contacts::new(now),
+            answers: Bucket::new(ANSWERS_PER_SECOND, ANSWERS_PER_SECOND, now),
+            stats: Stats::default(),
+            out: Vec::new(),
+            sized_for: 1,
+            poll_at_once: false,
+            reconnect: false,
+            guard: evidence::Guard::new(now),
+            asks: evidence::Asks::new(now),
+            pulling: anti_entropy::Pulling::default(),
+            rumors: metadata::Rumors::default(),
+            wants: BTreeMap::new(),
+            leaving: None,
+            stopped: false,
+            saved: config.known.clone(),
+            last_saved: now - SAVE_EVERY,
+            conflicting: 0,
+        };
+        gossip.start(now, &config.seeds, &config.known);
+        effects.append(&mut gossip.out);
+        Ok(gossip)
+    }
+
+    fn start(&mut self, now: Timestamp, seeds: &[SocketAddr], known: &[Peer]) {
+        let own = self.view.own().identity.id;
+        self.contacts.set_seeds(now, seeds);
+        for peer in known.iter().filter(|peer| peer.id != own && peer.id.0 != 0) {
+            self.contacts.add_peer(now, peer);
+        }
+        self.try_contacts(now);
+        self.schedule_pull(now);
+        self.work(now);
+    }
+
+    /// Every listed member, the own node included, sorted by name.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        self.view.members()
+    }
+
+    /// Rises with each visible change.
+    #[must_use]
+    pub fn index(&self) -> u64 {
+        self.view.index()
+    }
+
+    /// Living members that claim one name.
+    #[must_use]
+    pub fn conflicts(&self) -> Vec<NameConflict> {
+        self.view.conflicts()
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The life that this node is in.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.foca.identity().generation
+    }
+
+    fn own(&self) -> Identity {
+        *self.foca.identity()
+    }
+
+    fn apply(&mut self, now: Timestamp, input: Input) {
+        match input {
+            Input::Wake => {}
+            Input::Datagram { from, bytes } => self.receive(now, from, &bytes),
+            Input::Seeds(seeds) => {
+                self.contacts.set_seeds(now, &seeds);
+                self.arm_contacts();
+            }
+            Input::SetMetadata(metadata) => self.set_own_metadata(now, metadata),
+            Input::HostAnswer { id, answer } => self.host_answered(now, id, answer),
+            Input::Leave => self.leave(now),
+        }
+    }
+
+    fn receive(&mut self, now: Timestamp, from: SocketAddr, bytes: &[u8]) {
+        self.stats.received_datagrams += 1;
+        self.stats.received_bytes += bytes.len() as u64;
+        let packet = match self.envelope.open(bytes) {
+            Ok(packet) => packet,
+            Err(refusal) => return self.refuse(refusal),
+        };
+        match packet {
+            Packet::Foca(body) => self.receive_foca(now, &body),
+            Packet::Join(hello) => self.receive_join(now, from, hello),
+            Packet::Welcome(hello) => self.receive_welcome(now, from, hello),
+            Packet::Pull { nonce, from: puller, digest, after } => {
+                self.receive_pull(now, from, nonce, puller, digest, after);
+            }
+            Packet::Page { nonce, next, entries } => self.receive_page(now, nonce, next, &entries),
+            Packet::MetaRequest { from: asker, wanted } => self.receive_meta_request(now, from, asker, &wanted),
+            Packet::Meta { news, items } => self.receive_metadata(now, news, items),
+            Packet::Leave(identities) => self.receive_leave(now, &identities),
+            Packet::Suspected { identity, incarnation } => self.receive_suspected(now, identity, incarnation),
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        let counter = match refusal {
+            Refusal::Oversized => &mut self.stats.dropped_oversized,
+            Refusal::Malformed => &mut self.stats.dropped_malformed,
+            Refusal::Version => &mut self.stats.dropped_version,
+            Refusal::OtherCluster => &mut self.stats.dropped_other_cluster,
+            Refusal::Checksum => &mut self.stats.dropped_checksum,
+            Refusal::UnknownKind => &mut self.stats.dropped_unknown_kind,
+        };
+        *counter += 1;
+    }
+
+    fn send(&mut self, to: SocketAddr, packet: &Packet) {
+        let bytes = self.envelope.seal(packet);
+        self.stats.sent_datagrams += 1;
+        self.stats.sent_bytes += bytes.len() as u64;
+        self.out.push(Effect::Send { to, bytes });
+    }
+
+    fn fire(&mut self, now: Timestamp, due: Due) {
+        match due {
+            Due::Foca(timer) => self.foca_timer(now, timer),
+            Due::Alarm(alarm) => match alarm {
+                Alarm::Poll => self.poll_at_once = true,
+                Alarm::Contacts => self.try_contacts(now),
+                Alarm::Rumors => self.spread_rumors(now),
+                Alarm::Pull => self.pull_from_random(now),
+                Alarm::PullTimeout => self.pull_timed_out(now),
+                Alarm::Fetch => self.fetch_metadata(now),
+                Alarm::Ask => self.ask_hosts(now),
+                Alarm::List => self.view.list_unnamed(now),
+                Alarm::Settle => self.settle_left(now),
+                Alarm::SavePeers => self.save_peers(now),
+                Alarm::Forget => self.forget_old(now),
+                Alarm::Leave => self.leave_round(now),
+            },
+        }
+    }
+
+    /// Works through what is due and what follows from it at once, so that the next deadline lies ahead.
+    fn work(&mut self, now: Timestamp) {
+        loop {
+            while let Some(due) = self.schedule.pop(now) {
+                self.fire(now, due);
+            }
+            self.conclude(now);
+            if self.schedule.next().is_none_or(|next| next > now) {
+                return;
+            }
+        }
+    }
+
+    /// Compares foca's members with the view if that is due, and tells what became visible.
+    fn conclude(&mut self, now: Timestamp) {
+        if self.poll_at_once && !self.stopped {
+            self.poll(now);
+        }
+        let mut differences = Vec::new();
+        self.view.flush(now, &mut differences);
+        if !differences.is_empty() {
+            self.schedule.set_by(Alarm::SavePeers, now.max(self.last_saved + SAVE_EVERY));
+            self.count_conflicts();
+        }
+        self.out.extend(differences.into_iter().map(|difference| match difference {
+            Difference::Changed(change) => Effect::Changed(change),
+            Difference::Removed(removal) => Effect::Removed(removal),
+        }));
+        if let Some(at) = self.view.next_unnamed() {
+            self.schedule.set(Alarm::List, at);
+        }
+        if self.stopped {
+            self.schedule.clear();
+        }
+    }
+
+    fn count_conflicts(&mut self) {
+        let conflicting = self.view.conflicts().len();
+        self.stats.name_conflicts += conflicting.saturating_sub(self.conflicting) as u64;
+        self.conflicting = conflicting;
+    }
+
+    /// What a change of state sets in motion.
+    fn moved(&mut self, now: Timestamp, id: NodeId, before: Option<MemberState>, after: MemberState) {
+        match (before, after) {
+            (Some(MemberState::Suspect), MemberState::Alive) => self.asks.forget(id),
+            (Some(_), MemberState::Alive) => {
+                self.asks.forget(id);
+                self.refresh_metadata(now, id);
+                self.pull_soon(now);
+            }
+            (None, MemberState::Alive | MemberState::Suspect) => self.refresh_metadata(now, id),
+            (_, MemberState::Suspect) => self.ask(now, id),
+            (_, MemberState::Down) => {
+                self.ask(now, id);
+                self.try_silent(now, id);
+                self.schedule.set_by(Alarm::Forget, now + FORGET_AFTER);
+            }
+            (_, MemberState::Left) => {
+                self.asks.forget(id);
+                self.try_silent(now, id);
+                self.schedule.set_by(Alarm::Forget, now + FORGET_AFTER);
+            }
+        }
+    }
+
+    fn save_peers(&mut self, now: Timestamp) {
+        let mut peers: BTreeMap<NodeId, Peer> = self.contacts.peers().map(|peer| (peer.id, peer.clone())).collect();
+        peers.extend(self.view.others().filter(|entry| !entry.replaced).map(|entry| (entry.identity.id, peer(entry))));
+        peers.remove(&self.own().id);
+        let peers: Vec<Peer> = peers.into_values().collect();
+        if peers != self.saved {
+            self.saved.clone_from(&peers);
+            self.last_saved = now;
+            self.out.push(Effect::SavePeers(peers));
+        }
+    }
+
+    fn forget_old(&mut self, now: Timestamp) {
+        let old = self.view.gone_before(now - FORGET_AFTER);
+        old.into_iter().for_each(|identity| self.forget(now, identity));
+        if let Some(oldest) = self.view.gone_before(now).first().and_then(|identity| self.view.get(identity.id)) {
+            self.schedule.set(Alarm::Forget, oldest.since + FORGET_AFTER);
+        }
+    }
+
+    /// Drops a member here and in foca.
+    fn forget(&mut self, now: Timestamp, identity: Identity) {
+        let mut differences = Vec::new();
+        self.view.forget(now, identity.id, &mut differences);
+        self.contacts.forget(identity.id);
+        self.asks.forget(identity.id);
+        self.wants.remove(&identity.id);
+        self.forget_in_foca(now, identity);
+        self.out.extend(differences.into_iter().filter_map(|difference| match difference {
+            Difference::Removed(removal) => Some(Effect::Removed(removal)),
+            Difference::Changed(_) => None,
+        }));
+        self.schedule.set_by(Alarm::SavePeers, now.max(self.last_saved + SAVE_EVERY));
+    }
+
+    /// Whether `count` unknown members may be added; those that are gone for longest give way.
+    fn make_room(&mut self, now: Timestamp, count: usize) -> bool {
+        if count > self.view.room() {
+            let missing = count - self.view.room();
+            let gone = self.view.gone_before(now);
+            gone.into_iter().take(missing).for_each(|identity| self.forget(now, identity));
+        }
+        let fits = count <= self.view.room();
+        self.stats.dropped_members_full += u64::from(!fits);
+        fits
+    }
+}
+
+fn peer(entry: &Entry) -> Peer {
+    let Identity { id, generation, addr } = entry.identity;
+    Peer { id, generation, addr, name: entry.name() }
+}
+
+impl Machine for Gossip {
+    type Input = Input;
+    type Effect = Effect;
+
+    fn wake() -> Input {
+        Input::Wake
+    }
+
+    fn handle(&mut self, now: Timestamp, input: Input, effects: &mut Vec<Effect>) {
+        if self.stopped {
+            return;
+        }
+        self.apply(now, input);
+        self.work(now);
+        effects.append(&mut self.out);
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        self.schedule.next()
+    }
+}

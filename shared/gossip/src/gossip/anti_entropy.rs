@@ -1,0 +1,226 @@
+//! Anti-entropy: a node asks a member for what it knows, page by page, unless both views have one digest.
+//!
+//! A newcomer does so at once and then at growing distances; everybody does so now and then. Who is alive elsewhere is
+//! alive here, unless it is held for dead; who is dead elsewhere and alive here is suspected, so that it can object.
+
+use std::net::SocketAddr;
+
+use foca::{Member, State};
+use rand::RngExt;
+use watchfire_shared::member::NodeId;
+use watchfire_shared::time::{Span, Timestamp};
+
+use super::Gossip;
+use crate::config::FORGET_AFTER;
+use crate::identity::Identity;
+use crate::packet::{PAGE_ENTRIES, Packet, PageEntry, Standing};
+use crate::schedule::Alarm;
+use crate::view::Entry;
+
+/// The time between two comparisons in a cluster that has come to rest, as memberlist's push/pull.
+const PERIOD_MS: i64 = 30_000;
+/// The time to the first comparison after joining; it doubles until [`PERIOD_MS`].
+const FIRST_MS: i64 = 1000;
+/// How long an answer may take.
+const TIMEOUT: Span = Span::from_millis(1000);
+/// A member that everybody else is about to forget is not taken over again, or it would never be forgotten.
+const TOO_OLD: Span = Span::from_seconds(23 * 3600);
+
+#[derive(Default, Debug)]
+pub(super) struct Pulling {
+    current: Option<Pull>,
+    /// Comparisons since this node joined.
+    done: u32,
+}
+
+#[derive(Debug)]
+struct Pull {
+    nonce: u32,
+    target: Identity,
+    after: u64,
+}
+
+impl Pulling {
+    /// The node joins anew: it compares often at first.
+    pub(super) fn start_over(&mut self) {
+        self.done = 0;
+    }
+}
+
+impl Gossip {
+    /// Sets the time of the next comparison: soon after a join, rarely later, more rarely in large clusters.
+    pub(super) fn schedule_pull(&mut self, now: Timestamp) {
+        let members = self.view.active_count() + 1;
+        let scale = (members as f64).log2() - 5.0;
+        let period = PERIOD_MS * (1 + scale.ceil().max(0.0) as i64);
+        let delay = (FIRST_MS << self.pulling.done.min(8)).min(period);
+        let jittered = self.rng.random_range(delay * 3 / 4..=delay * 5 / 4);
+        self.schedule.set(Alarm::Pull, now + Span::from_millis(jittered));
+    }
+
+    /// Members that were held for dead are back, so views differ: compare soon.
+    pub(super) fn pull_soon(&mut self, now: Timestamp) {
+        let delay = Span::from_millis(self.rng.random_range(200..1000));
+        self.schedule.set_by(Alarm::Pull, now + delay);
+    }
+
+    pub(super) fn pull_from_random(&mut self, now: Timestamp) {
+        self.schedule_pull(now);
+        if let Some(target) = self.random_active() {
+            self.pull_from(now, target);
+        }
+    }
+
+    /// One other member that is alive or suspect.
+    pub(super) fn random_active(&mut self) -> Option<Identity> {
+        let count = self.view.active_count();
+        let chosen = if count == 0 { None } else { Some(self.rng.random_range(0..count)) };
+        chosen.and_then(|chosen| self.view.active().nth(chosen)).map(|entry| entry.identity)
+    }
+
+    pub(super) fn pull_from(&mut self, now: Timestamp, target: Identity) {
+        if self.pulling.current.is_some() {
+            return;
+        }
+        let nonce = self.rng.random();
+        self.pulling.current = Some(Pull { nonce, target, after: 0 });
+        self.pull_page(now);
+    }
+
+    fn pull_page(&mut self, now: Timestamp) {
+        let Some(Pull { nonce, target, after }) = self.pulling.current else { return };
+        let digest = if after == 0 { self.view.digest() } else { 0 };
+        self.send(target.addr, &Packet::Pull { nonce, from: self.own(), digest, after });
+        self.schedule.set(Alarm::PullTimeout, now + TIMEOUT);
+    }
+
+    /// Nobody answered: another member is asked soon.
+    pub(super) fn pull_timed_out(&mut self, now: Timestamp) {
+        self.pulling.current = None;
+        self.pull_soon(now);
+    }
+
+    pub(super) fn receive_pull(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddr,
+        nonce: u32,
+        puller: Identity,
+        digest: u64,
+        after: u64,
+    ) {
+        // The view may be behind foca by one poll, and the puller may have announced itself just now.
+        if self.poll_at_once {
+            self.poll(now);
+        }
+        if !self.view.is_active(puller.id) {
+            self.stats.dropped_unexpected += 1;
+            return;
+        }
+        if !self.answers.take(now) {
+            self.stats.dropped_rate_limited += 1;
+            return;
+        }
+        let (entries, next) = if after == 0 && digest == self.view.digest() {
+            (Vec::new(), 0)
+        } else {
+            self.view.page(now, after, PAGE_ENTRIES)
+        };
+        self.send(from, &Packet::Page { nonce, next, entries });
+    }
+
+    pub(super) fn receive_page(&mut self, now: Timestamp, nonce: u32, next: u64, entries: &[PageEntry]) {
+        let Some(pull) = self.pulling.current.as_mut().filter(|pull| pull.nonce == nonce) else {
+            self.stats.dropped_unexpected += 1;
+            return;
+        };
+        let via = pull.target.id;
+        // Pages go upwards, so that an answer that lies cannot make them go on for ever.
+        let more = next > pull.after;
+        pull.after = next;
+        self.import(now, entries, via);
+        if more {
+            self.pull_page(now);
+        } else {
+            self.pulling.current = None;
+            self.pulling.done = self.pulling.done.saturating_add(1);
+            self.schedule.cancel(Alarm::PullTimeout);
+            self.schedule_pull(now);
+        }
+    }
+
+    /// Takes over what a member knows and this node does not.
+    fn import(&mut self, now: Timestamp, entries: &[PageEntry], via: NodeId) {
+        let own = self.own().id;
+        let mut news = Vec::new();
+        let mut old = Vec::new();
+        for entry in entries {
+            if entry.identity.id == own {
+                if entry.standing != Standing::Active {
+                    self.raise_above(now, entry.identity.generation);
+                }
+            } else if let Some(member) = self.import_one(now, entry) {
+                if member.state() == State::Down { old.push(member) } else { news.push(member) }
+            }
+        }
+        // What a newcomer learns is news to nobody else.
+        let spread = self.pulling.done > 0;
+        self.with_foca(now, |foca, outbox| foca.apply_many(old.into_iter(), false, outbox));
+        self.with_foca(now, |foca, outbox| foca.apply_many(news.into_iter(), spread, outbox));
+        self.poll(now);
+        for entry in entries.iter().filter(|entry| entry.identity.id != own) {
+            self.want_metadata(now, entry.identity.id, entry.stamp, via);
+        }
+    }
+
+    /// What foca has to be told because of one entry, if anything.
+    fn import_one(&mut self, now: Timestamp, entry: &PageEntry) -> Option<Member<Identity>> {
+        let PageEntry { identity, incarnation, standing, .. } = *entry;
+        let Some(known) = self.view.get(identity.id) else {
+            return self.import_unknown(now, entry);
+        };
+        if identity.generation > known.identity.generation {
+            if standing == Standing::Left {
+                self.view.change(identity.id, |known| known.left_generation = Some(identity.generation));
+            }
+            let state = if standing == Standing::Active { State::Alive } else { State::Down };
+            return Some(Member::new(identity, incarnation, state));
+        }
+        if identity != known.identity {
+            return None;
+        }
+        let (alive_here, known_incarnation) = (known.is_active(), known.incarnation);
+        match standing {
+            Standing::Active if alive_here => Some(Member::new(identity, incarnation, State::Alive)),
+            Standing::Active => {
+                let after = Span::from_millis(self.rng.random_range(0..200));
+                self.try_again(now, after, identity.id);
+                None
+            }
+            Standing::Down if alive_here => Some(Member::new(identity, known_incarnation, State::Suspect)),
+            Standing::Down => None,
+            Standing::Left => {
+                self.mark_left(now, identity);
+                None
+            }
+        }
+    }
+
+    fn import_unknown(&mut self, now: Timestamp, entry: &PageEntry) -> Option<Member<Identity>> {
+        let PageEntry { identity, incarnation, standing, age_seconds, .. } = *entry;
+        let age = Span::from_seconds(age_seconds.into());
+        if (standing != Standing::Active && age > TOO_OLD) || !self.make_room(now, 1) {
+            return None;
+        }
+        if standing == Standing::Active {
+            return Some(Member::new(identity, incarnation, State::Alive));
+        }
+        let mut known = Entry::new(now, identity, incarnation, entry.state());
+        known.since = now - age;
+        self.view.insert(now, known);
+        self.try_silent(now, identity.id);
+        self.ask(now, identity.id);
+        self.schedule.set_by(Alarm::Forget, now - age + FORGET_AFTER);
+        Some(Member::new(identity, incarnation, State::Down))
+    }
+}

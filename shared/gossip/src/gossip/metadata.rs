@@ -1,0 +1,279 @@
+//! Metadata: pushed when it changes, pulled where it is lacking.
+//!
+//! A push is passed on like foca's own updates, a bounded number of times by each node that did not know it. A pull goes
+//! to whoever was heard to have it, then by turns to its owner and to anybody, with back-off, until it is there.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use rand::RngExt;
+use watchfire_shared::member::{Metadata, NodeId};
+use watchfire_shared::time::{Span, Timestamp};
+
+use super::Gossip;
+use crate::config::{decode_metadata, encode_metadata};
+use crate::identity::Identity;
+use crate::packet::{LEAVE_IDENTITIES, META_QUESTIONS, MetaItem, Packet, pack_metadata};
+use crate::schedule::Alarm;
+use crate::view::Held;
+
+/// Pulls in one round; the rest follows in the next.
+const QUESTIONS_PER_ROUND: usize = 4 * META_QUESTIONS;
+/// The shortest time between two rounds, so that many members' metadata is asked for together.
+const ROUND: Span = Span::from_millis(50);
+/// How often a member is asked whether it has something newer, when nobody said so.
+const REFRESHES: u32 = 2;
+const FIRST_RETRY_MS: i64 = 500;
+const LONGEST_RETRY_MS: i64 = 30_000;
+
+/// News that is being passed on, with how often it still is.
+#[derive(Default, Debug)]
+pub(super) struct Rumors {
+    metadata: BTreeMap<NodeId, u8>,
+    left: BTreeMap<Identity, u8>,
+}
+
+impl Rumors {
+    fn is_empty(&self) -> bool {
+        self.metadata.is_empty() && self.left.is_empty()
+    }
+}
+
+/// Metadata that is lacking.
+#[derive(Debug)]
+pub(super) struct Want {
+    /// How new it has to be; 0 for newer than what is held, if there is anything newer.
+    stamp: u64,
+    /// Who is known to have it.
+    via: Option<NodeId>,
+    attempts: u32,
+    next: Timestamp,
+}
+
+/// The stamp of a life's first metadata: later lives stamp higher.
+pub(super) fn first_stamp(generation: u32) -> u64 {
+    (u64::from(generation) << 32) + 1
+}
+
+impl Gossip {
+    pub(super) fn set_own_metadata(&mut self, now: Timestamp, metadata: Metadata) {
+        let Ok(bytes) = encode_metadata(&metadata) else {
+            self.stats.metadata_refused += 1;
+            return;
+        };
+        let own = self.view.own();
+        if own.metadata.as_ref().is_some_and(|held| held.value == metadata) {
+            return;
+        }
+        let stamp = own.stamp() + 1;
+        let id = own.identity.id;
+        self.role = metadata.role;
+        self.view.set_metadata(id, Held { stamp, bytes, value: metadata });
+        self.spread_own_metadata(now);
+    }
+
+    /// Peers remember a later life of this node than it does: its metadata has to be newer than that life's.
+    pub(super) fn restamp_metadata(&mut self, now: Timestamp, generation: u32) {
+        let own = self.view.own();
+        let id = own.identity.id;
+        if let Some(held) = own.metadata.clone() {
+            self.view.set_metadata(id, Held { stamp: first_stamp(generation), ..held });
+            self.spread_own_metadata(now);
+        }
+    }
+
+    pub(super) fn spread_own_metadata(&mut self, now: Timestamp) {
+        let id = self.own().id;
+        self.spread_metadata(now, id);
+    }
+
+    fn spread_metadata(&mut self, now: Timestamp, id: NodeId) {
+        let times = self.transmissions();
+        self.rumors.metadata.insert(id, times);
+        self.schedule.set_by(Alarm::Rumors, now);
+    }
+
+    pub(super) fn spread_left(&mut self, now: Timestamp, identity: Identity) {
+        let times = self.transmissions();
+        self.rumors.left.insert(identity, times);
+        self.schedule.set_by(Alarm::Rumors, now);
+    }
+
+    /// Sends one datagram of each kind of news to a few random members.
+    pub(super) fn spread_rumors(&mut self, now: Timestamp) {
+        let targets = self.random_members(self.pace.fanout);
+        let sent = u8::try_from(targets.len()).unwrap_or(u8::MAX);
+        let left: Vec<Identity> = self.rumors.left.keys().take(LEAVE_IDENTITIES).copied().collect();
+        let items = self.next_news();
+        for target in &targets {
+            if !left.is_empty() {
+                self.send(target.addr, &Packet::Leave(left.clone()));
+            }
+            if !items.is_empty() {
+                self.send(target.addr, &Packet::Meta { news: true, items: items.clone() });
+            }
+        }
+        if sent == 0 {
+            self.rumors = Rumors::default();
+        }
+        spend(&mut self.rumors.left, left.into_iter(), sent);
+        spend(&mut self.rumors.metadata, items.iter().map(|item| item.id), sent);
+        if !self.rumors.is_empty() {
+            self.schedule.set(Alarm::Rumors, now + self.pace.gossip_interval());
+        }
+    }
+
+    /// A datagram of metadata, the least told first.
+    fn next_news(&mut self) -> Vec<MetaItem> {
+        let mut ids: Vec<(u8, NodeId)> = self.rumors.metadata.iter().map(|(id, times)| (*times, *id)).collect();
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        let items: Vec<MetaItem> = ids.iter().filter_map(|(_, id)| self.meta_item(*id, 0)).take(64).collect();
+        if items.is_empty() {
+            self.rumors.metadata.clear();
+        }
+        pack_metadata(items).into_iter().next().unwrap_or_default()
+    }
+
+    fn meta_item(&self, id: NodeId, newer_than: u64) -> Option<MetaItem> {
+        let held = self.view.get(id)?.metadata.as_ref()?;
+        (held.stamp > newer_than).then(|| MetaItem { id, stamp: held.stamp, bytes: held.bytes.clone() })
+    }
+
+    /// Up to `count` different members that are alive or suspect.
+    pub(super) fn random_members(&mut self, count: usize) -> Vec<Identity> {
+        let active = self.view.active_count();
+        let chosen = rand::seq::index::sample(&mut self.rng, active, count.min(active));
+        let mut chosen = chosen.into_vec();
+        chosen.sort_unstable();
+        let mut wanted = chosen.into_iter().peekable();
+        let members = self.view.active().enumerate();
+        members.filter(|(at, _)| wanted.next_if_eq(at).is_some()).map(|(_, entry)| entry.identity).collect()
+    }
+
+    pub(super) fn receive_metadata(&mut self, now: Timestamp, news: bool, items: Vec<MetaItem>) {
+        let own = self.own().id;
+        for MetaItem { id, stamp, bytes } in items {
+            if id == own {
+                continue;
+            }
+            let Some(known) = self.view.get(id) else {
+                self.stats.dropped_unexpected += 1;
+                continue;
+            };
+            if stamp <= known.stamp() {
+                continue;
+            }
+            let Some(value) = decode_metadata(&bytes) else {
+                self.stats.dropped_malformed += 1;
+                continue;
+            };
+            self.view.set_metadata(id, Held { stamp, bytes, value });
+            if self.wants.get(&id).is_some_and(|want| want.stamp <= stamp) {
+                self.wants.remove(&id);
+            }
+            if news {
+                self.spread_metadata(now, id);
+            }
+        }
+    }
+
+    /// A member is new or in a new life; its push is awaited a little before it is asked.
+    pub(super) fn refresh_metadata(&mut self, now: Timestamp, id: NodeId) {
+        let spread = 300 + 10 * i64::try_from(self.view.active_count()).unwrap_or(0);
+        let delay = Span::from_millis(self.rng.random_range(200..200 + spread));
+        self.want(now + delay, id, 0, None);
+    }
+
+    /// `via` has metadata of this stamp; it is asked for at once if that is newer.
+    pub(super) fn want_metadata(&mut self, now: Timestamp, id: NodeId, stamp: u64, via: NodeId) {
+        if self.view.get(id).is_some_and(|entry| entry.stamp() < stamp) {
+            self.want(now + ROUND, id, stamp, Some(via));
+        }
+    }
+
+    fn want(&mut self, next: Timestamp, id: NodeId, stamp: u64, via: Option<NodeId>) {
+        let want = self.wants.entry(id).or_insert(Want { stamp, via, attempts: 0, next });
+        want.stamp = want.stamp.max(stamp);
+        want.via = via.or(want.via);
+        want.next = want.next.min(next);
+        self.schedule.set_by(Alarm::Fetch, next);
+    }
+
+    /// Asks for the metadata whose time has come, all questions to one member in one datagram.
+    pub(super) fn fetch_metadata(&mut self, now: Timestamp) {
+        let due = self.wants.iter().filter(|(_, want)| want.next <= now).map(|(id, _)| *id);
+        let due: Vec<NodeId> = due.take(QUESTIONS_PER_ROUND).collect();
+        let mut questions: BTreeMap<SocketAddr, Vec<(NodeId, u64)>> = BTreeMap::new();
+        for id in due {
+            if let Some((target, held)) = self.next_question(now, id) {
+                questions.entry(target.addr).or_default().push((id, held));
+            } else {
+                self.wants.remove(&id);
+            }
+        }
+        let from = self.own();
+        for (to, asked) in questions {
+            for wanted in asked.chunks(META_QUESTIONS) {
+                self.send(to, &Packet::MetaRequest { from, wanted: wanted.to_vec() });
+            }
+        }
+        if let Some(next) = self.wants.values().map(|want| want.next).min() {
+            self.schedule.set(Alarm::Fetch, next.max(now + ROUND));
+        }
+    }
+
+    /// Whom to ask for a member's metadata, and what is held of it; `None` if nothing is lacking any more.
+    fn next_question(&mut self, now: Timestamp, id: NodeId) -> Option<(Identity, u64)> {
+        let entry = self.view.get(id)?;
+        let held = entry.stamp();
+        let owner = Some(entry.identity).filter(|_| entry.is_active());
+        let want = self.wants.get(&id)?;
+        let satisfied = if want.stamp == 0 { want.attempts >= REFRESHES } else { held >= want.stamp };
+        if held > 0 && satisfied {
+            return None;
+        }
+        let attempts = want.attempts;
+        let via = want.via.filter(|via| attempts == 0 && self.view.is_active(*via));
+        let via = via.and_then(|via| self.view.get(via)).map(|entry| entry.identity);
+        let random = self.random_active();
+        let turn = if attempts % 2 == 0 { owner.or(random) } else { random.or(owner) };
+        let delay = (FIRST_RETRY_MS << attempts.min(8)).min(LONGEST_RETRY_MS);
+        let delay = Span::from_millis(self.rng.random_range(delay * 3 / 4..=delay));
+        let want = self.wants.get_mut(&id)?;
+        want.attempts = attempts.saturating_add(1);
+        want.next = now + delay;
+        via.or(turn).map(|target| (target, held))
+    }
+
+    pub(super) fn receive_meta_request(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddr,
+        asker: Identity,
+        wanted: &[(NodeId, u64)],
+    ) {
+        if !self.view.is_active(asker.id) {
+            self.stats.dropped_unexpected += 1;
+            return;
+        }
+        let items: Vec<MetaItem> = wanted.iter().filter_map(|(id, held)| self.meta_item(*id, *held)).collect();
+        for items in pack_metadata(items) {
+            if !self.answers.take(now) {
+                self.stats.dropped_rate_limited += 1;
+                return;
+            }
+            self.send(from, &Packet::Meta { news: false, items });
+        }
+    }
+}
+
+fn spend<K: Ord>(rumors: &mut BTreeMap<K, u8>, told: impl Iterator<Item = K>, times: u8) {
+    for key in told {
+        if let Some(left) = rumors.get_mut(&key) {
+            *left = left.saturating_sub(times);
+            if *left == 0 {
+                rumors.remove(&key);
+            }
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! A network of membership machines in virtual time, for this crate's tests: one thread, one seed, one order of events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use watchfire_shared::machine::Machine;
+use watchfire_shared::member::{Member, MemberChange, MemberState, Metadata, NodeId};
+use watchfire_shared::time::{Span, Timestamp};
+
+use crate::{Effect, Gossip, GossipConfig, HostAnswer, Input, Peer, Profile, Removal};
+
+pub(crate) const JOIN_KIND: u8 = 2;
+
+/// One host with its disk and, while it runs, its machine.
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) id: NodeId,
+    pub(crate) addr: SocketAddr,
+    pub(crate) seeds: Vec<SocketAddr>,
+    pub(crate) gossip: Option<Gossip>,
+    pub(crate) stored_generation: u32,
+    pub(crate) stored_peers: Vec<Peer>,
+    pub(crate) host_is_up: bool,
+    pub(crate) left: bool,
+    pub(crate) changes: Vec<MemberChange>,
+    pub(crate) removals: Vec<Removal>,
+    pub(crate) asked: Vec<NodeId>,
+    deadline: Option<Timestamp>,
+}
+
+enum Event {
+    Datagram { from: usize, to: usize, bytes: Vec<u8> },
+    Answer { to: usize, id: NodeId, answer: HostAnswer },
+}
+
+pub(crate) struct Net {
+    pub(crate) now: Timestamp,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) profile: Profile,
+    /// Share of datagrams lost, by their kind.
+    pub(crate) loss: fn(kind: u8) -> f64,
+    /// Nodes of different groups do not hear each other.
+    pub(crate) groups: Option<Vec<u8>>,
+    pub(crate) sent: u64,
+    /// A hash over everything that every machine asked for.
+    pub(crate) trace: u64,
+    queue: BTreeMap<(Timestamp, u64), Event>,
+    queued: u64,
+    deadlines: BTreeSet<(Timestamp, usize)>,
+    by_addr: BTreeMap<SocketAddr, usize>,
+    rng: StdRng,
+    seed: u64,
+}
+
+impl Net {
+    pub(crate) fn new(seed: u64, profile: Profile) -> Self {
+        Self {
+            now: Timestamp::from_millis(1_800_000_000_000),
+            nodes: Vec::new(),
+            profile,
+            loss: |_| 0.0,
+            groups: None,
+            sent: 0,
+            trace: 0,
+            queue: BTreeMap::new(),
+            queued: 0,
+            deadlines: BTreeSet::new(),
+            by_addr: BTreeMap::new(),
+            rng: StdRng::seed_from_u64(seed),
+            seed,
+        }
+    }
+
+    /// `count` nodes, of which all but the first join by the first one's address, started within half a second.
+    pub(crate) fn cluster(seed: u64, profile: Profile, count: usize) -> Self {
+        let mut net = Self::new(seed, profile);
+        net.add_all(count);
+        for at in 0..count {
+            net.start(at);
+            let pause = net.rng.random_range(0..=500 / count as i64);
+            net.run_for(Span::from_millis(pause));
+        }
+        net
+    }
+
+    /// As [`Net::cluster`], run until everybody lists everybody.
+    pub(crate) fn settled(seed: u64, profile: Profile, count: usize) -> Self {
+        let mut net = Self::cluster(seed, profile, count);
+        let took = net.run_until(Span::from_seconds(60), Net::is_complete);
+        assert!(took.is_some(), "{count} nodes never became one cluster");
+        net
+    }
+
+    /// `count` nodes, named by their number, of which all but the first join by the first one's address.
+    pub(crate) fn add_all(&mut self, count: usize) {
+        for at in 0..count {
+            self.add(&format!("node-{at:03}"), if at == 0 { &[] } else { &[0] });
+        }
+    }
+
+    pub(crate) fn add(&mut self, name: &str, seeds: &[usize]) -> usize {
+        let at = self.nodes.len();
+        let [high, low] = (at as u16 + 1).to_be_bytes();
+        let addr = SocketAddr::from(([10, 0, high, low], 7950));
+        self.by_addr.insert(addr, at);
+        self.nodes.push(Node {
+            name: name.to_owned(),
+            id: NodeId(self.rng.random()),
+            addr,
+            seeds: seeds.iter().map(|seed| self.nodes[*seed].addr).collect(),
+            gossip: None,
+            stored_generation: 0,
+            stored_peers: Vec::new(),
+            host_is_up: true,
+            left: false,
+            changes: Vec::new(),
+            removals: Vec::new(),
+            asked: Vec::new(),
+            deadline: None,
+        });
+        at
+    }
+
+    pub(crate) fn metadata(name: &str) -> Metadata {
+        let labels = BTreeMap::from([("zone".to_owned(), "eu-1a".to_owned()), ("team".to_owned(), "core".to_owned())]);
+        Metadata { name: name.to_owned(), labels, version: "0.1.0".to_owned(), ..Metadata::default() }
+    }
+
+    pub(crate) fn start(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        node.stored_generation += 1;
+        node.left = false;
+        node.host_is_up = true;
+        let config = GossipConfig {
+            cluster: "watchfire".to_owned(),
+            id: node.id,
+            generation: node.stored_generation,
+            advertise: node.addr,
+            profile: self.profile,
+            seeds: node.seeds.clone(),
+            known: node.stored_peers.clone(),
+            metadata: Self::metadata(&node.name),
+        };
+        let seed = self.seed.wrapping_mul(1_000_003) + at as u64 + u64::from(node.stored_generation) * 7919;
+        let mut effects = Vec::new();
+        node.gossip = Some(Gossip::new(config, seed, self.now, &mut effects).expect("the harness' config is valid"));
+        self.perform(at, effects);
+    }
+
+    /// kill -9; the host goes on answering.
+    pub(crate) fn kill(&mut self, at: usize) {
+        self.nodes[at].gossip = None;
+        self.rearm(at);
+    }
+
+    pub(crate) fn kill_host(&mut self, at: usize) {
+        self.kill(at);
+        self.nodes[at].host_is_up = false;
+    }
+
+    pub(crate) fn input(&mut self, at: usize, input: Input) {
+        let Some(gossip) = &mut self.nodes[at].gossip else { return };
+        let mut effects = Vec::new();
+        gossip.handle(self.now, input, &mut effects);
+        self.perform(at, effects);
+    }
+
+    fn rearm(&mut self, at: usize) {
+        let deadline = self.nodes[at].gossip.as_ref().and_then(Gossip::deadline);
+        if let Some(old) = std::mem::replace(&mut self.nodes[at].deadline, deadline) {
+            self.deadlines.remove(&(old, at));
+        }
+        self.deadlines.extend(deadline.map(|deadline| (deadline, at)));
+    }
+
+    fn perform(&mut self, at: usize, effects: Vec<Effect>) {
+        for effect in effects {
+            let line = format!("{} {at} {effect:?}", self.now);
+            self.trace = self.trace.rotate_left(7) ^ u64::from(crc32fast::hash(line.as_bytes()));
+            match effect {
+                Effect::Send { to, bytes } => self.transmit(at, to, bytes),
+                Effect::Changed(change) => self.nodes[at].changes.push(change),
+                Effect::Removed(removal) => self.nodes[at].removals.push(removal),
+                Effect::SaveGeneration(generation) => self.nodes[at].stored_generation = generation,
+                Effect::SavePeers(peers) => self.nodes[at].stored_peers = peers,
+                Effect::AskHost { id, addr } => self.ask(at, id, addr),
+                Effect::LeaveDone => {
+                    self.nodes[at].left = true;
+                    self.nodes[at].gossip = None;
+                }
+            }
+        }
+        self.rearm(at);
+    }
+
+    fn hears(&self, from: usize, to: usize) -> bool {
+        self.groups.as_ref().is_none_or(|groups| groups[from] == groups[to])
+    }
+
+    fn transmit(&mut self, from: usize, to: SocketAddr, bytes: Vec<u8>) {
+        self.sent += 1;
+        let lost = self.rng.random_bool((self.loss)(bytes[1]));
+        if let Some(to) = self.by_addr.get(&to).copied().filter(|to| !lost && self.hears(from, *to)) {
+            let latency = Span::from_millis(self.rng.random_range(0..=1));
+            self.enqueue(latency, Event::Datagram { from, to, bytes });
+        }
+    }
+
+    fn ask(&mut self, at: usize, id: NodeId, addr: SocketAddr) {
+        self.nodes[at].asked.push(id);
+        let host = self.by_addr.get(&addr).copied().filter(|to| self.hears(at, *to) && self.nodes[*to].host_is_up);
+        let (after, answer) = match host.map(|to| self.nodes[to].gossip.is_some()) {
+            Some(true) => (1, HostAnswer::Accepted),
+            Some(false) => (1, HostAnswer::Refused),
+            None => (2000, HostAnswer::Silent),
+        };
+        self.enqueue(Span::from_millis(after), Event::Answer { to: at, id, answer });
+    }
+
+    fn enqueue(&mut self, after: Span, event: Event) {
+        self.queued += 1;
+        self.queue.insert((self.now + after, self.queued), event);
+    }
+
+    /// Lets one thing happen, if anything happens until `end`.
+    fn step(&mut self, end: Timestamp) -> bool {
+        let event = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        let Some(next) = event.into_iter().chain(deadline).min().filter(|next| *next <= end) else { return false };
+        assert!(next >= self.now, "a deadline lies in the past");
+        self.now = next;
+        if event == Some(next) {
+            match self.queue.pop_first().expect("its key was just read").1 {
+                Event::Datagram { from, to, bytes } => {
+                    let from = self.nodes[from].addr;
+                    self.input(to, Input::Datagram { from, bytes });
+                }
+                Event::Answer { to, id, answer } => self.input(to, Input::HostAnswer { id, answer }),
+            }
+        } else if let Some((_, at)) = self.deadlines.first().copied() {
+            self.input(at, Input::Wake);
+            let later = self.nodes[at].deadline.is_none_or(|deadline| deadline > next);
+            assert!(later, "node {at} is not done with what was due");
+        }
+        true
+    }
+
+    pub(crate) fn run_for(&mut self, span: Span) {
+        let end = self.now + span;
+        while self.step(end) {}
+        self.now = end;
+    }
+
+    /// Runs until `done`, looked at every 10 ms; returns how long it took, `None` if `limit` passed.
+    pub(crate) fn run_until(&mut self, limit: Span, done: impl Fn(&Self) -> bool) -> Option<Span> {
+        let start = self.now;
+        while self.now.since(start) <= limit {
+            if done(self) {
+                return Some(self.now.since(start));
+            }
+            self.run_for(Span::from_millis(10));
+        }
+        None
+    }
+
+    pub(crate) fn running(&self) -> impl Iterator<Item = (usize, &Gossip)> {
+        self.nodes.iter().enumerate().filter_map(|(at, node)| node.gossip.as_ref().map(|gossip| (at, gossip)))
+    }
+
+    pub(crate) fn members(&self, at: usize) -> Vec<Member> {
+        self.nodes[at].gossip.as_ref().map(Gossip::members).unwrap_or_default()
+    }
+
+    /// What the node at `at` lists under a name.
+    pub(crate) fn state(&self, at: usize, name: &str) -> Option<MemberState> {
+        self.members(at).iter().find(|member| member.name == name).map(|member| member.state)
+    }
+
+    /// Whether every running node lists every running node as alive by its name, and nothing else.
+    pub(crate) fn is_complete(&self) -> bool {
+        let mut expected: Vec<&str> = self.running().map(|(at, _)| self.nodes[at].name.as_str()).collect();
+        expected.sort_unstable();
+        self.running().all(|(_, gossip)| {
+            let members = gossip.members();
+            members.len() == expected.len()
+                && members.iter().zip(&expected).all(|(m, name)| m.name == *name && m.state == MemberState::Alive)
+        })
+    }
+
+    /// Whether every running node but the named one lists the name in this state.
+    pub(crate) fn all_see(&self, name: &str, state: MemberState) -> bool {
+        let mut observers = self.running().filter(|(at, _)| self.nodes[*at].name != name);
+        observers.all(|(at, _)| self.state(at, name) == Some(state))
+    }
+
+    /// The states that a node went through in another's eyes since `since`.
+    pub(crate) fn history(&self, at: usize, name: &str, since: Timestamp) -> Vec<MemberState> {
+        let changes = self.nodes[at].changes.iter().filter(|change| change.at >= since && change.member.name == name);
+        let mut states: Vec<MemberState> = changes.map(|change| change.member.state).collect();
+        states.dedup();
+        states
+    }
+
+    /// Changes to down since `since`: who saw it, about whom.
+    pub(crate) fn downs(&self, since: Timestamp) -> Vec<(String, String)> {
+        let seen = |node: &Node| -> Vec<(String, String)> {
+            let downs = node.changes.iter().filter(|change| change.at >= since && change.previous.is_some());
+            let downs = downs.filter(|change| change.member.state == MemberState::Down);
+            let fresh = downs.filter(|change| change.previous != Some(MemberState::Down));
+            fresh.map(|change| (node.name.clone(), change.member.name.clone())).collect()
+        };
+        self.nodes.iter().flat_map(seen).collect()
+    }
+}

@@ -1,0 +1,64 @@
+//! What the machine counted: every packet that it did not act on stands here under its reason.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counters since the start; none ever falls.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        pub struct Stats {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Stats {
+            /// Every counter with its name, for metrics and status pages.
+            #[must_use]
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Datagrams taken in, the dropped ones included.
+    received_datagrams,
+    /// Bytes of the datagrams taken in.
+    received_bytes,
+    /// Datagrams handed out.
+    sent_datagrams,
+    /// Bytes of the datagrams handed out.
+    sent_bytes,
+    /// Dropped: larger than a datagram may be.
+    dropped_oversized,
+    /// Dropped: too short, or its content does not decode as a whole.
+    dropped_malformed,
+    /// Dropped: another version of the envelope.
+    dropped_version,
+    /// Dropped: of another cluster.
+    dropped_other_cluster,
+    /// Dropped: damaged on the way.
+    dropped_checksum,
+    /// Dropped: of a kind that is not known here.
+    dropped_unknown_kind,
+    /// Dropped: addressed to another node or another life of this one.
+    dropped_misaddressed,
+    /// Dropped: claims to come from this node; the sign of a cloned node id.
+    dropped_from_ourselves,
+    /// Dropped: answers nothing that was asked, or speaks of or for a member that is not known.
+    dropped_unexpected,
+    /// Dropped: would grow the membership beyond its bound.
+    dropped_members_full,
+    /// Answers withheld because too many were asked for.
+    dropped_rate_limited,
+    /// Packets or timers that foca refused.
+    foca_errors,
+    /// Join attempts sent.
+    joins_sent,
+    /// Times this node raised its generation to return.
+    renewals,
+    /// Declarations of death that the isolation guard held back.
+    downs_held_back,
+    /// Metadata that was refused at the door.
+    metadata_refused,
+    /// Times that two living members with one name were seen.
+    name_conflicts,
+}

@@ -1,0 +1,320 @@
+//! The members as this node sees them: foca's members and what foca does not know of them.
+//!
+//! The view holds no timer and sends nothing. It is told what was observed and derives from it what is listed: one item
+//! per node id, a wiped node's old item replaced by its new one, a member that said goodbye left and never down.
+
+mod entry;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use watchfire_shared::limits::MAX_MEMBERS;
+use watchfire_shared::member::{Member, MemberChange, MemberState, NodeId};
+use watchfire_shared::time::{Span, Timestamp};
+
+pub(crate) use entry::{Entry, Held};
+
+use crate::identity::Identity;
+use crate::packet::{PageEntry, Standing};
+
+/// How long a member may lack metadata before it is listed under its id.
+pub(crate) const UNNAMED_AFTER: Span = Span::from_seconds(5);
+
+/// Two or more living members that claim one name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NameConflict {
+    pub name: String,
+    /// The members, with the addresses at which they gossip.
+    pub members: Vec<(NodeId, std::net::SocketAddr)>,
+}
+
+/// A member that is not listed any more.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Removal {
+    pub at: Timestamp,
+    pub reason: RemovalReason,
+    /// The member as it was listed last.
+    pub member: Member,
+}
+
+/// Why a member is not listed any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RemovalReason {
+    /// Another id lives under its name: its data directory was wiped.
+    Replaced(NodeId),
+    /// It was down or left for a day, or made room for living members.
+    Forgotten,
+}
+
+/// What became different.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Difference {
+    Changed(MemberChange),
+    Removed(Removal),
+}
+
+#[derive(Debug)]
+pub(crate) struct View {
+    own: NodeId,
+    entries: BTreeMap<NodeId, Entry>,
+    by_name: BTreeMap<String, BTreeSet<NodeId>>,
+    /// Entries that may look different from what was told last.
+    dirty: BTreeSet<NodeId>,
+    /// Entries without metadata, by when they are listed anyway.
+    unnamed: BTreeSet<(Timestamp, NodeId)>,
+    index: u64,
+    active: usize,
+}
+
+impl View {
+    pub(crate) fn new(now: Timestamp, own: Identity, metadata: Held) -> Self {
+        let mut entry = Entry::new(now, own, 0, MemberState::Alive);
+        entry.metadata = Some(metadata);
+        let mut view = Self {
+            own: own.id,
+            entries: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            dirty: BTreeSet::from([own.id]),
+            unnamed: BTreeSet::new(),
+            index: 0,
+            active: 0,
+        };
+        view.entries.insert(own.id, entry);
+        view
+    }
+
+    pub(crate) fn index(&self) -> u64 {
+        self.index
+    }
+
+    pub(crate) fn get(&self, id: NodeId) -> Option<&Entry> {
+        self.entries.get(&id)
+    }
+
+    pub(crate) fn own(&self) -> &Entry {
+        &self.entries[&self.own]
+    }
+
+    /// Changes an entry; what became visible is told at the next [`View::flush`].
+    pub(crate) fn change<T>(&mut self, id: NodeId, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        let entry = self.entries.get_mut(&id)?;
+        let was_active = entry.is_active();
+        let result = change(entry);
+        let is_active = entry.is_active();
+        if id != self.own {
+            self.active = self.active + usize::from(is_active) - usize::from(was_active);
+        }
+        self.dirty.insert(id);
+        Some(result)
+    }
+
+    /// Other members, whatever their state.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values().filter(|entry| entry.identity.id != self.own)
+    }
+
+    /// Other members that are alive or suspect.
+    pub(crate) fn active(&self) -> impl Iterator<Item = &Entry> {
+        self.others().filter(|entry| entry.is_active())
+    }
+
+    /// How many others are alive or suspect.
+    pub(crate) fn active_count(&self) -> usize {
+        self.active
+    }
+
+    pub(crate) fn is_active(&self, id: NodeId) -> bool {
+        self.entries.get(&id).is_some_and(Entry::is_active)
+    }
+
+    /// Takes what foca holds of a member. Returns the states before and after if the state changed.
+    pub(crate) fn observe(
+        &mut self,
+        now: Timestamp,
+        identity: Identity,
+        incarnation: u16,
+        state: foca::State,
+    ) -> Option<(Option<MemberState>, MemberState)> {
+        let id = identity.id;
+        let Some(entry) = self.entries.get_mut(&id) else {
+            let entry = Entry::new(now, identity, incarnation, entry::visible(state));
+            let state = entry.state;
+            self.insert(now, entry);
+            return Some((None, state));
+        };
+        if entry.same(&identity, incarnation, state) {
+            return None;
+        }
+        self.change(id, |entry| entry.observe(now, identity, incarnation, state)).flatten()
+    }
+
+    /// Adds a member that is not known yet. The caller has made sure that there is room.
+    pub(crate) fn insert(&mut self, now: Timestamp, entry: Entry) {
+        let id = entry.identity.id;
+        self.active += usize::from(entry.is_active());
+        self.unnamed.insert((now + UNNAMED_AFTER, id));
+        self.dirty.insert(id);
+        self.entries.insert(id, entry);
+    }
+
+    /// Takes metadata if it is newer. Returns whether it was.
+    pub(crate) fn set_metadata(&mut self, id: NodeId, held: Held) -> bool {
+        let newer = self.entries.get(&id).is_some_and(|entry| entry.stamp() < held.stamp);
+        if newer {
+            self.change(id, |entry| entry.metadata = Some(held));
+        }
+        newer
+    }
+
+    /// When a member without metadata is to be listed anyway.
+    pub(crate) fn next_unnamed(&self) -> Option<Timestamp> {
+        self.unnamed.first().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn list_unnamed(&mut self, now: Timestamp) {
+        while let Some((at, id)) = self.unnamed.first().copied().filter(|(at, _)| *at <= now) {
+            self.unnamed.remove(&(at, id));
+            self.change(id, |entry| entry.waited = true);
+        }
+    }
+
+    /// Members that are down or left since before `before`, the longest first.
+    pub(crate) fn gone_before(&self, before: Timestamp) -> Vec<Identity> {
+        let gone = self.others().filter(|entry| !entry.is_active() && entry.since <= before);
+        let mut gone: Vec<(Timestamp, Identity)> = gone.map(|entry| (entry.since, entry.identity)).collect();
+        gone.sort_unstable();
+        gone.into_iter().map(|(_, identity)| identity).collect()
+    }
+
+    /// How many more members fit.
+    pub(crate) fn room(&self) -> usize {
+        MAX_MEMBERS.saturating_sub(self.entries.len())
+    }
+
+    /// Drops a member altogether.
+    pub(crate) fn forget(&mut self, now: Timestamp, id: NodeId, differences: &mut Vec<Difference>) {
+        let Some(mut entry) = self.entries.remove(&id) else { return };
+        self.active -= usize::from(entry.is_active());
+        self.dirty.remove(&id);
+        self.unlist(now, &mut entry, RemovalReason::Forgotten, differences);
+    }
+
+    /// Tells what became visible since the last time, oldest id first.
+    pub(crate) fn flush(&mut self, now: Timestamp, differences: &mut Vec<Difference>) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        while let Some(id) = dirty.pop_first() {
+            let Some(mut entry) = self.entries.remove(&id) else { continue };
+            let replaced_by = self.replaced_by(&entry);
+            if let Some(by) = replaced_by {
+                entry.replaced = true;
+                self.unlist(now, &mut entry, RemovalReason::Replaced(by), differences);
+            } else {
+                let renamed = self.list(now, &mut entry, differences);
+                if renamed || entry.is_active() {
+                    // Others of this name are looked at again: the silent ones among them may be its former lives.
+                    let named = self.by_name.get(&entry.name()).into_iter().flatten();
+                    dirty.extend(named.filter(|other| **other != id && !self.is_active(**other)));
+                }
+            }
+            self.entries.insert(id, entry);
+        }
+    }
+
+    /// Who took a silent member's name: somebody living who appeared after it, or who is where it was, or anybody
+    /// living if the member was never seen alive here.
+    fn replaced_by(&self, entry: &Entry) -> Option<NodeId> {
+        if entry.is_active() || entry.identity.id == self.own || entry.metadata.is_none() {
+            return None;
+        }
+        let named = self.by_name.get(&entry.name())?;
+        let alive = named.iter().filter_map(|id| self.entries.get(id)).filter(|other| other.is_active());
+        let successor = |other: &&Entry| {
+            let newer = !entry.seen_alive || other.first_seen >= entry.first_seen;
+            newer || other.identity.addr == entry.identity.addr
+        };
+        alive.filter(successor).map(|other| other.identity.id).find(|id| *id != entry.identity.id)
+    }
+
+    /// Shows an entry as it is now if it is ready and looks different. Returns whether its name is new.
+    fn list(&mut self, now: Timestamp, entry: &mut Entry, differences: &mut Vec<Difference>) -> bool {
+        entry.replaced = false;
+        if entry.metadata.is_none() && !entry.waited {
+            return false;
+        }
+        let own_name = self.entries.get(&self.own).map_or_else(|| entry.name(), Entry::name);
+        let member = entry.member(&own_name);
+        if entry.shown.as_ref() == Some(&member) {
+            return false;
+        }
+        let renamed = entry.shown.as_ref().is_none_or(|shown| shown.name != member.name);
+        if renamed {
+            self.unname(entry);
+            self.by_name.entry(member.name.clone()).or_default().insert(member.id);
+        }
+        let previous = entry.shown.replace(member.clone()).map(|shown| shown.state);
+        self.index += 1;
+        differences.push(Difference::Changed(MemberChange { at: now, previous, member }));
+        renamed
+    }
+
+    fn unlist(&mut self, now: Timestamp, entry: &mut Entry, reason: RemovalReason, differences: &mut Vec<Difference>) {
+        self.unname(entry);
+        if let Some(member) = entry.shown.take() {
+            self.index += 1;
+            differences.push(Difference::Removed(Removal { at: now, reason, member }));
+        }
+    }
+
+    fn unname(&mut self, entry: &Entry) {
+        let Some(shown) = &entry.shown else { return };
+        if let Some(named) = self.by_name.get_mut(&shown.name) {
+            named.remove(&entry.identity.id);
+            if named.is_empty() {
+                self.by_name.remove(&shown.name);
+            }
+        }
+    }
+
+    /// What is listed, by name, then by id.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        let ids = self.by_name.values().flatten();
+        ids.filter_map(|id| self.entries.get(id)).filter_map(|entry| entry.shown.clone()).collect()
+    }
+
+    pub(crate) fn conflicts(&self) -> Vec<NameConflict> {
+        let living = |ids: &BTreeSet<NodeId>| -> Vec<_> {
+            let entries = ids.iter().filter_map(|id| self.entries.get(id)).filter(|entry| entry.is_active());
+            entries.map(|entry| (entry.identity.id, entry.identity.addr)).collect()
+        };
+        let named = self.by_name.iter().filter(|(_, ids)| ids.len() > 1);
+        named
+            .map(|(name, ids)| NameConflict { name: name.clone(), members: living(ids) })
+            .filter(|conflict| conflict.members.len() > 1)
+            .collect()
+    }
+
+    /// A number that two equal views share, whatever the order in which they learnt: the own entry is part of it.
+    pub(crate) fn digest(&self) -> u64 {
+        let listed = self.entries.values().filter(|entry| !entry.replaced);
+        listed.fold(0, |digest, entry| digest ^ entry.digest())
+    }
+
+    /// Members with ids above `after`, at most `count`, and where the next page begins (0: nowhere).
+    pub(crate) fn page(&self, now: Timestamp, after: u64, count: usize) -> (Vec<PageEntry>, u64) {
+        let above = (std::ops::Bound::Excluded(NodeId(after)), std::ops::Bound::Unbounded);
+        let mut entries = self.entries.range(above).map(|(_, entry)| entry).filter(|entry| !entry.replaced);
+        let page: Vec<PageEntry> = entries.by_ref().take(count).map(|entry| entry.page(now)).collect();
+        let next = page.last().filter(|_| entries.next().is_some()).map_or(0, |last| last.identity.id.0);
+        (page, next)
+    }
+}
+
+impl PageEntry {
+    /// The state that an observer who trusts the page gives to a member that it did not know.
+    pub(crate) fn state(&self) -> MemberState {
+        match self.standing {
+            Standing::Active => MemberState::Alive,
+            Standing::Down => MemberState::Down,
+            Standing::Left => MemberState::Left,
+        }
+    }
+}

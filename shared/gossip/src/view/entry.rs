@@ -1,0 +1,201 @@
+//! One member of the view.
+
+use foca::State;
+use watchfire_shared::member::{DownCause, Member, MemberState, Metadata};
+use watchfire_shared::time::Timestamp;
+
+use crate::gossip::HostAnswer;
+use crate::identity::Identity;
+use crate::packet::{PageEntry, Standing};
+
+/// Metadata with the bytes in which it is passed on, and how new it is: higher stamps are newer.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Held {
+    pub(crate) stamp: u64,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) value: Metadata,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) identity: Identity,
+    pub(crate) incarnation: u16,
+    pub(crate) state: MemberState,
+    pub(crate) since: Timestamp,
+    pub(crate) first_seen: Timestamp,
+    pub(crate) metadata: Option<Held>,
+    /// It lacked metadata for so long that it is listed without.
+    pub(crate) waited: bool,
+    /// This node ever saw it alive.
+    pub(crate) seen_alive: bool,
+    /// Another id lives under its name.
+    pub(crate) replaced: bool,
+    /// The life that said goodbye.
+    pub(crate) left_generation: Option<u32>,
+    /// The own probe of it failed.
+    pub(crate) suspected_here: bool,
+    /// What its host answered since it fell silent.
+    pub(crate) answer: Option<HostAnswer>,
+    /// How often its host was asked since it fell silent.
+    pub(crate) asked: u32,
+    /// How it was listed last.
+    pub(crate) shown: Option<Member>,
+}
+
+/// foca's states as they are listed.
+pub(crate) fn visible(state: State) -> MemberState {
+    match state {
+        State::Alive => MemberState::Alive,
+        State::Suspect => MemberState::Suspect,
+        State::Down => MemberState::Down,
+    }
+}
+
+impl Entry {
+    pub(crate) fn new(now: Timestamp, identity: Identity, incarnation: u16, state: MemberState) -> Self {
+        Self {
+            identity,
+            incarnation,
+            state,
+            since: now,
+            first_seen: now,
+            metadata: None,
+            waited: false,
+            seen_alive: matches!(state, MemberState::Alive | MemberState::Suspect),
+            replaced: false,
+            left_generation: (state == MemberState::Left).then_some(identity.generation),
+            suspected_here: false,
+            answer: None,
+            asked: 0,
+            shown: None,
+        }
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        matches!(self.state, MemberState::Alive | MemberState::Suspect)
+    }
+
+    pub(crate) fn stamp(&self) -> u64 {
+        self.metadata.as_ref().map_or(0, |held| held.stamp)
+    }
+
+    /// The name that it goes by: its own, or its id while that is not known.
+    pub(crate) fn name(&self) -> String {
+        self.metadata.as_ref().map_or_else(|| self.identity.id.to_string(), |held| held.value.name.clone())
+    }
+
+    /// What foca's state means for a member that may have said goodbye.
+    fn state_for(&self, generation: u32, state: State) -> MemberState {
+        if self.left_generation == Some(generation) { MemberState::Left } else { visible(state) }
+    }
+
+    /// Whether an observation brings nothing new.
+    pub(crate) fn same(&self, identity: &Identity, incarnation: u16, state: State) -> bool {
+        self.identity == *identity
+            && self.incarnation == incarnation
+            && self.state == self.state_for(identity.generation, state)
+    }
+
+    /// Takes an observation. Returns the states before and after if the state changed.
+    pub(crate) fn observe(
+        &mut self,
+        now: Timestamp,
+        identity: Identity,
+        incarnation: u16,
+        state: State,
+    ) -> Option<(Option<MemberState>, MemberState)> {
+        if identity.generation < self.identity.generation {
+            return None;
+        }
+        self.identity = identity;
+        self.incarnation = incarnation;
+        self.enter(now, self.state_for(identity.generation, state))
+    }
+
+    /// Marks this life as one that said goodbye. Returns the states before and after if the state changed.
+    pub(crate) fn leave(&mut self, now: Timestamp) -> Option<(Option<MemberState>, MemberState)> {
+        self.left_generation = Some(self.identity.generation);
+        self.enter(now, MemberState::Left)
+    }
+
+    fn enter(&mut self, now: Timestamp, state: MemberState) -> Option<(Option<MemberState>, MemberState)> {
+        if state == self.state {
+            return None;
+        }
+        let previous = std::mem::replace(&mut self.state, state);
+        self.since = now;
+        if state == MemberState::Alive {
+            self.seen_alive = true;
+            self.suspected_here = false;
+            self.answer = None;
+            self.asked = 0;
+        }
+        Some((Some(previous), state))
+    }
+
+    /// What the host's answer says of a member that is down. A host that accepts runs something; that is no cause.
+    fn cause(&self) -> Option<DownCause> {
+        match self.answer {
+            Some(HostAnswer::Refused) if self.state == MemberState::Down => Some(DownCause::Refused),
+            Some(HostAnswer::Silent) if self.state == MemberState::Down => Some(DownCause::Silent),
+            _ => None,
+        }
+    }
+
+    /// How the member is listed by the node called `own_name`.
+    pub(crate) fn member(&self, own_name: &str) -> Member {
+        let silent = matches!(self.state, MemberState::Suspect | MemberState::Down);
+        let metadata = self.metadata.as_ref().map(|held| held.value.clone()).unwrap_or_default();
+        Member {
+            id: self.identity.id,
+            name: self.name(),
+            addr: self.identity.addr,
+            state: self.state,
+            since: self.since,
+            incarnation: self.incarnation.into(),
+            generation: self.identity.generation,
+            role: metadata.role,
+            labels: metadata.labels,
+            version: metadata.version,
+            services: metadata.services,
+            rtt_ms: None,
+            suspected_by: if silent && self.suspected_here { vec![own_name.to_owned()] } else { Vec::new() },
+            cause: self.cause(),
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        match self.state {
+            MemberState::Alive | MemberState::Suspect => Standing::Active,
+            MemberState::Down => Standing::Down,
+            MemberState::Left => Standing::Left,
+        }
+    }
+
+    pub(crate) fn page(&self, now: Timestamp) -> PageEntry {
+        let age = now.since(self.since).as_millis() / 1000;
+        PageEntry {
+            identity: self.identity,
+            incarnation: self.incarnation,
+            standing: self.standing(),
+            stamp: self.stamp(),
+            age_seconds: if self.is_active() { 0 } else { u32::try_from(age).unwrap_or(0) },
+        }
+    }
+
+    /// A hash over what views have to agree on; suspicion and incarnation come and go too fast for that.
+    pub(crate) fn digest(&self) -> u64 {
+        let standing = self.standing() as u64;
+        [u64::from(self.identity.generation), standing, self.stamp()]
+            .into_iter()
+            .fold(mix(self.identity.id.0), |hash, field| mix(hash ^ field))
+    }
+}
+
+/// The finalizer of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators").
+fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}

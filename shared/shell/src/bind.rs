@@ -1,0 +1,81 @@
+//! Which addresses may be bound, and which address others should dial.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+/// Plaintext was about to listen to a network.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{} not a loopback address: anybody on that network could read and send there. Bind to 127.0.0.1 or [::1], or accept \
+     it with `insecure = true` in [security]",
+    .0.join(", ")
+)]
+pub struct NotLoopback(Vec<String>);
+
+/// Lets only loopback addresses be bound, unless the configuration says `[security] insecure = true`.
+///
+/// Takes every address that the program is about to bind, each with its key in the file, and names all that offend.
+///
+/// # Errors
+/// If one of them is reachable from outside.
+pub fn check(addresses: &[(&str, SocketAddr)], insecure: bool) -> Result<(), NotLoopback> {
+    let offends = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
+    let offenders: Vec<String> = addresses
+        .iter()
+        .filter(|(_, address)| offends(address))
+        .map(|(key, address)| format!("`{key}` = {address} is"))
+        .collect();
+    if insecure || offenders.is_empty() { Ok(()) } else { Err(NotLoopback(offenders)) }
+}
+
+/// The address under which others reach a socket that is bound to `bound`.
+///
+/// It is `bound` itself, except that a wildcard address becomes the one from which this host would speak to the world;
+/// a host without a route is reached by itself only.
+#[must_use]
+pub fn advertised(bound: SocketAddr) -> SocketAddr {
+    if !bound.ip().is_unspecified() {
+        return bound;
+    }
+    // Connecting a UDP socket sends nothing: the kernel only chooses a route and a source address for it. The addresses
+    // are those of documentation (RFC 5737, RFC 3849).
+    let (any, world): (IpAddr, IpAddr) = match bound.ip() {
+        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
+        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
+    };
+    let own = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((world, 9))?;
+        socket.local_addr()
+    });
+    let loopback = match bound.ip() {
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(own.map_or(loopback, |own| own.ip()), bound.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_bound_unless_insecurity_is_accepted() {
+        let local = ("http.bind", "127.0.0.1:7951".parse().unwrap());
+        let mapped = ("ingest.bind", "[::ffff:127.0.0.1]:7951".parse().unwrap());
+        let open = ("gossip.bind", "0.0.0.0:7950".parse().unwrap());
+        assert_eq!(check(&[local, mapped], false), Ok(()));
+        assert_eq!(check(&[local, open], true), Ok(()));
+        let message = check(&[local, open], false).unwrap_err().to_string();
+        assert!(message.starts_with("`gossip.bind` = 0.0.0.0:7950 is not a loopback address"), "{message}");
+    }
+
+    #[test]
+    fn a_wildcard_is_advertised_as_an_address_that_can_be_dialled() {
+        let bound = "127.0.0.1:5".parse().unwrap();
+        assert_eq!(advertised(bound), bound);
+        for wildcard in ["0.0.0.0:5", "[::]:5"] {
+            let own = advertised(wildcard.parse().unwrap());
+            assert!(!own.ip().is_unspecified(), "{own}");
+            assert_eq!(own.port(), 5);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! One source of values: what it says, as figment takes it, and what is wrong with it.
+
+use figment::value::{Dict, Map, Value as Figment};
+use figment::{Metadata, Profile, Provider};
+use watchfire_shared::config::{self, ConfigKey, ConfigKind};
+use watchfire_shared::document::{Key, Mistake, Node, Position, Report, Scalar, ScalarKind, Value, toml};
+
+/// The values of one source.
+pub(super) struct Layer {
+    name: String,
+    values: Dict,
+    /// Wrong values and syntax errors.
+    pub(super) mistakes: Vec<Mistake>,
+    /// Sections and keys that do not exist.
+    pub(super) unknown: Vec<Mistake>,
+}
+
+const START: Position = Position { line: 1, column: 1 };
+
+impl Layer {
+    /// What holds where nothing else is said.
+    pub(super) fn defaults(keys: &[ConfigKey]) -> Self {
+        let file = keys.iter().fold(String::new(), |file, key| file + &format!("{} = {}\n", key.path, key.default));
+        Self::file(keys, "built-in defaults", &file)
+    }
+
+    /// A TOML file.
+    pub(super) fn file(keys: &[ConfigKey], name: &str, text: &str) -> Self {
+        let mut report = Report::new(name);
+        let root = toml::parse(text, &mut report);
+        Self::checked(keys, name, root, report)
+    }
+
+    /// One value from the environment or a flag, as text.
+    pub(super) fn text(keys: &[ConfigKey], name: &str, path: &str, text: &str) -> Self {
+        let kind = keys.iter().find(|key| key.path == path).map(|key| key.kind);
+        let mut report = Report::new(name);
+        let value = value_of(kind, text, &mut report);
+        let (section, key) = path.split_once('.').unwrap_or((path, ""));
+        let table = |name: &str, node: Node| Node {
+            at: START,
+            value: Value::Table(vec![(Key { at: START, name: name.to_owned() }, node)]),
+        };
+        let value = Node { at: Position { line: 1, column: 2 }, value };
+        let root = table(section, if key.is_empty() { value } else { table(key, value) });
+        let mut layer = Self::checked(keys, name, Some(root), report);
+        // There is no place in such a source but the source itself.
+        for mistake in layer.mistakes.iter_mut().chain(&mut layer.unknown) {
+            mistake.at = None;
+        }
+        layer
+    }
+
+    fn checked(keys: &[ConfigKey], name: &str, root: Option<Node>, mut report: Report) -> Self {
+        let mut unknown_at = Vec::new();
+        let mut values = Dict::new();
+        if let Some(root) = root {
+            config::check(&root, keys, &mut report);
+            if let Value::Table(sections) = root.value {
+                values = sections
+                    .into_iter()
+                    .filter_map(|(section, node)| known_section(keys, section, node, &mut unknown_at))
+                    .collect();
+            }
+        }
+        let (unknown, mistakes) = report
+            .into_mistakes()
+            .into_iter()
+            .partition(|mistake| mistake.at.is_some_and(|at| unknown_at.contains(&at)));
+        Self { name: name.to_owned(), values, mistakes, unknown }
+    }
+}
+
+/// Keeps of a section what has a key, and notes where the rest stands.
+fn known_section(
+    keys: &[ConfigKey],
+    section: Key,
+    node: Node,
+    unknown_at: &mut Vec<Position>,
+) -> Option<(String, Figment)> {
+    let known = |key: &str| keys.iter().any(|known| known.path.split_once('.') == Some((&section.name, key)));
+    if !keys.iter().any(|key| key.path.split_once('.').is_some_and(|(own, _)| own == section.name)) {
+        unknown_at.push(section.at);
+        return None;
+    }
+    let Value::Table(entries) = node.value else { return None };
+    let mut values = Dict::new();
+    for (key, node) in entries {
+        if known(&key.name) {
+            values.insert(key.name, figment_value(node.value));
+        } else {
+            unknown_at.push(key.at);
+        }
+    }
+    Some((section.name, values.into()))
+}
+
+/// Reads the text of a variable or flag as its key's kind wants it: lists and tables as TOML, or as `a,b` and `a=b,c=d`.
+fn value_of(kind: Option<ConfigKind>, text: &str, report: &mut Report) -> Value {
+    let scalar = |text: &str, kind| Value::Scalar(Scalar { text: text.to_owned(), kind });
+    let node = |text: &str| Node { at: START, value: scalar(text.trim(), ScalarKind::Text) };
+    let items = || text.split(',').filter(|item| !item.trim().is_empty());
+    match kind {
+        Some(ConfigKind::Globs | ConfigKind::HostPorts | ConfigKind::TextList | ConfigKind::Labels)
+            if text.trim_start().starts_with(['[', '{']) =>
+        {
+            match toml::parse(&format!("value = {text}"), report).map(|root| root.value) {
+                Some(Value::Table(mut entries)) if !entries.is_empty() => entries.swap_remove(0).1.value,
+                _ => Value::Null,
+            }
+        }
+        Some(ConfigKind::Globs | ConfigKind::HostPorts | ConfigKind::TextList) => {
+            Value::List(items().map(node).collect())
+        }
+        Some(ConfigKind::Labels) => {
+            let pair = |item: &str| {
+                let (name, value) = item.split_once('=').unwrap_or((item, ""));
+                (Key { at: START, name: name.trim().to_owned() }, node(value))
+            };
+            Value::Table(items().map(pair).collect())
+        }
+        Some(ConfigKind::Integer { .. }) => scalar(text, ScalarKind::Integer),
+        Some(ConfigKind::Boolean) => scalar(text, ScalarKind::Boolean),
+        _ => scalar(text, ScalarKind::Text),
+    }
+}
+
+fn figment_value(value: Value) -> Figment {
+    match value {
+        Value::Null => Figment::from(String::new()),
+        Value::List(items) => items.into_iter().map(|item| figment_value(item.value)).collect::<Vec<_>>().into(),
+        Value::Table(entries) => {
+            entries.into_iter().map(|(key, node)| (key.name, figment_value(node.value))).collect::<Dict>().into()
+        }
+        Value::Scalar(scalar) => match scalar.kind {
+            ScalarKind::Integer => scalar.text.replace('_', "").parse::<i64>().map_or(scalar.text.into(), Into::into),
+            ScalarKind::Float => scalar.text.replace('_', "").parse::<f64>().map_or(scalar.text.into(), Into::into),
+            // The words that the check of a boolean accepts.
+            ScalarKind::Boolean => matches!(scalar.text.to_lowercase().as_str(), "true" | "yes" | "on" | "y").into(),
+            ScalarKind::Text | ScalarKind::Plain | ScalarKind::Date => scalar.text.into(),
+        },
+    }
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Map::from([(Profile::Default, self.values.clone())]))
+    }
+}

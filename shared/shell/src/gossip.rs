@@ -1,0 +1,268 @@
+//! Runs the membership machine on a network: datagrams, timers, questions to hosts, names to join by, what is kept.
+//!
+//! One task owns the machine; the tasks around it only turn what happens outside into inputs. A full inbox drops
+//! datagrams and counts them, since gossip is made for loss; everything else waits for room. What the machine calls time is the
+//! monotonic clock, and what readers get is wall time.
+//!
+//! The TCP listener beside the UDP socket carries nothing yet. It is there so that a connection to a living node is
+//! accepted and one to a dead node on a living host is refused: that tells a dead agent from a dead host.
+
+mod kept;
+
+mod sockets;
+
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::net::UdpSocket;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use watchfire_gossip::{Effect, Gossip, GossipConfig, HostAnswer, Input, Profile};
+use watchfire_shared::member::{Member, MemberChange, MemberState, Metadata, NodeId};
+use watchfire_shared::time::{Span, Timestamp};
+
+use crate::bind;
+use crate::clock::Clock;
+use crate::driver::drive;
+use crate::files::{DataDir, FileError};
+use crate::lifecycle::Tasks;
+use crate::membership::{self, Index, MembershipHandle, MembershipView, Publisher, Request};
+use kept::Pending;
+
+pub use kept::node_id;
+
+/// Inputs that wait for the machine. Two thousand datagrams of 1400 bytes are under 3 MiB, and half a second of the
+/// worst storm.
+const MAX_INBOX: usize = 2048;
+/// Hosts asked at a time. When a switch dies, asking a hundred hosts takes a few seconds.
+const MAX_QUESTIONS: usize = 32;
+
+/// Round-trip times change all the time and are no news; readers see them this fresh.
+const REFRESH_EVERY: Span = Span::from_seconds(5);
+
+/// How a program gossips: the section `[gossip]` of its file.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Settings {
+    pub cluster: String,
+    /// Where to listen. Port 0 lets the system choose.
+    pub bind: SocketAddr,
+    /// Where others reach this node; by default what [`bind::advertised`] makes of the bound address.
+    pub advertise: Option<SocketAddr>,
+    /// `host:port` of members to join by. Names are resolved again every 30 s.
+    pub join: Vec<String>,
+    pub profile: Profile,
+}
+
+/// Gossip could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot bind gossip to {address}: {source}")]
+    Bind { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{path}: expected {expected}, found {found:?}")]
+    Damaged { path: String, expected: &'static str, found: String },
+    #[error(transparent)]
+    Config(#[from] watchfire_gossip::ConfigError),
+}
+
+/// Starts gossip as tasks of the program and returns its membership.
+///
+/// The node's generation is raised on disk before this returns. `tasks` stops gossip without a goodbye; call
+/// [`MembershipHandle::leave`] first for a graceful one.
+///
+/// # Errors
+/// If a port is taken, the data directory cannot be used, or the metadata is not fit to be announced.
+pub async fn start(
+    settings: &Settings,
+    metadata: Metadata,
+    data: &DataDir,
+    clock: &Clock,
+    tasks: &mut Tasks,
+) -> Result<MembershipHandle, StartError> {
+    let named = |source| StartError::Bind { address: settings.bind, source };
+    let (socket, listener) = sockets::bind(settings.bind).await.map_err(named)?;
+    let socket = Arc::new(socket);
+    let bound = socket.local_addr().map_err(named)?;
+    let config = GossipConfig {
+        cluster: settings.cluster.clone(),
+        id: node_id(data)?,
+        generation: kept::next_generation(data)?,
+        advertise: settings.advertise.unwrap_or_else(|| bind::advertised(bound)),
+        profile: settings.profile,
+        seeds: Vec::new(),
+        known: kept::peers(data),
+        metadata,
+    };
+    tracing::info!(%bound, advertise = %config.advertise, id = %config.id, generation = config.generation, "gossip starts");
+    let start = Index { epoch: u64::from(config.generation), counter: 0 };
+    let view = MembershipView { node: config.metadata.name.clone(), index: start, members: Vec::new() };
+    let mut effects = Vec::new();
+    let machine = Gossip::new(config, rand::random(), clock.monotonic(), &mut effects)?;
+    let (publisher, handle, requests) = membership::channel(view);
+
+    let (inputs, inbox) = mpsc::channel(MAX_INBOX);
+    let (pending, to_keep) = watch::channel(Pending::default());
+    let folder = data.path().to_owned();
+    tasks.spawn("gossip-keep", |stop| kept::keep(folder, to_keep, stop));
+    let questions = Arc::new(Semaphore::new(MAX_QUESTIONS));
+    let mut shell = Shell {
+        socket: socket.clone(),
+        publisher,
+        pending,
+        inputs: inputs.clone(),
+        questions,
+        clock: clock.clone(),
+        published: Timestamp::MIN,
+    };
+    // The node's own view is there before anybody asks for it.
+    shell.perform(&mut effects, &machine);
+    tasks.spawn("gossip", |stop| run(machine, inbox, shell, stop));
+    tasks.spawn("gossip-tcp", |stop| sockets::accept(listener, stop));
+    let requested = inputs.clone();
+    tasks.spawn("gossip-requests", |stop| forward(requests, requested, stop));
+    let (join, seeds) = (settings.join.clone(), inputs.clone());
+    tasks.spawn("gossip-join", |stop| resolve(join, seeds, stop));
+    let dropped = handle.dropped_counter();
+    let take = move |from, bytes| take(&inputs, &dropped, from, bytes);
+    tasks.spawn("gossip-udp", |stop| sockets::receive(socket, take, stop));
+    Ok(handle)
+}
+
+async fn run(machine: Gossip, inbox: mpsc::Receiver<Input>, mut shell: Shell, stop: CancellationToken) {
+    let clock = shell.clock.clone();
+    let perform = |_, effects: &mut Vec<Effect>, machine: &Gossip| {
+        shell.perform(effects, machine);
+        ControlFlow::Continue(())
+    };
+    tokio::select! {
+        _ = drive(machine, inbox, || clock.monotonic(), perform) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+fn take(inputs: &mpsc::Sender<Input>, dropped: &AtomicU64, from: SocketAddr, bytes: Vec<u8>) {
+    if inputs.try_send(Input::Datagram { from, bytes }).is_err() {
+        dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn forward(mut requests: mpsc::Receiver<Request>, inputs: mpsc::Sender<Input>, stop: CancellationToken) {
+    loop {
+        let request = tokio::select! {
+            request = requests.recv() => request,
+            () = stop.cancelled() => return,
+        };
+        let input = match request {
+            Some(Request::SetMetadata(metadata)) => Input::SetMetadata(metadata),
+            Some(Request::Leave) => Input::Leave,
+            None => return,
+        };
+        if inputs.send(input).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn resolve(join: Vec<String>, inputs: mpsc::Sender<Input>, stop: CancellationToken) {
+    if join.is_empty() {
+        return stop.cancelled().await;
+    }
+    let mut ticks = tokio::time::interval(sockets::RESOLVE_EVERY);
+    let mut last = Vec::new();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let seeds = tokio::select! {
+            seeds = sockets::resolve(&join) => seeds,
+            () = stop.cancelled() => return,
+        };
+        // A resolver that fails now is no reason to forget what it said before.
+        if !seeds.is_empty() && seeds != last {
+            last.clone_from(&seeds);
+            if inputs.send(Input::Seeds(seeds)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Performs the machine's effects.
+struct Shell {
+    socket: Arc<UdpSocket>,
+    publisher: Publisher,
+    pending: watch::Sender<Pending>,
+    inputs: mpsc::Sender<Input>,
+    questions: Arc<Semaphore>,
+    clock: Clock,
+    /// When the members were published last, on the monotonic scale.
+    published: Timestamp,
+}
+
+impl Shell {
+    fn perform(&mut self, effects: &mut Vec<Effect>, machine: &Gossip) {
+        let mut changes = Vec::new();
+        let (mut removed, mut left) = (false, false);
+        for effect in effects.drain(..) {
+            match effect {
+                // A full send buffer drops the datagram, as a full switch would.
+                Effect::Send { to, bytes } => drop(self.socket.try_send_to(&bytes, to)),
+                Effect::Changed(change) => changes.push(self.on_wall(change)),
+                Effect::Removed(removal) => {
+                    tracing::info!(member = removal.member.name, reason = ?removal.reason, "a member is not listed any more");
+                    removed = true;
+                }
+                Effect::SaveGeneration(generation) => {
+                    self.pending.send_modify(|pending| pending.generation = Some(generation));
+                }
+                Effect::SavePeers(peers) => self.pending.send_modify(|pending| pending.peers = Some(peers)),
+                Effect::AskHost { id, addr } => self.ask(id, addr),
+                Effect::LeaveDone => left = true,
+            }
+        }
+        self.publisher.count(*machine.stats());
+        let now = self.clock.monotonic();
+        if removed || !changes.is_empty() || self.published + REFRESH_EVERY <= now {
+            self.published = now;
+            let members = machine.members().into_iter().map(|member| self.member_on_wall(member)).collect();
+            self.publisher.publish(members, changes, removed);
+        }
+        if left {
+            self.publisher.left();
+        }
+    }
+
+    /// Asks a host whether somebody listens, and brings the answer back as an input.
+    fn ask(&self, id: NodeId, addr: SocketAddr) {
+        let (inputs, questions) = (self.inputs.clone(), self.questions.clone());
+        tokio::spawn(async move {
+            let _place = questions.acquire().await;
+            let answer = match sockets::ask(addr).await {
+                sockets::Answered::Accepted => HostAnswer::Accepted,
+                sockets::Answered::Refused => HostAnswer::Refused,
+                sockets::Answered::Nothing => HostAnswer::Silent,
+            };
+            let _ = inputs.send(Input::HostAnswer { id, answer }).await;
+        });
+    }
+
+    fn on_wall(&self, change: MemberChange) -> MemberChange {
+        let previous = change.previous.map_or("none", MemberState::as_str);
+        let member = self.member_on_wall(change.member);
+        if change.previous != Some(member.state) {
+            tracing::info!(member = member.name, addr = %member.addr, previous, state = member.state.as_str(), "member");
+        }
+        MemberChange { at: self.clock.wall_of(change.at), previous: change.previous, member }
+    }
+
+    fn member_on_wall(&self, member: Member) -> Member {
+        Member { since: self.clock.wall_of(member.since), ..member }
+    }
+}
+
+#[cfg(test)]
+mod tests;

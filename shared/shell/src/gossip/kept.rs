@@ -1,0 +1,153 @@
+//! What gossip keeps on disk: who this node is, which life this is, and whom it knew.
+//!
+//! ```text
+//! DATA_DIR/node-id             16 hexadecimal digits, made once
+//! DATA_DIR/gossip-generation   a decimal number, raised at each start
+//! DATA_DIR/gossip-peers.json   the peers that were known last
+//! ```
+//!
+//! Peers and generations of a running program are written by a task of their own, so that gossip never waits for a disk.
+
+use std::path::PathBuf;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use watchfire_gossip::Peer;
+use watchfire_shared::member::NodeId;
+
+use super::StartError;
+use crate::files::{DataDir, read_optional, write_atomic};
+
+const NODE_ID: &str = "node-id";
+const GENERATION: &str = "gossip-generation";
+const PEERS: &str = "gossip-peers.json";
+
+/// The id of the node that owns this data directory; made and kept at the first call.
+///
+/// # Errors
+/// If the file cannot be read or written, or holds something else.
+pub fn node_id(data: &DataDir) -> Result<NodeId, StartError> {
+    if let Some(text) = read_text(data, NODE_ID)? {
+        return match text.parse() {
+            Ok(id) if id != NodeId(0) => Ok(id),
+            _ => Err(damaged(data, NODE_ID, "16 hexadecimal digits", &text)),
+        };
+    }
+    let id = NodeId(rand::random::<u64>().max(1));
+    write_atomic(&data.join(NODE_ID), format!("{id}\n").as_bytes())?;
+    Ok(id)
+}
+
+/// The generation of this life of the program, which is on disk before anybody hears of it.
+pub(super) fn next_generation(data: &DataDir) -> Result<u32, StartError> {
+    let last = match read_text(data, GENERATION)? {
+        None => 0,
+        Some(text) => text.parse::<u32>().map_err(|_| damaged(data, GENERATION, "a number", &text))?,
+    };
+    let next = last.saturating_add(1);
+    write_atomic(&data.join(GENERATION), format!("{next}\n").as_bytes())?;
+    Ok(next)
+}
+
+/// The peers that were known last. They are a help and no more: if they cannot be read, they are forgotten.
+pub(super) fn peers(data: &DataDir) -> Vec<Peer> {
+    let read = read_optional(&data.join(PEERS)).map_err(|error| error.to_string());
+    let parsed = read.and_then(|bytes| match bytes {
+        None => Ok(Vec::new()),
+        Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
+    });
+    parsed.unwrap_or_else(|error| {
+        tracing::warn!(%error, file = PEERS, "the known peers cannot be read; joining by the configured addresses alone");
+        Vec::new()
+    })
+}
+
+fn read_text(data: &DataDir, name: &str) -> Result<Option<String>, StartError> {
+    let bytes = read_optional(&data.join(name))?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()))
+}
+
+fn damaged(data: &DataDir, name: &str, expected: &'static str, text: &str) -> StartError {
+    let path = data.join(name).display().to_string();
+    StartError::Damaged { path, expected, found: text.chars().take(40).collect() }
+}
+
+/// What is to be written next; a later value replaces one that was not written yet.
+#[derive(Clone, Default)]
+pub(super) struct Pending {
+    pub(super) generation: Option<u32>,
+    pub(super) peers: Option<Vec<Peer>>,
+}
+
+/// Writes what is pending until `stop`, and the last of it before it ends.
+pub(super) async fn keep(folder: PathBuf, mut pending: watch::Receiver<Pending>, stop: CancellationToken) {
+    loop {
+        let last = tokio::select! {
+            biased;
+            changed = pending.changed() => changed.is_err(),
+            () = stop.cancelled() => true,
+        };
+        let next = pending.borrow_and_update().clone();
+        let folder = folder.clone();
+        let written = tokio::task::spawn_blocking(move || write(&folder, &next)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(%error, "gossip's state could not be kept");
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+fn write(folder: &std::path::Path, pending: &Pending) -> Result<(), crate::files::FileError> {
+    if let Some(generation) = pending.generation {
+        write_atomic(&folder.join(GENERATION), format!("{generation}\n").as_bytes())?;
+    }
+    if let Some(peers) = &pending.peers {
+        let bytes = serde_json::to_vec(peers).expect("addresses and names always encode");
+        write_atomic(&folder.join(PEERS), &bytes)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_stays_and_the_generation_rises() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        let id = node_id(&data).unwrap();
+        assert_eq!(node_id(&data).unwrap(), id);
+        assert_ne!(id, NodeId(0));
+        assert_eq!((next_generation(&data).unwrap(), next_generation(&data).unwrap()), (1, 2));
+    }
+
+    #[test]
+    fn a_damaged_identity_is_not_replaced_silently() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        std::fs::write(data.join(NODE_ID), "web-1").unwrap();
+        std::fs::write(data.join(GENERATION), "x").unwrap();
+        std::fs::write(data.join(PEERS), "{").unwrap();
+        let message = node_id(&data).unwrap_err().to_string();
+        assert!(message.ends_with("node-id: expected 16 hexadecimal digits, found \"web-1\""), "{message}");
+        assert!(next_generation(&data).is_err());
+        assert_eq!(peers(&data), Vec::new());
+    }
+
+    #[tokio::test]
+    async fn the_last_state_is_written_before_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        let (writer, pending) = watch::channel(Pending::default());
+        let peer = Peer { id: NodeId(1), generation: 2, addr: "127.0.0.1:1".parse().unwrap(), name: "a".into() };
+        writer.send_modify(|pending| pending.peers = Some(vec![peer.clone()]));
+        writer.send_modify(|pending| pending.generation = Some(6));
+        let stop = CancellationToken::new();
+        stop.cancel();
+        keep(folder.path().to_owned(), pending, stop).await;
+        assert_eq!((peers(&data), next_generation(&data).unwrap()), (vec![peer], 7));
+    }
+}

@@ -1,0 +1,173 @@
+//! Gossip's network: the UDP socket and the TCP listener beside it, questions to hosts, and the names to join by.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream, UdpSocket, lookup_host};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use watchfire_shared::limits::MAX_DATAGRAM_BYTES;
+
+/// Kernel buffer of the UDP socket. The default holds a few hundred datagrams; a storm of a thousand nodes brings more.
+const SOCKET_BUFFER_BYTES: usize = 1 << 20;
+/// Connections to the TCP port at a time. They are evidence that somebody lives here and carry nothing yet.
+const MAX_TCP_CONNECTIONS: usize = 64;
+/// How long such a connection stays open.
+const TCP_TIME: Duration = Duration::from_secs(1);
+/// How long a host may take to answer. In a data centre it takes a millisecond.
+const ASK_TIME: Duration = Duration::from_secs(1);
+/// Names of join addresses may move.
+pub(super) const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+/// How long the resolver may take for one name.
+const RESOLVE_TIME: Duration = Duration::from_secs(5);
+/// Addresses that one name may stand for; a round-robin name of a cluster has a few.
+const MAX_ADDRESSES_PER_NAME: usize = 16;
+
+/// Binds UDP and TCP to one port. If the port is 0, the system chooses one that is free for both.
+pub(super) async fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    // The port that TCP got may be taken for UDP; a few tries find one that is free for both.
+    let tries = if address.port() == 0 { 16 } else { 1 };
+    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..tries {
+        let listener = TcpListener::bind(address).await?;
+        match udp(listener.local_addr()?) {
+            Ok(socket) => return Ok((socket, listener)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::DGRAM, None)?;
+    socket.set_nonblocking(true)?;
+    // The kernel gives what its limits allow; less is no reason not to start.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    socket.bind(&address.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+/// Takes datagrams until `stop`. One that is longer than a datagram may be is handed on one byte too long, so that the
+/// machine sees and counts it.
+pub(super) async fn receive(
+    socket: Arc<UdpSocket>,
+    mut take: impl FnMut(SocketAddr, Vec<u8>),
+    stop: CancellationToken,
+) {
+    let mut buffer = vec![0; MAX_DATAGRAM_BYTES + 1];
+    loop {
+        let received = tokio::select! {
+            received = socket.recv_from(&mut buffer) => received,
+            () = stop.cancelled() => return,
+        };
+        match received {
+            Ok((length, from)) => take(from, buffer[..length].to_vec()),
+            // On Linux an earlier datagram's ICMP answer may come back here; the socket itself is well.
+            Err(error) => {
+                tracing::trace!(%error, "gossip's socket reported an error");
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+/// Accepts connections, so that a living node is told from a refusing host, and closes them after a short time.
+pub(super) async fn accept(listener: TcpListener, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(MAX_TCP_CONNECTIONS));
+    loop {
+        let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, _)) => drop(tokio::spawn(async move {
+                // A peer that closes first makes the place free at once.
+                let _ = tokio::time::timeout(TCP_TIME, closed(&stream)).await;
+                drop((stream, place));
+            })),
+            Err(error) => {
+                tracing::debug!(%error, "gossip could not accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn closed(stream: &TcpStream) {
+    let mut byte = [0; 64];
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut byte) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// What a host did with a TCP connection to gossip's port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Answered {
+    Accepted,
+    Refused,
+    Nothing,
+}
+
+/// Asks a host whether somebody listens at an address.
+pub(super) async fn ask(address: SocketAddr) -> Answered {
+    match tokio::time::timeout(ASK_TIME, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => Answered::Accepted,
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Answered::Refused,
+        Ok(Err(_)) | Err(_) => Answered::Nothing,
+    }
+}
+
+/// The addresses behind `host:port` texts. Names that do not resolve now are tried again later by the caller.
+pub(super) async fn resolve(names: &[String]) -> Vec<SocketAddr> {
+    let mut found = BTreeSet::new();
+    for name in names {
+        match tokio::time::timeout(RESOLVE_TIME, lookup_host(name)).await {
+            Ok(Ok(addresses)) => found.extend(addresses.take(MAX_ADDRESSES_PER_NAME)),
+            Ok(Err(error)) => tracing::warn!(name, %error, "a join address does not resolve"),
+            Err(_) => tracing::warn!(name, "the resolver did not answer for a join address"),
+        }
+    }
+    found.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_living_port_accepts_and_a_dead_one_refuses() {
+        let (socket, listener) = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = socket.local_addr().unwrap();
+        assert_eq!(listener.local_addr().unwrap(), address);
+        let stop = CancellationToken::new();
+        let accepting = tokio::spawn(accept(listener, stop.clone()));
+        assert_eq!(ask(address).await, Answered::Accepted);
+        stop.cancel();
+        accepting.await.unwrap();
+        assert_eq!(ask(address).await, Answered::Refused);
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_an_error() {
+        let (socket, _listener) = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        assert!(bind(socket.local_addr().unwrap()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn names_resolve_once_each_and_unknown_ones_are_left_out() {
+        let names = ["127.0.0.1:5", "127.0.0.1:5", "[::1]:6"].map(str::to_owned);
+        let found = resolve(&names).await;
+        assert_eq!(found, ["127.0.0.1:5".parse().unwrap(), "[::1]:6".parse().unwrap()]);
+        assert_eq!(resolve(&["no port".to_owned()]).await, Vec::new());
+    }
+}

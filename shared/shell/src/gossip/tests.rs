@@ -1,0 +1,103 @@
+use std::time::Duration;
+
+use watchfire_shared::member::Role;
+
+use super::*;
+use crate::membership::Events;
+
+struct Node {
+    handle: MembershipHandle,
+    tasks: Tasks,
+    address: SocketAddr,
+    folder: tempfile::TempDir,
+}
+
+async fn node(name: &str, folder: Option<tempfile::TempDir>, join: &[SocketAddr]) -> Node {
+    let folder = folder.unwrap_or_else(|| tempfile::tempdir().unwrap());
+    let data = DataDir::open(folder.path()).unwrap();
+    let settings = Settings {
+        cluster: "test".into(),
+        bind: "127.0.0.1:0".parse().unwrap(),
+        advertise: None,
+        join: join.iter().map(ToString::to_string).collect(),
+        profile: Profile::Local,
+    };
+    let metadata = Metadata { name: name.into(), role: Role::Agent, ..Metadata::default() };
+    let mut tasks = Tasks::default();
+    let handle = start(&settings, metadata, &data, &Clock::start(), &mut tasks).await.unwrap();
+    let address = handle.view().members[0].addr;
+    Node { handle, tasks, address, folder }
+}
+
+impl Node {
+    async fn sees(&self, name: &str, state: MemberState) -> Member {
+        let find = async {
+            let mut view = self.handle.view();
+            loop {
+                if let Some(member) = view.members.iter().find(|m| m.name == name && m.state == state) {
+                    return member.clone();
+                }
+                view = self.handle.later_than(view.index).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), find).await.expect(name)
+    }
+}
+
+#[tokio::test]
+async fn nodes_meet_leave_and_come_back_in_a_new_life() {
+    let mut first = node("first", None, &[]).await;
+    assert_eq!(first.handle.view().members.len(), 1, "a node sees itself before anything happens");
+    let mut changes = first.handle.changes();
+    let mut second = node("second", None, &[first.address]).await;
+    let met = first.sees("second", MemberState::Alive).await;
+    second.sees("first", MemberState::Alive).await;
+    assert_eq!((met.addr, met.generation), (second.address, 1));
+    let age = Clock::start().wall().since(met.since);
+    assert!(age >= Span::from_seconds(-1) && age < Span::from_seconds(60), "since is wall time, and {age} ago");
+    let Some(Events::Changes(seen)) = changes.next().await else { panic!("no change was told") };
+    assert_eq!(seen[0].change.member.name, "second");
+
+    assert!(second.handle.leave().await);
+    assert_eq!(second.tasks.stop().await, Vec::<&str>::new());
+    first.sees("second", MemberState::Left).await;
+
+    // The restarted node knows nobody by configuration: it finds its peer in what it kept.
+    let folder = second.folder;
+    let mut again = node("second", Some(folder), &[]).await;
+    again.sees("first", MemberState::Alive).await;
+    let returned = first.sees("second", MemberState::Alive).await;
+    assert_eq!((returned.id, returned.generation), (met.id, 2));
+    assert_eq!(first.handle.view().members.len(), 2, "a restart replaces the old item");
+    assert!(first.handle.counters().iter().any(|(name, count)| *name == "received_datagrams" && *count > 0));
+    assert_eq!(again.tasks.stop().await, Vec::<&str>::new());
+    assert_eq!(first.tasks.stop().await, Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn a_dead_agent_on_a_living_host_is_known_as_refused() {
+    let mut first = node("first", None, &[]).await;
+    let mut second = node("second", None, &[first.address]).await;
+    first.sees("second", MemberState::Alive).await;
+    second.tasks.stop().await;
+    let dead = first.sees("second", MemberState::Down).await;
+    assert_eq!(dead.cause, Some(watchfire_shared::member::DownCause::Refused));
+    first.tasks.stop().await;
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        cluster: "test".into(),
+        bind: taken.local_addr().unwrap(),
+        advertise: None,
+        join: Vec::new(),
+        profile: Profile::Lan,
+    };
+    let metadata = Metadata { name: "x".into(), ..Metadata::default() };
+    let data = DataDir::open(folder.path()).unwrap();
+    let error = start(&settings, metadata, &data, &Clock::start(), &mut Tasks::default()).await.unwrap_err();
+    assert!(error.to_string().starts_with(&format!("cannot bind gossip to {}", settings.bind)), "{error}");
+}

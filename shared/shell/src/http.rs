@@ -1,0 +1,63 @@
+//! What the HTTP interfaces of agent and collector share: the bounded server, problem bodies, the members and their events,
+//! probes of life, and the text format of metrics.
+//!
+//! Everything here reads snapshots; no request reaches into a machine.
+
+mod problem;
+
+mod serve;
+
+mod list;
+
+mod members;
+
+mod events;
+
+mod exposition;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+
+use crate::clock::Clock;
+use crate::membership::MembershipHandle;
+
+pub use exposition::{Exposition, METRICS_CONTENT_TYPE};
+pub use list::ListQuery;
+pub use problem::{Problem, not_found};
+pub use serve::{Server, bounded};
+
+/// The routes `/v1/members`, `/v1/members/{name}` and `/v1/events`.
+pub fn member_routes(membership: MembershipHandle, clock: Clock) -> Router {
+    Router::new()
+        .route("/v1/members", get(members::list))
+        .route("/v1/members/{name}", get(members::one))
+        .route("/v1/events", get(events::stream))
+        .with_state(Arc::new(Shared { membership, clock }))
+}
+
+/// The routes `/livez` (the program answers) and `/readyz`.
+///
+/// `not_ready` gives the reason why the program is not ready yet, or `None` when it is.
+pub fn probe_routes(not_ready: impl Fn() -> Option<String> + Clone + Send + Sync + 'static) -> Router {
+    let readyz = move || {
+        let answer = not_ready();
+        async move {
+            match answer {
+                None => (StatusCode::OK, "ok\n".to_owned()),
+                Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+            }
+        }
+    };
+    Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(readyz))
+}
+
+struct Shared {
+    membership: MembershipHandle,
+    clock: Clock,
+}
+
+#[cfg(test)]
+mod tests;

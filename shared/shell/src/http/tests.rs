@@ -1,0 +1,166 @@
+use axum::body::Body;
+use axum::http::Request;
+use futures_util::StreamExt;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use watchfire_shared::member::{MemberState, Role};
+
+use super::*;
+use crate::membership::tests::{change, member, started};
+
+struct World {
+    publisher: crate::membership::Publisher,
+    router: Router,
+    _requests: tokio::sync::mpsc::Receiver<crate::membership::Request>,
+}
+
+fn world() -> World {
+    let (publisher, handle, requests) = started();
+    let mut collector = member(3, MemberState::Alive);
+    collector.role = Role::Collector;
+    let members = vec![member(2, MemberState::Down), collector, member(1, MemberState::Alive)];
+    publisher.publish(members, vec![change(2, MemberState::Down)], false);
+    let router =
+        bounded(member_routes(handle, Clock::start()).merge(probe_routes(|| Some("still starting".to_owned()))))
+            .fallback(not_found);
+    World { publisher, router, _requests: requests }
+}
+
+async fn get(world: &World, uri: &str) -> (u16, Value) {
+    let request = Request::get(uri).body(Body::empty()).unwrap();
+    let response = world.router.clone().oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    list["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn members_are_listed_filtered_and_counted() {
+    let world = world();
+    let (status, all) = get(&world, "/v1/members").await;
+    assert_eq!((status, names(&all)), (200, vec!["node-1", "node-2", "node-3"]));
+    assert_eq!((&all["index"], &all["next_cursor"]), (&Value::from("7:1"), &Value::Null));
+    assert_eq!(
+        (&all["view"]["node"], &all["view"]["alive"], &all["view"]["down"]),
+        (&"node-1".into(), &2.into(), &1.into())
+    );
+    assert_eq!(all["items"][0]["id"], "0000000000000001");
+    assert_eq!(all["items"][0]["since"], "2026-01-01T00:00:00Z");
+
+    assert_eq!(names(&get(&world, "/v1/members?state=down").await.1), ["node-2"]);
+    assert_eq!(names(&get(&world, "/v1/members?role=collector&state=alive").await.1), ["node-3"]);
+    assert_eq!(get(&world, "/v1/members/node-2").await.1["state"], "down");
+    assert_eq!(get(&world, "/v1/members/0000000000000002").await.1["name"], "node-2");
+}
+
+#[tokio::test]
+async fn pages_cover_the_list_without_overlap() {
+    let world = world();
+    let mut seen = Vec::new();
+    let mut uri = "/v1/members?limit=2".to_owned();
+    loop {
+        let (_, page) = get(&world, &uri).await;
+        seen.extend(names(&page).into_iter().map(str::to_owned));
+        let Some(cursor) = page["next_cursor"].as_str() else { break };
+        uri = format!("/v1/members?limit=2&cursor={cursor}");
+    }
+    assert_eq!(seen, ["node-1", "node-2", "node-3"]);
+}
+
+#[tokio::test]
+async fn bad_questions_get_problems_that_help() {
+    let world = world();
+    let cases = [
+        ("/v1/members/node-22", 404, "node-1 knows no member called node-22, did you mean node-2?"),
+        ("/v1/members?state=dead", 400, "state: expected one of alive, suspect, down, left, found \"dead\""),
+        ("/v1/members?limit=0", 400, "limit: 0 is not between 1 and 1000"),
+        ("/v1/members?index=x", 400, "index: expected an index such as 7:42, found \"x\""),
+        ("/v1/members?index=6:1", 410, "the index 6:1 is of another life of this program; begin again without one"),
+        ("/v1/members?stat=down", 400, "unknown parameter `stat`, did you mean `state`?"),
+        ("/v2", 404, "there is nothing at /v2"),
+    ];
+    for (uri, status, detail) in cases {
+        let (answered, problem) = get(&world, uri).await;
+        assert_eq!((answered, &problem["detail"]), (status, &Value::from(detail)), "{uri}");
+        assert_eq!(problem["status"], status);
+    }
+    assert_eq!(get(&world, "/readyz").await, (503, Value::from("still starting\n")));
+    assert_eq!(get(&world, "/livez").await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocking_query_answers_on_a_change_and_at_the_end_of_its_wait() {
+    let world = world();
+    let (_, unchanged) = get(&world, "/v1/members?index=7:1&wait=5s").await;
+    assert_eq!(unchanged["index"], "7:1");
+    let router = world.router.clone();
+    let waiting = tokio::spawn(async move {
+        let request = Request::get("/v1/members?index=7:1&wait=60s").body(Body::empty()).unwrap();
+        router.oneshot(request).await.unwrap().status()
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    world.publisher.publish(vec![], vec![change(1, MemberState::Suspect)], false);
+    assert_eq!(waiting.await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn events_resume_where_a_client_was_cut_off() {
+    let world = world();
+    world.publisher.publish(vec![], vec![change(1, MemberState::Suspect)], false);
+    let read = async |id: Option<&str>| {
+        let mut request = Request::get("/v1/events");
+        if let Some(id) = id {
+            request = request.header("last-event-id", id);
+        }
+        let response = world.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let mut body = response.into_body().into_data_stream();
+        let mut text = String::new();
+        for _ in 0..2 {
+            text += std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap();
+        }
+        text
+    };
+    let resumed = read(Some("7:1")).await;
+    assert!(resumed.starts_with("id: 7:1\n"), "{resumed}");
+    assert!(
+        resumed.contains("event: member\nid: 7:2\ndata: {") && resumed.contains("\"state\":\"suspect\""),
+        "{resumed}"
+    );
+    let lost = read(Some("5:9")).await;
+    assert!(lost.contains("event: resync\nid: 7:2\n"), "{lost}");
+}
+
+#[tokio::test]
+async fn a_body_above_the_limit_is_refused() {
+    let world = world();
+    let body = Body::from(vec![0; watchfire_shared::limits::MAX_HTTP_BODY_BYTES + 1]);
+    let response = world.router.clone().oneshot(Request::post("/v1/members").body(body).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 413);
+}
+
+#[tokio::test]
+async fn a_server_stops_though_an_event_stream_is_open() {
+    let world = world();
+    let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = server.address();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(server.run(world.router.clone(), stop.clone()));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /v1/events HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut head = [0; 15];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200 OK");
+    let taken = Server::bind(address).await.unwrap_err().to_string();
+    assert!(taken.starts_with(&format!("cannot bind {address}")), "{taken}");
+    stop.cancel();
+    running.await.unwrap();
+}

@@ -1,0 +1,354 @@
+//! What a program sees of the cluster: the members as of now, and the changes that led there.
+//!
+//! The gossip task writes here, everybody else reads. A reader that falls behind the kept changes is told so and starts
+//! again from the members; nobody ever waits for a slow reader.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use watchfire_gossip::Stats;
+use watchfire_shared::limits::MAX_EVENTS_KEPT;
+use watchfire_shared::member::{Member, MemberChange, Metadata};
+
+/// The members as one node sees them at one moment.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct MembershipView {
+    /// Name of the node whose view this is.
+    pub node: String,
+    pub index: Index,
+    /// Sorted by name, then id. The node itself is one of them.
+    pub members: Vec<Member>,
+}
+
+/// A version of the view: rises with each change, and begins anew with each life of the program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Index {
+    /// Which life of the program; two lives never have the same.
+    pub epoch: u64,
+    pub counter: u64,
+}
+
+impl std::fmt::Display for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.epoch, self.counter)
+    }
+}
+
+impl std::str::FromStr for Index {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed =
+            text.split_once(':').and_then(|(epoch, counter)| Some((epoch.parse().ok()?, counter.parse().ok()?)));
+        let (epoch, counter) = parsed.ok_or_else(|| format!("expected an index such as 7:42, found {text:?}"))?;
+        Ok(Self { epoch, counter })
+    }
+}
+
+/// A change and the version of the view that it made.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MemberEvent {
+    pub index: Index,
+    pub change: MemberChange,
+}
+
+/// What a node says of itself may change while it runs, and at the end it says goodbye.
+#[derive(Debug)]
+pub(crate) enum Request {
+    SetMetadata(Metadata),
+    Leave,
+}
+
+/// The membership of a running program. Clones share it.
+#[derive(Clone, Debug)]
+pub struct MembershipHandle {
+    view: watch::Receiver<Arc<MembershipView>>,
+    ring: Arc<Mutex<VecDeque<Arc<MemberEvent>>>>,
+    requests: mpsc::Sender<Request>,
+    left: watch::Receiver<bool>,
+    counters: Arc<Counters>,
+}
+
+/// What gossip counted.
+#[derive(Debug, Default)]
+struct Counters {
+    stats: Mutex<Stats>,
+    /// Datagrams that found the machine's inbox full.
+    dropped: Arc<AtomicU64>,
+}
+
+/// Where the gossip task puts what it learns.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    view: watch::Sender<Arc<MembershipView>>,
+    ring: Arc<Mutex<VecDeque<Arc<MemberEvent>>>>,
+    left: watch::Sender<bool>,
+    counters: Arc<Counters>,
+}
+
+/// Requests that wait for the gossip task; a program has a handful in its life.
+const MAX_REQUESTS: usize = 16;
+/// How long a goodbye may take: gossip gives it a second, and a program that stops should not wait for much more.
+const MAX_LEAVE_TIME: Duration = Duration::from_secs(3);
+
+/// Makes the two ends, beginning with `view`.
+pub(crate) fn channel(view: MembershipView) -> (Publisher, MembershipHandle, mpsc::Receiver<Request>) {
+    let ring = Arc::new(Mutex::new(VecDeque::new()));
+    let (view_writer, view) = watch::channel(Arc::new(view));
+    let (left_writer, left) = watch::channel(false);
+    let (requests, inbox) = mpsc::channel(MAX_REQUESTS);
+    let counters = Arc::new(Counters::default());
+    let publisher = Publisher { view: view_writer, ring: ring.clone(), left: left_writer, counters: counters.clone() };
+    (publisher, MembershipHandle { view, ring, requests, left, counters }, inbox)
+}
+
+impl Publisher {
+    /// Publishes the members after `changes` and, if some are `removed`, without those. Otherwise it is a refresh (of
+    /// round-trip times) and nobody is woken for it.
+    pub(crate) fn publish(&self, mut members: Vec<Member>, changes: Vec<MemberChange>, removed: bool) {
+        members.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        let mut index = self.view.borrow().index;
+        let events: Vec<_> = changes
+            .into_iter()
+            .map(|change| {
+                index.counter += 1;
+                Arc::new(MemberEvent { index, change })
+            })
+            .collect();
+        if removed {
+            index.counter += 1;
+        }
+        {
+            let mut ring = self.ring.lock().expect("no holder of the ring's lock can panic");
+            ring.extend(events);
+            let spare = ring.len().saturating_sub(MAX_EVENTS_KEPT);
+            ring.drain(..spare);
+        }
+        // The events stand in the ring before anybody is woken to look for them.
+        let node = self.view.borrow().node.clone();
+        self.view.send_replace(Arc::new(MembershipView { node, index, members }));
+    }
+
+    /// Shows what gossip has counted.
+    pub(crate) fn count(&self, stats: Stats) {
+        *self.counters.stats.lock().expect("no holder of this lock can panic") = stats;
+    }
+
+    /// Tells everybody who waits that the goodbye was said.
+    pub(crate) fn left(&self) {
+        self.left.send_replace(true);
+    }
+}
+
+/// What a reader of events gets.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Events {
+    /// Changes after the reader's place, the oldest first; possibly none.
+    Changes(Vec<Arc<MemberEvent>>),
+    /// Some changes are no longer kept: read the members again and go on from their index.
+    Lost,
+}
+
+impl MembershipHandle {
+    /// The members as of now.
+    #[must_use]
+    pub fn view(&self) -> Arc<MembershipView> {
+        self.view.borrow().clone()
+    }
+
+    /// Waits until the view is later than `index` (or of another life) and returns it.
+    ///
+    /// Gives the current view if gossip has stopped, for then nothing will change any more.
+    pub async fn later_than(&self, index: Index) -> Arc<MembershipView> {
+        let mut view = self.view.clone();
+        let later = view.wait_for(|view| view.index.epoch != index.epoch || view.index.counter > index.counter).await;
+        match later {
+            Ok(view) => view.clone(),
+            Err(_) => self.view(),
+        }
+    }
+
+    /// The changes after `index` that are kept.
+    #[must_use]
+    pub fn events_after(&self, index: Index) -> Events {
+        let ring = self.ring.lock().expect("no holder of the ring's lock can panic");
+        let current = self.view.borrow().index;
+        let first_kept = ring.front().map_or(current.counter + 1, |event| event.index.counter);
+        if index.epoch != current.epoch || index.counter + 1 < first_kept {
+            return Events::Lost;
+        }
+        Events::Changes(ring.iter().filter(|event| event.index.counter > index.counter).cloned().collect())
+    }
+
+    /// Follows the changes from now on.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        Changes { at: self.view().index, handle: self.clone() }
+    }
+
+    /// Follows the changes after `index`.
+    #[must_use]
+    pub fn changes_after(&self, index: Index) -> Changes {
+        Changes { at: index, handle: self.clone() }
+    }
+
+    /// What gossip has counted since it started, by name, for metrics.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let stats = *self.counters.stats.lock().expect("no holder of this lock can panic");
+        let mut named = stats.named();
+        named.push(("dropped_inbox_full", self.counters.dropped.load(Ordering::Relaxed)));
+        named
+    }
+
+    pub(crate) fn dropped_counter(&self) -> Arc<AtomicU64> {
+        self.counters.dropped.clone()
+    }
+
+    /// Changes what this node says of itself. Nothing happens if gossip has stopped.
+    pub async fn set_metadata(&self, metadata: Metadata) {
+        let _ = self.requests.send(Request::SetMetadata(metadata)).await;
+    }
+
+    /// Says goodbye and waits until it was said, but no longer than a few seconds; `false` if that time ran out.
+    pub async fn leave(&self) -> bool {
+        let mut left = self.left.clone();
+        let said =
+            async { self.requests.send(Request::Leave).await.is_ok() && left.wait_for(|left| *left).await.is_ok() };
+        tokio::time::timeout(MAX_LEAVE_TIME, said).await.unwrap_or(false)
+    }
+}
+
+/// A reader of changes, each one once and in order.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    at: Index,
+    handle: MembershipHandle,
+}
+
+impl Changes {
+    /// Where this reader stands: everything up to here was given out.
+    #[must_use]
+    pub fn at(&self) -> Index {
+        self.at
+    }
+
+    /// Waits for changes. After [`Events::Lost`] it goes on from the present. `None` once gossip has stopped and everything
+    /// was read. May be dropped and called again without losing one.
+    pub async fn next(&mut self) -> Option<Events> {
+        loop {
+            let view = self.handle.later_than(self.at).await;
+            if view.index == self.at {
+                return None;
+            }
+            match self.handle.events_after(self.at) {
+                Events::Lost => {
+                    self.at = view.index;
+                    return Some(Events::Lost);
+                }
+                Events::Changes(changes) => {
+                    // A later view without later changes is one that lost a member.
+                    self.at = changes.last().map_or(view.index, |last| last.index);
+                    if !changes.is_empty() {
+                        return Some(Events::Changes(changes));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use watchfire_shared::member::{MemberState, NodeId, Role};
+    use watchfire_shared::time::Timestamp;
+
+    use super::*;
+
+    pub(crate) fn member(number: u64, state: MemberState) -> Member {
+        Member {
+            id: NodeId(number),
+            name: format!("node-{number}"),
+            addr: "127.0.0.1:7950".parse().unwrap(),
+            state,
+            since: Timestamp::from_millis(1_767_225_600_000),
+            incarnation: 0,
+            generation: 1,
+            role: Role::Agent,
+            labels: Default::default(),
+            version: "0.1.0".into(),
+            services: Default::default(),
+            rtt_ms: None,
+            suspected_by: Vec::new(),
+            cause: None,
+        }
+    }
+
+    pub(crate) fn change(number: u64, state: MemberState) -> MemberChange {
+        MemberChange { at: Timestamp::from_millis(0), previous: None, member: member(number, state) }
+    }
+
+    pub(crate) fn started() -> (Publisher, MembershipHandle, mpsc::Receiver<Request>) {
+        channel(MembershipView { node: "node-1".into(), index: Index { epoch: 7, counter: 0 }, members: Vec::new() })
+    }
+
+    #[tokio::test]
+    async fn a_reader_gets_each_change_once_and_in_order() {
+        let (publisher, handle, _requests) = started();
+        let mut changes = handle.changes();
+        publisher.publish(vec![member(1, MemberState::Alive)], vec![change(1, MemberState::Alive)], false);
+        publisher.publish(vec![], vec![change(1, MemberState::Suspect), change(1, MemberState::Down)], false);
+        let Some(Events::Changes(seen)) = changes.next().await else { panic!() };
+        let states: Vec<_> = seen.iter().map(|event| (event.index.counter, event.change.member.state)).collect();
+        assert_eq!(states, [(1, MemberState::Alive), (2, MemberState::Suspect), (3, MemberState::Down)]);
+        // A removal makes a later view but is no change.
+        publisher.publish(vec![], vec![], true);
+        publisher.publish(vec![], vec![change(2, MemberState::Alive)], false);
+        let Some(Events::Changes(seen)) = changes.next().await else { panic!() };
+        assert_eq!(seen.iter().map(|event| event.index.counter).collect::<Vec<_>>(), [5]);
+        drop(publisher);
+        assert_eq!(changes.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_is_told_and_bounds_nothing() {
+        let (publisher, handle, _requests) = started();
+        let mut changes = handle.changes();
+        for _ in 0..=MAX_EVENTS_KEPT {
+            publisher.publish(vec![], vec![change(1, MemberState::Alive)], false);
+        }
+        assert_eq!(changes.next().await, Some(Events::Lost));
+        publisher.publish(vec![], vec![change(2, MemberState::Alive)], false);
+        let Some(Events::Changes(seen)) = changes.next().await else { panic!() };
+        assert_eq!(seen.len(), 1);
+        let other_life = Index { epoch: 6, counter: MAX_EVENTS_KEPT as u64 };
+        assert_eq!(handle.events_after(other_life), Events::Lost);
+    }
+
+    #[tokio::test]
+    async fn members_are_sorted_and_a_blocked_reader_wakes() {
+        let (publisher, handle, _requests) = started();
+        let waiting = tokio::spawn({
+            let handle = handle.clone();
+            async move { handle.later_than(Index { epoch: 7, counter: 0 }).await }
+        });
+        tokio::task::yield_now().await;
+        let members = vec![member(2, MemberState::Alive), member(1, MemberState::Alive)];
+        publisher.publish(members, vec![change(2, MemberState::Alive)], false);
+        let view = waiting.await.unwrap();
+        assert_eq!(view.members.iter().map(|member| member.id.0).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(view.index.to_string().parse(), Ok(view.index));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_goodbye_that_nobody_says_does_not_hold_the_program() {
+        let (publisher, handle, mut requests) = started();
+        assert!(!handle.leave().await);
+        assert!(matches!(requests.recv().await, Some(Request::Leave)));
+        publisher.left();
+        assert!(handle.leave().await);
+    }
+}

@@ -1,0 +1,29 @@
+//! The benchmark's binary: `bench [--full] [--only agent|ingest|latency]`. It is also every program of the house, so that
+//! it can start them.
+
+#![allow(clippy::disallowed_methods, reason = "a benchmark is a shell")]
+
+use std::process::ExitCode;
+
+use watchfire_tests::bench::{self, Effort};
+
+fn main() -> ExitCode {
+    if let Some(code) = watchfire_tests::multicall::dispatch(std::env::args_os()) {
+        return code;
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let only = arguments.iter().position(|argument| argument == "--only").and_then(|at| arguments.get(at + 1));
+    let effort = if arguments.iter().any(|argument| argument == "--full") { Effort::Full } else { Effort::Quick };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        let own = std::env::current_exe()?;
+        runtime.block_on(bench::run(own, effort, only.map(String::as_str)))
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! A host of the world: what its disk keeps from life to life, and the machines while it runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use watchfire_agent_core::agent::{AgentCore, Settings as AgentSettings, Start};
+use watchfire_agent_core::spool::{Found, FoundSegment, SegmentScan};
+use watchfire_collector_core::alertmanager;
+use watchfire_collector_core::engine::{Engine, Settings};
+use watchfire_collector_core::ingest::naming::{NameTemplate, Naming};
+use watchfire_collector_core::rules;
+use watchfire_gossip::{Gossip, GossipConfig, Peer, Profile};
+use watchfire_shared::member::{Metadata, NodeId, Role, SERVICE_INGEST};
+use watchfire_shared::time::{Span, Timestamp};
+use watchfire_store::SimDisk;
+
+use super::network::{HostId, gossip_addr, ingest_addr};
+
+/// The name of the cluster that all hosts belong to.
+pub const CLUSTER: &str = "simulated";
+/// Distance of two ticks of an agent.
+pub const INTERVAL: Span = Span::from_seconds(2);
+
+/// One host.
+pub struct Host {
+    pub id: HostId,
+    pub name: String,
+    pub role: Role,
+    /// Hosts whose addresses it is told to join.
+    pub join: Vec<HostId>,
+    /// How often it was started.
+    pub life: u32,
+    pub running: Option<Running>,
+    /// Whether the machine is on: one that is answers for a dead program that nobody listens.
+    pub powered: bool,
+    pub kept: Kept,
+}
+
+/// What is on the host's disk.
+#[derive(Default)]
+pub struct Kept {
+    pub generation: u32,
+    pub peers: Vec<Peer>,
+    /// A collector's disk.
+    pub disk: SimDisk,
+    /// An agent's spool.
+    pub segments: BTreeMap<u64, Vec<u8>>,
+    pub spool_state: Option<Vec<u8>>,
+}
+
+/// The machines of a running host.
+pub struct Running {
+    pub gossip: Gossip,
+    pub program: Program,
+    /// The earliest wake-up that is on its way, so that not every input adds one.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// What runs beside gossip.
+pub enum Program {
+    Agent { core: Box<AgentCore>, greeted: bool },
+    Collector(Box<Engine<SimDisk>>),
+}
+
+impl Host {
+    #[must_use]
+    pub fn new(id: HostId, name: &str, role: Role, join: &[HostId]) -> Self {
+        let kept = Kept::default();
+        Self { id, name: name.to_owned(), role, join: join.to_vec(), life: 0, running: None, powered: true, kept }
+    }
+
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        NodeId(self.id as u64 + 1)
+    }
+
+    /// How its gossip is started.
+    #[must_use]
+    pub fn gossip_config(&self, profile: Profile) -> GossipConfig {
+        let ingest = (SERVICE_INGEST.to_owned(), ingest_addr(self.id));
+        let metadata = Metadata {
+            name: self.name.clone(),
+            role: self.role,
+            version: "sim".to_owned(),
+            services: if self.role == Role::Collector { BTreeMap::from([ingest]) } else { BTreeMap::new() },
+            ..Metadata::default()
+        };
+        GossipConfig {
+            cluster: CLUSTER.to_owned(),
+            id: self.node_id(),
+            generation: self.kept.generation + 1,
+            advertise: gossip_addr(self.id),
+            profile,
+            seeds: self.join.iter().map(|host| gossip_addr(*host)).collect(),
+            known: self.kept.peers.clone(),
+            metadata,
+        }
+    }
+
+    /// How its agent is started, and what is found of its spool.
+    #[must_use]
+    pub fn agent_start(&self, now: Timestamp, seed: u64) -> (Start, Found) {
+        let settings = AgentSettings {
+            cluster: CLUSTER.to_owned(),
+            name: self.name.clone(),
+            labels: BTreeMap::new(),
+            interval: INTERVAL,
+            collectors: Vec::new(),
+            spool_bytes: 8 << 20,
+        };
+        let epoch = now.as_millis().unsigned_abs();
+        let start = Start { node: self.node_id(), epoch, seed, version: "sim", settings };
+        let segments = self.kept.segments.iter();
+        let segments = segments.map(|(segment, bytes)| FoundSegment { segment: *segment, scan: SegmentScan::of(bytes) });
+        (start, Found { segments: segments.collect(), state: self.kept.spool_state.clone() })
+    }
+
+    /// How its engine is started.
+    #[must_use]
+    pub fn engine_settings(&self, rules: Vec<rules::Group>, alertmanager: Arc<alertmanager::Config>) -> Settings {
+        let template = |text| NameTemplate::parse(text).expect("these are templates");
+        Settings {
+            node_id: self.node_id(),
+            node_name: self.name.clone(),
+            naming: Naming {
+                cluster: CLUSTER.to_owned(),
+                job: template("node"),
+                instance: template("{name}"),
+                series_labels: Vec::new(),
+            },
+            storage: watchfire_store::Options { segment_bytes: 1 << 20, min_free_bytes: 0, ..Default::default() },
+            self_interval: Span::from_seconds(10),
+            rules,
+            rule_settings: rules::Settings::default(),
+            alertmanager,
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! The world: virtual time, the order of events, and everything that machines ask for.
+//!
+//! Each event is handed to the machine it is for; what that machine asks for is done at once or becomes an event with a
+//! later time. Equal times are served in the order in which the events were made.
+
+mod gossip;
+
+mod agent;
+
+mod collector;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use watchfire_agent_core::agent::{self as agent_core, AgentCore};
+use watchfire_collector_core::alertmanager;
+use watchfire_collector_core::engine::{self, Engine};
+use watchfire_collector_core::rules;
+use watchfire_gossip::{Gossip, Input as GossipInput, Profile};
+use watchfire_shared::machine::Machine;
+use watchfire_shared::member::{MemberState, Role};
+use watchfire_shared::time::{Span, Timestamp};
+use watchfire_store::CrashKeeps;
+
+use super::host::{Host, Program, Running};
+use super::network::{HostId, Network, Stream};
+use super::trace::Trace;
+
+/// When every world begins.
+const GENESIS: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+/// Something that reaches a host at a later time.
+pub(super) enum Event {
+    Wake { host: HostId, life: u32 },
+    Gossip { host: HostId, life: Option<u32>, input: GossipInput },
+    /// A connection attempt arrives at the collector's door.
+    Knock { agent: HostId, agent_life: u32, connection: u64, address: String },
+    ToAgent { host: HostId, life: u32, input: agent_core::Input },
+    ToCollector { host: HostId, life: u32, input: engine::Input },
+    Webhook { collector: HostId, life: u32, delivery: Box<watchfire_collector_core::notify::Delivery> },
+}
+
+struct Scheduled {
+    at: Timestamp,
+    order: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// An input that is worked through before time moves on.
+pub(super) enum Work {
+    Gossip(HostId, GossipInput),
+    Agent(HostId, agent_core::Input),
+    Engine(HostId, engine::Input),
+}
+
+/// One notification that the webhook accepted.
+#[derive(Clone, Debug)]
+pub struct Notified {
+    pub at: Timestamp,
+    /// Status, alert name and instance of each alert.
+    pub alerts: Vec<(String, String, String)>,
+}
+
+/// What the checks of a scenario look at.
+#[derive(Default)]
+pub struct Record {
+    pub notified: Vec<Notified>,
+    /// Times when a host that was running and reachable was declared down, with observer and subject.
+    pub false_downs: Vec<(Timestamp, HostId, HostId)>,
+    /// Ticks that a collector acknowledged, by agent, in milliseconds.
+    pub acknowledged: BTreeMap<HostId, BTreeSet<i64>>,
+    /// Sequence to tick of what each agent has sent, by agent, connection, lane and sequence.
+    pub(super) sent: BTreeMap<(HostId, u64, watchfire_shared::frame::message::Lane, u64), i64>,
+}
+
+/// A whole fleet in virtual time.
+pub struct World {
+    pub now: Timestamp,
+    pub hosts: Vec<Host>,
+    pub network: Network,
+    pub trace: Trace,
+    pub record: Record,
+    /// Whether the webhook answers 503.
+    pub webhook_refuses: bool,
+    pub rng: StdRng,
+    profile: Profile,
+    rules: Vec<rules::Group>,
+    alertmanager: Arc<alertmanager::Config>,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    order: u64,
+    work: VecDeque<Work>,
+}
+
+impl World {
+    /// An empty world whose every random choice comes from `seed`.
+    #[must_use]
+    pub fn new(seed: u64, profile: Profile, rules: Vec<rules::Group>, alertmanager: Arc<alertmanager::Config>) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let network = Network::new(StdRng::seed_from_u64(rng.random()));
+        Self {
+            now: GENESIS,
+            hosts: Vec::new(),
+            network,
+            trace: Trace::default(),
+            record: Record::default(),
+            webhook_refuses: false,
+            rng,
+            profile,
+            rules,
+            alertmanager,
+            queue: BinaryHeap::new(),
+            order: 0,
+            work: VecDeque::new(),
+        }
+    }
+
+    /// Adds a host and starts it.
+    pub fn add(&mut self, name: &str, role: Role, join: &[HostId]) -> HostId {
+        let id = self.hosts.len();
+        self.hosts.push(Host::new(id, name, role, join));
+        self.network.sides.push(0);
+        self.start(id);
+        id
+    }
+
+    /// Starts a host that does not run.
+    pub fn start(&mut self, id: HostId) {
+        self.trace.note(self.now, format_args!("start {}", self.hosts[id].name));
+        let (now, profile) = (self.now, self.profile);
+        let (gossip_seed, agent_seed) = (self.rng.random(), self.rng.random());
+        let (rules, alertmanager) = (self.rules.clone(), self.alertmanager.clone());
+        let host = &mut self.hosts[id];
+        assert!(host.running.is_none(), "{} runs already", host.name);
+        host.life += 1;
+        host.powered = true;
+        let mut gossip_effects = Vec::new();
+        let config = host.gossip_config(profile);
+        host.kept.generation = config.generation;
+        let gossip = Gossip::new(config, gossip_seed, now, &mut gossip_effects).expect("the configuration is sound");
+        let mut agent_effects = Vec::new();
+        let program = match host.role {
+            Role::Agent => {
+                let (start, found) = host.agent_start(now, agent_seed);
+                let core = AgentCore::new(now, start, found, &mut agent_effects);
+                Program::Agent { core: Box::new(core), greeted: false }
+            }
+            Role::Collector => {
+                let settings = host.engine_settings(rules, alertmanager);
+                let opened = Engine::open(host.kept.disk.clone(), settings, now);
+                let (engine, _) = opened.unwrap_or_else(|error| panic!("{} does not open: {error}", host.name));
+                Program::Collector(Box::new(engine))
+            }
+        };
+        host.running = Some(Running { gossip, program, wake_at: None });
+        self.perform_gossip(id, gossip_effects);
+        self.perform_agent(id, agent_effects);
+        if self.hosts[id].role == Role::Collector {
+            self.work.push_back(Work::Engine(id, engine::Input::Wake));
+        }
+        self.work_through();
+        self.plan_wake(id);
+    }
+
+    /// Ends a host's program as `kill -9` does; its machine stays on.
+    pub fn kill(&mut self, id: HostId) {
+        self.trace.note(self.now, format_args!("kill {}", self.hosts[id].name));
+        self.end(id, CrashKeeps::ALL);
+    }
+
+    /// Cuts a host's power: what was not synced is lost but for what `keeps` says, and nothing answers.
+    pub fn cut_power(&mut self, id: HostId, keeps: CrashKeeps) {
+        self.trace.note(self.now, format_args!("cut the power of {}", self.hosts[id].name));
+        self.end(id, keeps);
+        self.hosts[id].powered = false;
+    }
+
+    fn end(&mut self, id: HostId, keeps: CrashKeeps) {
+        let host = &mut self.hosts[id];
+        assert!(host.running.take().is_some(), "{} does not run", host.name);
+        host.kept.disk.crash(keeps);
+        for (conn, stream) in self.network.cut(id) {
+            if stream.agent == id {
+                self.tell_collector(conn, &stream, engine::Input::Disconnected { conn: engine::ConnId(conn) });
+            } else {
+                self.tell_agent_of_end(&stream, "connection reset");
+            }
+        }
+    }
+
+    /// Asks a host's program to stop in good order.
+    pub fn stop(&mut self, id: HostId) {
+        self.trace.note(self.now, format_args!("stop {}", self.hosts[id].name));
+        self.work.push_back(Work::Agent(id, agent_core::Input::Stop));
+        self.work.push_back(Work::Gossip(id, GossipInput::Leave));
+        self.work_through();
+        self.plan_wake(id);
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, span: Span) {
+        let until = self.now + span;
+        while let Some(Reverse(next)) = self.queue.peek() {
+            if next.at > until {
+                break;
+            }
+            let Some(Reverse(next)) = self.queue.pop() else { break };
+            self.now = self.now.max(next.at);
+            self.serve(next.event);
+        }
+        self.now = until;
+    }
+
+    /// Lets time pass until a condition holds; the time it took, or `None` if it never did.
+    pub fn run_until(&mut self, within: Span, mut condition: impl FnMut(&mut Self) -> bool) -> Option<Span> {
+        let start = self.now;
+        loop {
+            if condition(self) {
+                return Some(self.now.since(start));
+            }
+            if self.now.since(start) >= within {
+                return None;
+            }
+            self.run_for(Span::from_millis(100));
+        }
+    }
+
+    pub(super) fn schedule(&mut self, at: Timestamp, event: Event) {
+        self.order += 1;
+        self.queue.push(Reverse(Scheduled { at: at.max(self.now), order: self.order, event }));
+    }
+
+    fn serve(&mut self, event: Event) {
+        let lives = |world: &Self, host: HostId, life: u32| world.hosts[host].running.is_some() && world.hosts[host].life == life;
+        let touched = match event {
+            Event::Wake { host, life } => {
+                if !lives(self, host, life) {
+                    return;
+                }
+                self.wake(host);
+                host
+            }
+            Event::Gossip { host, life, input } => {
+                if self.hosts[host].running.is_none() || life.is_some_and(|life| !lives(self, host, life)) {
+                    return;
+                }
+                self.work.push_back(Work::Gossip(host, input));
+                host
+            }
+            Event::Knock { agent, agent_life, connection, address } => {
+                if !lives(self, agent, agent_life) {
+                    return;
+                }
+                self.knock(agent, connection, &address);
+                agent
+            }
+            Event::ToAgent { host, life, input } => {
+                if !lives(self, host, life) {
+                    return;
+                }
+                self.work.push_back(Work::Agent(host, input));
+                host
+            }
+            Event::ToCollector { host, life, input } => {
+                if !lives(self, host, life) {
+                    return;
+                }
+                self.work.push_back(Work::Engine(host, input));
+                host
+            }
+            Event::Webhook { collector, life, delivery } => {
+                self.webhook(collector, life, &delivery);
+                collector
+            }
+        };
+        self.work_through();
+        self.plan_wake(touched);
+    }
+
+    fn wake(&mut self, host: HostId) {
+        let now = self.now;
+        let Some(running) = &mut self.hosts[host].running else { return };
+        running.wake_at = None;
+        let due = |deadline: Option<Timestamp>| deadline.is_some_and(|at| at <= now);
+        if due(running.gossip.deadline()) {
+            self.work.push_back(Work::Gossip(host, Gossip::wake()));
+        }
+        match &running.program {
+            Program::Agent { core, .. } if due(core.deadline()) => self.work.push_back(Work::Agent(host, AgentCore::wake())),
+            Program::Collector(engine) if due(engine.deadline()) => {
+                self.work.push_back(Work::Engine(host, engine::Input::Wake));
+            }
+            _ => {}
+        }
+    }
+
+    fn work_through(&mut self) {
+        while let Some(work) = self.work.pop_front() {
+            match work {
+                Work::Gossip(host, input) => self.gossip_input(host, input),
+                Work::Agent(host, input) => self.agent_input(host, input),
+                Work::Engine(host, input) => self.engine_input(host, input),
+            }
+        }
+    }
+
+    fn plan_wake(&mut self, host: HostId) {
+        let life = self.hosts[host].life;
+        let Some(running) = &mut self.hosts[host].running else { return };
+        let program = match &running.program {
+            Program::Agent { core, .. } => core.deadline(),
+            Program::Collector(engine) => engine.deadline(),
+        };
+        let Some(at) = running.gossip.deadline().into_iter().chain(program).min() else { return };
+        if running.wake_at.is_none_or(|planned| at < planned) {
+            // A machine that is due now is woken a millisecond later: time must move between two wake-ups.
+            let at = at.max(self.now + Span::from_millis(1));
+            running.wake_at = Some(at);
+            self.schedule(at, Event::Wake { host, life });
+        }
+    }
+
+    /// The state that one running host gives another.
+    #[must_use]
+    pub fn state(&self, viewer: HostId, subject: HostId) -> Option<MemberState> {
+        let running = self.hosts[viewer].running.as_ref()?;
+        let id = self.hosts[subject].node_id();
+        running.gossip.members().iter().find(|member| member.id == id).map(|member| member.state)
+    }
+
+    /// Whether every running host sees every running host alive and no other.
+    #[must_use]
+    pub fn views_are_right(&self) -> bool {
+        let runs = |id: HostId| self.hosts[id].running.is_some();
+        let all = 0..self.hosts.len();
+        let right = |viewer: HostId, subject: HostId| match self.state(viewer, subject) {
+            Some(MemberState::Alive) => runs(subject),
+            Some(MemberState::Down | MemberState::Left) => !runs(subject),
+            Some(MemberState::Suspect) | None => false,
+        };
+        all.clone().filter(|viewer| runs(*viewer)).all(|viewer| all.clone().all(|subject| right(viewer, subject)))
+    }
+
+    /// The engine of a running collector.
+    #[must_use]
+    pub fn engine(&self, id: HostId) -> Option<&Engine<watchfire_store::SimDisk>> {
+        match &self.hosts[id].running.as_ref()?.program {
+            Program::Collector(engine) => Some(engine),
+            Program::Agent { .. } => None,
+        }
+    }
+
+    pub(super) fn tell_collector(&mut self, conn: u64, stream: &Stream, input: engine::Input) {
+        let at = (self.now + self.network.draw_delay()).max(stream.to_collector_until);
+        if let Some(stream) = self.network.streams.get_mut(&conn) {
+            stream.to_collector_until = at;
+        }
+        self.schedule(at, Event::ToCollector { host: stream.collector, life: stream.collector_life, input });
+    }
+
+    pub(super) fn tell_agent_of_end(&mut self, stream: &Stream, reason: &str) {
+        let at = (self.now + self.network.draw_delay()).max(stream.to_agent_until);
+        let input = agent_core::Input::Disconnected { connection: stream.connection, reason: reason.to_owned() };
+        self.schedule(at, Event::ToAgent { host: stream.agent, life: stream.agent_life, input });
+    }
+}

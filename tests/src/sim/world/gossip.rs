@@ -1,0 +1,95 @@
+//! Gossip in the world: datagrams, what is kept of peers, and what a silent member's host answers.
+
+use watchfire_agent_core::agent as agent_core;
+use watchfire_collector_core::engine;
+use watchfire_gossip::{Effect, HostAnswer, Input};
+use watchfire_shared::machine::Machine;
+use watchfire_shared::member::{MemberChange, MemberState, Role};
+use watchfire_shared::time::Span;
+
+use super::{Event, Work, World};
+use crate::sim::network::{HostId, gossip_addr, host_of};
+
+/// When an attempt to connect to a host that does not answer is given up, as the shell does.
+const SILENT_AFTER: Span = Span::from_seconds(1);
+
+impl World {
+    pub(super) fn gossip_input(&mut self, id: HostId, input: Input) {
+        let Some(running) = &mut self.hosts[id].running else { return };
+        let mut effects = Vec::new();
+        running.gossip.handle(self.now, input, &mut effects);
+        self.perform_gossip(id, effects);
+    }
+
+    pub(super) fn perform_gossip(&mut self, id: HostId, effects: Vec<Effect>) {
+        let mut changed = false;
+        for effect in effects {
+            match effect {
+                Effect::Send { to, bytes } => self.send_datagram(id, to, bytes),
+                Effect::Changed(change) => {
+                    changed = true;
+                    self.member_changed(id, change);
+                }
+                Effect::Removed(removal) => {
+                    changed = true;
+                    self.trace.note(self.now, format_args!("{} forgets {}", self.hosts[id].name, removal.member.name));
+                }
+                Effect::SaveGeneration(generation) => self.hosts[id].kept.generation = generation,
+                Effect::SavePeers(peers) => self.hosts[id].kept.peers = peers,
+                Effect::AskHost { id: member, addr } => self.ask_host(id, member, addr),
+                Effect::LeaveDone => {
+                    self.trace.note(self.now, format_args!("{} has left", self.hosts[id].name));
+                    self.end(id, watchfire_store::CrashKeeps::ALL);
+                    return;
+                }
+            }
+        }
+        if changed && self.hosts[id].role == Role::Agent {
+            let members = self.hosts[id].running.as_ref().map(|running| running.gossip.members()).unwrap_or_default();
+            self.work.push_back(Work::Agent(id, agent_core::Input::Members(members)));
+        }
+    }
+
+    fn send_datagram(&mut self, from: HostId, to: std::net::SocketAddr, bytes: Vec<u8>) {
+        self.trace.mix(&bytes);
+        let Some(to) = host_of(to).filter(|to| *to < self.hosts.len()) else { return };
+        if self.network.arrives(from, to) {
+            let at = self.now + self.network.draw_delay();
+            let input = Input::Datagram { from: gossip_addr(from), bytes };
+            self.schedule(at, Event::Gossip { host: to, life: None, input });
+        }
+    }
+
+    fn member_changed(&mut self, observer: HostId, change: MemberChange) {
+        let member = &change.member;
+        let from = change.previous.map_or("new", MemberState::as_str);
+        let name = &self.hosts[observer].name;
+        self.trace.note(self.now, format_args!("{name}: {} {from} -> {}", member.name, member.state.as_str()));
+        let subject = self.hosts.iter().find(|host| host.node_id() == member.id).map(|host| host.id);
+        let fell = member.state == MemberState::Down && change.previous != Some(MemberState::Down);
+        if let Some(subject) = subject.filter(|_| fell)
+            && self.hosts[subject].running.is_some()
+            && self.hosts[subject].kept.generation == member.generation
+            && self.network.connected(observer, subject)
+        {
+            self.record.false_downs.push((self.now, observer, subject));
+        }
+        if self.hosts[observer].role == Role::Collector {
+            self.work.push_back(Work::Engine(observer, engine::Input::Member(change)));
+        }
+    }
+
+    fn ask_host(&mut self, asking: HostId, id: watchfire_shared::member::NodeId, addr: std::net::SocketAddr) {
+        let asked = host_of(addr).and_then(|host| self.hosts.get(host));
+        let answer = match asked {
+            Some(host) if host.powered && self.network.connected(asking, host.id) => match host.running {
+                Some(_) => HostAnswer::Accepted,
+                None => HostAnswer::Refused,
+            },
+            _ => HostAnswer::Silent,
+        };
+        let delay = if answer == HostAnswer::Silent { SILENT_AFTER } else { self.network.draw_delay() };
+        let life = Some(self.hosts[asking].life);
+        self.schedule(self.now + delay, Event::Gossip { host: asking, life, input: Input::HostAnswer { id, answer } });
+    }
+}

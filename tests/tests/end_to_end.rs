@@ -1,0 +1,100 @@
+//! The main job with real processes on loopback: a webhook hears of what is killed here.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests are shells")]
+
+use std::time::{Duration, Instant};
+
+use watchfire_tests::house::{House, Setup};
+
+/// Generous: a loaded machine must not fail a test that a quiet one passes in a few seconds.
+const SOON: Duration = Duration::from_secs(60);
+
+async fn house_of(agents: &[&str]) -> House {
+    let mut house = House::new(env!("CARGO_BIN_EXE_multicall"), Setup::default()).await;
+    house.add_collector("watch", &[]);
+    let join = [house.node("watch").gossip];
+    for name in agents {
+        house.add_agent(name, &join);
+    }
+    house.wait_until_complete(SOON).await;
+    house
+}
+
+async fn wait_for_reports(house: &House, agents: usize) {
+    house
+        .wait("every agent reports", SOON, async || {
+            let up = house.query("watch", "sum(up{job=\"node\"})").await?;
+            (up as usize == agents).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_agent_is_alerted_and_its_return_resolves_the_alert() {
+    let mut house = house_of(&["a", "b", "c"]).await;
+    wait_for_reports(&house, 3).await;
+    let killed = Instant::now();
+    house.kill("b");
+    house.wait_for_state("a", "b", "down", SOON).await;
+    house.wait_for_state("watch", "b", "down", SOON).await;
+    house.wait_for_alert("firing", "AgentDown", "b", killed, SOON).await;
+    house.start("b");
+    house.wait_for_state("a", "b", "alive", SOON).await;
+    house.wait_for_alert("resolved", "AgentDown", "b", killed, SOON).await;
+    assert_eq!(house.sink.count("firing", "AgentDown", "b"), 1, "{}", house.logs());
+    for (_, alert, instance) in house.sink.received().iter().flat_map(|received| received.alerts()) {
+        assert!(instance == "b" || !alert.ends_with("Down"), "{alert} accuses {instance}\n{}", house.logs());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_killed_between_firing_and_delivery_still_notifies() {
+    let mut house = house_of(&["a", "b"]).await;
+    wait_for_reports(&house, 2).await;
+    house.sink.refuse(true);
+    house.kill("b");
+    house
+        .wait("the alert fires", SOON, async || {
+            let firing = house.query("watch", "count(ALERTS{alertname=\"AgentDown\",instance=\"b\",alertstate=\"firing\"})").await?;
+            (firing > 0.0).then_some(())
+        })
+        .await;
+    house.kill("watch");
+    assert_eq!(house.sink.received().len(), 0);
+    house.sink.refuse(false);
+    let restarted = Instant::now();
+    house.start("watch");
+    house.wait_for_alert("firing", "AgentDown", "b", restarted, SOON).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let notifications = house.sink.count("firing", "AgentDown", "b");
+    assert!((1..=2).contains(&notifications), "{notifications} notifications after one crash\n{}", house.logs());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_collector_without_a_join_address_meets_every_agent_again() {
+    let mut house = house_of(&["a", "b", "c"]).await;
+    wait_for_reports(&house, 3).await;
+    house.kill("watch");
+    house.wait_for_state("a", "watch", "down", SOON).await;
+    house.start("watch");
+    house.wait_until_complete(SOON).await;
+    wait_for_reports(&house, 3).await;
+    let samples = house.query("watch", "min(count_over_time(node_load1[5m]))").await;
+    assert!(samples.is_some_and(|samples| samples > 3.0), "history from before the crash is there: {samples:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_graceful_stop_shows_as_left_and_alerts_nobody() {
+    let mut house = house_of(&["a", "b", "c"]).await;
+    wait_for_reports(&house, 3).await;
+    assert_eq!(house.stop("c"), Some(0));
+    for viewer in ["a", "b", "watch"] {
+        house.wait_for_state(viewer, "c", "left", SOON).await;
+    }
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(house.states("a").await["c"], "left");
+    let about_c = house.sink.received().iter().flat_map(|received| received.alerts()).filter(|alert| alert.2 == "c").count();
+    assert_eq!(about_c, 0, "{}", house.logs());
+    house.start("c");
+    house.wait_until_complete(SOON).await;
+}
