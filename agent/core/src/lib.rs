@@ -2,7 +2,7 @@
 //! the spool.
 //!
 //! This crate is pure: it opens nothing, knows no clock and draws no randomness of its own. Samplers read the host
-//! through [`host::Host`].
+//! through [`host::Host`]; everything else is [`agent::AgentCore`], a state machine.
 
 pub mod host;
 
@@ -11,6 +11,20 @@ pub mod sink;
 pub mod sampler;
 
 pub mod exposition;
+
+pub mod agent;
+
+pub mod spool;
+
+mod uplink;
+
+mod lane;
+
+mod dictionary;
+
+mod schedule;
+
+mod random;
 
 mod rtnetlink;
 

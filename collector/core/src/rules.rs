@@ -32,6 +32,8 @@ mod job;
 
 mod schedule;
 
+mod output;
+
 mod set;
 
 pub mod view;
@@ -41,5 +43,9 @@ pub(crate) use job::vector;
 
 pub use file::{AlertRule, Group, Rule, RuleKind, parse};
 pub use job::{Evaluation, Failure, Job};
+pub use output::{Append, Fact, Output, Settings, TABLE, Totals};
 pub use report::{CheckReport, check, excerpt};
-pub use set::{Append, Fact, Output, RuleSet, Settings, TABLE, Totals};
+pub use set::RuleSet;
+
+#[cfg(test)]
+mod tests;

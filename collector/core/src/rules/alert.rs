@@ -120,7 +120,10 @@ pub(super) fn step(
     }
     alerts.retain(|labels, _| !step.gone.contains(labels));
     if limit > 0 && active > limit {
-        return Err((format!("exceeded limit of {limit} with {active} alerts"), clear(alerts, at)));
+        let mut cleared = clear(alerts, at);
+        // Of what fired only now nobody was told.
+        cleared.updates.retain(|alert| alert.starts_at < at);
+        return Err((format!("exceeded limit of {limit} with {active} alerts"), cleared));
     }
     Ok(step)
 }
@@ -281,3 +284,6 @@ impl ActiveAlert {
         self.labels.value(ALERT_NAME)
     }
 }
+
+#[cfg(test)]
+mod tests;

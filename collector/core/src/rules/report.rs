@@ -61,13 +61,14 @@ impl fmt::Display for CheckReport {
             let place = warning.at.map(|at| format!("{}:{}:", at.line, at.column)).unwrap_or_default();
             writeln!(f, "{}:{place} warning: {}", warning.file, warning.message)?;
         }
-        let (groups, rules) = (self.groups.len(), self.rules());
-        writeln!(
-            f,
-            "{groups} groups, {rules} rules, {} mistakes, {} warnings",
-            self.mistakes.len(),
-            self.warnings.len()
-        )
+        let counts = [
+            (self.groups.len(), "group"),
+            (self.rules(), "rule"),
+            (self.mistakes.len(), "mistake"),
+            (self.warnings.len(), "warning"),
+        ];
+        let counts = counts.map(|(count, word)| format!("{count} {word}{}", if count == 1 { "" } else { "s" }));
+        writeln!(f, "{}", counts.join(", "))
     }
 }
 
