@@ -39,6 +39,7 @@ use watchfire_shared::document::Position;
 
 pub use value::Value;
 
+pub(crate) use convert::unquote;
 use parse::Body;
 
 /// The longest output, and the longest text that a function may make, bytes. Chat services refuse far shorter messages.

@@ -1,0 +1,190 @@
+//! `http_config`: how notifications reach their receivers over HTTP.
+
+use std::collections::BTreeMap;
+
+use watchfire_shared::document::{self, Node, Report, Table};
+
+use super::secret::{self, Secret, SecretSource};
+
+/// Settings of an HTTP client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    pub authorization: Option<Authorization>,
+    /// Whether redirects are followed; never to another host with credentials.
+    pub follow_redirects: bool,
+    pub proxy_url: Option<Secret>,
+    /// More headers of each request: name and values in the order of the file.
+    pub headers: BTreeMap<String, Vec<SecretSource>>,
+    pub tls: TlsConfig,
+}
+
+/// How a request says who sends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authorization {
+    Basic {
+        username: Option<SecretSource>,
+        password: Option<SecretSource>,
+    },
+    /// `Authorization: <kind> <credentials>`.
+    Header {
+        kind: String,
+        credentials: SecretSource,
+    },
+}
+
+/// Settings of TLS towards a receiver; PEM texts, inline or in files.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsConfig {
+    pub ca: Option<SecretSource>,
+    pub certificate: Option<SecretSource>,
+    pub key: Option<SecretSource>,
+    pub insecure_skip_verify: bool,
+    /// The lowest version; TLS 1.2 where the file allows less.
+    pub min_version: TlsVersion,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsVersion {
+    #[default]
+    Tls12,
+    Tls13,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            authorization: None,
+            follow_redirects: true,
+            proxy_url: None,
+            headers: BTreeMap::new(),
+            tls: TlsConfig::default(),
+        }
+    }
+}
+
+/// Keys that Alertmanager knows and that nothing here can honour.
+const UNSUPPORTED: &[&str] = &["oauth2", "no_proxy", "proxy_from_environment", "proxy_connect_header"];
+
+pub(super) fn read(node: &Node, report: &mut Report) -> Option<HttpConfig> {
+    let mut table = Table::of(node, report)?;
+    let ways: Vec<&str> = ["basic_auth", "authorization", "bearer_token", "bearer_token_file"]
+        .into_iter()
+        .filter(|key| table.entry(key).is_some_and(|(_, node)| !node.is_null()))
+        .collect();
+    if let [_, second, ..] = ways.as_slice() {
+        let at = table.entry(second).map_or(table.at(), |(key, _)| key.at);
+        report.add(at, format!("at most one of {} may be set", ways.join(", ")));
+    }
+    let basic = table.optional(report, "basic_auth", basic);
+    let header = table.optional(report, "authorization", authorization);
+    let bearer = secret::source(&mut table, report, "bearer_token", "bearer_token_file")
+        .map(|credentials| Authorization::Header { kind: "Bearer".to_owned(), credentials });
+    let config = HttpConfig {
+        authorization: basic.or(header).or(bearer),
+        follow_redirects: table.optional(report, "follow_redirects", document::boolean).unwrap_or(true),
+        proxy_url: table.optional(report, "proxy_url", secret::url),
+        headers: table.optional(report, "http_headers", headers).unwrap_or_default(),
+        tls: table.optional(report, "tls_config", tls).unwrap_or_default(),
+    };
+    // Requests are HTTP/1.1 whatever this says; a receiver cannot tell the difference.
+    table.optional(report, "enable_http2", document::boolean);
+    for key in UNSUPPORTED {
+        if table.node(key).is_some() {
+            let at = table.entry(key).map_or(table.at(), |(key, _)| key.at);
+            report.add(at, format!("`{key}` is not supported"));
+        }
+    }
+    table.finish(report);
+    Some(config)
+}
+
+fn basic(node: &Node, report: &mut Report) -> Option<Authorization> {
+    let mut table = Table::of(node, report)?;
+    let username = secret::source(&mut table, report, "username", "username_file");
+    let password = secret::source(&mut table, report, "password", "password_file");
+    table.finish(report);
+    Some(Authorization::Basic { username, password })
+}
+
+fn authorization(node: &Node, report: &mut Report) -> Option<Authorization> {
+    let mut table = Table::of(node, report)?;
+    let kind = table.optional(report, "type", document::text).filter(|kind| !kind.trim().is_empty());
+    let credentials = secret::source(&mut table, report, "credentials", "credentials_file");
+    if kind.as_deref().is_some_and(|kind| kind.eq_ignore_ascii_case("basic")) {
+        report.add(table.at(), "the type `Basic` belongs into `basic_auth`");
+    } else if credentials.is_none() {
+        report.add(table.at(), "one of `credentials` and `credentials_file` must be set");
+    }
+    table.finish(report);
+    Some(Authorization::Header { kind: kind.unwrap_or_else(|| "Bearer".to_owned()), credentials: credentials? })
+}
+
+/// Headers that the client itself writes, or that other keys set.
+const RESERVED_HEADERS: &[&str] = &[
+    "authorization",
+    "host",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "user-agent",
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "www-authenticate",
+    "accept-encoding",
+    "transfer-encoding",
+    "upgrade",
+];
+
+fn headers(node: &Node, report: &mut Report) -> Option<BTreeMap<String, Vec<SecretSource>>> {
+    let table = Table::of(node, report)?;
+    let mut headers = BTreeMap::new();
+    for (name, node) in table.entries() {
+        if RESERVED_HEADERS.contains(&name.name.to_ascii_lowercase().as_str()) {
+            report.add(name.at, format!("the header `{}` cannot be set here", name.name));
+        }
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.name.is_empty() || !name.name.bytes().all(token) {
+            report.add(name.at, format!("{:?} is no name of a header", name.name));
+        }
+        let Some(mut values) = Table::of(node, report) else { continue };
+        let mut sources = Vec::new();
+        for key in ["values", "secrets"] {
+            let texts = values.optional(report, key, document::list(secret::secret)).unwrap_or_default();
+            sources.extend(texts.into_iter().map(SecretSource::Inline));
+        }
+        let files = values.optional(report, "files", document::text_list).unwrap_or_default();
+        sources.extend(files.into_iter().map(SecretSource::File));
+        values.finish(report);
+        headers.insert(name.name.clone(), sources);
+    }
+    Some(headers)
+}
+
+/// Versions as `tls_config` names them; `None` where this client cannot speak it.
+const VERSIONS: &[(&str, Option<TlsVersion>)] =
+    &[("TLS10", None), ("TLS11", None), ("TLS12", Some(TlsVersion::Tls12)), ("TLS13", Some(TlsVersion::Tls13))];
+
+pub(super) fn tls(node: &Node, report: &mut Report) -> Option<TlsConfig> {
+    let mut table = Table::of(node, report)?;
+    let config = TlsConfig {
+        ca: secret::source(&mut table, report, "ca", "ca_file"),
+        certificate: secret::source(&mut table, report, "cert", "cert_file"),
+        key: secret::source(&mut table, report, "key", "key_file"),
+        insecure_skip_verify: table.optional(report, "insecure_skip_verify", document::boolean).unwrap_or(false),
+        min_version: table.optional(report, "min_version", document::word(VERSIONS)).flatten().unwrap_or_default(),
+    };
+    if config.certificate.is_some() != config.key.is_some() {
+        report.add(table.at(), "a client certificate needs both `cert` and `key`, inline or as files");
+    }
+    for (key, what) in [("server_name", "another server name"), ("max_version", "a highest version")] {
+        if table.optional(report, key, document::text).is_some_and(|text| !text.is_empty() && text != "TLS13") {
+            let at = table.entry(key).map_or(table.at(), |(key, _)| key.at);
+            report.add(at, format!("`{key}` is not supported: {what} cannot be set"));
+        }
+    }
+    table.finish(report);
+    Some(config)
+}

@@ -1,0 +1,97 @@
+//! Receivers and their integrations. Each supported kind is a file in this folder; [`KINDS`] is the list of all that
+//! Alertmanager knows.
+
+pub mod webhook;
+
+mod kinds;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use watchfire_shared::document::{self, Node, Report, Table};
+
+use super::http::HttpConfig;
+use super::{Global, http, items, route};
+
+pub use kinds::{KINDS, Kind};
+pub use webhook::Webhook;
+
+/// A receiver: a name and what is sent to when a route names it. Without integrations it is a place for alerts that nobody
+/// wants to hear of.
+#[derive(Debug, Clone)]
+pub struct Receiver {
+    pub name: String,
+    pub integrations: Vec<Arc<Integration>>,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One way to reach a receiver.
+#[derive(Debug, Clone)]
+pub struct Integration {
+    pub receiver: String,
+    /// `webhook`, `email`, ...
+    pub kind: &'static str,
+    /// Its place among the receiver's integrations of this kind.
+    pub index: usize,
+    pub send_resolved: bool,
+    pub config: IntegrationConfig,
+}
+
+/// What the kind needs to know.
+#[derive(Debug, Clone)]
+pub enum IntegrationConfig {
+    Webhook(Webhook),
+}
+
+impl Integration {
+    /// `receiver/kind[index]`, which names an integration in the log of notifications and in messages.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}/{}[{}]", self.receiver, self.kind, self.index)
+    }
+}
+
+/// What every integration may say.
+pub(super) struct Common {
+    pub(super) send_resolved: bool,
+    pub(super) http: Arc<HttpConfig>,
+}
+
+impl Common {
+    pub(super) fn read(table: &mut Table<'_>, send_resolved: bool, global: &Global, report: &mut Report) -> Self {
+        let send_resolved = table.optional(report, "send_resolved", document::boolean).unwrap_or(send_resolved);
+        let http = table.optional(report, "http_config", http::read).map_or_else(|| global.http.clone(), Arc::new);
+        Self { send_resolved, http }
+    }
+}
+
+/// Reads one receiver; with its name but without a value if it holds a mistake.
+pub(super) fn read(node: &Node, global: &Global, report: &mut Report) -> Option<(String, Option<Receiver>)> {
+    let mut table = Table::of(node, report)?;
+    let name = table.required(report, "name", document::text);
+    if name.as_deref() == Some("") {
+        report.add(table.at(), "the receiver has no name");
+    }
+    let called = name.clone().unwrap_or_default();
+    let labels = table.optional(report, "labels", route::plain_labels).unwrap_or_default();
+    let mut integrations = Vec::new();
+    let mut complete = true;
+    for kind in KINDS {
+        let Some(list) = table.node(kind.key) else { continue };
+        for (index, item) in items(list, report).unwrap_or_default().iter().enumerate() {
+            match kind.read(item, &called, global, report) {
+                Some((send_resolved, config)) => integrations.push(Arc::new(Integration {
+                    receiver: called.clone(),
+                    kind: kind.name,
+                    index,
+                    send_resolved,
+                    config,
+                })),
+                None => complete = false,
+            }
+        }
+    }
+    table.finish(report);
+    let name = name?;
+    Some((name.clone(), complete.then_some(Receiver { name, integrations, labels })))
+}

@@ -1,0 +1,434 @@
+//! All kinds of integrations that Alertmanager knows, with the keys of each.
+//!
+//! A kind that is not supported yet is still checked: its mistakes are told together with the fact that it cannot be used.
+
+use watchfire_shared::document::{Node, Report, Table};
+
+use super::{IntegrationConfig, webhook};
+use crate::alertmanager::Global;
+
+/// One kind of integration.
+#[derive(Debug)]
+pub struct Kind {
+    /// The key in a receiver: `slack_configs`.
+    pub key: &'static str,
+    pub name: &'static str,
+    support: Support,
+}
+
+type Read = fn(&Node, &Global, &mut Report) -> Option<(bool, IntegrationConfig)>;
+
+#[derive(Debug)]
+enum Support {
+    Full(Read),
+    /// Known, but not supported: its keys beside `send_resolved` and `http_config`, keys of which at most one may be set, and
+    /// keys of which one must be set, here or in `global`.
+    Keys {
+        keys: &'static [&'static str],
+        at_most_one: &'static [&'static [&'static str]],
+        needs: &'static [Need],
+    },
+}
+
+/// Keys of which at least one must be set, or else one of those in `global`.
+#[derive(Debug)]
+struct Need {
+    own: &'static [&'static str],
+    global: &'static [&'static str],
+}
+
+const fn need(own: &'static [&'static str], global: &'static [&'static str]) -> Need {
+    Need { own, global }
+}
+
+const fn known(
+    key: &'static str,
+    name: &'static str,
+    keys: &'static [&'static str],
+    at_most_one: &'static [&'static [&'static str]],
+    needs: &'static [Need],
+) -> Kind {
+    Kind { key, name, support: Support::Keys { keys, at_most_one, needs } }
+}
+
+/// Every kind.
+pub const KINDS: &[Kind] = &[
+    Kind { key: "webhook_configs", name: "webhook", support: Support::Full(webhook::read) },
+    known(
+        "slack_configs",
+        "slack",
+        &[
+            "api_url",
+            "api_url_file",
+            "app_token",
+            "app_token_file",
+            "app_url",
+            "channel",
+            "username",
+            "color",
+            "title",
+            "title_link",
+            "pretext",
+            "text",
+            "message_text",
+            "fields",
+            "short_fields",
+            "footer",
+            "fallback",
+            "callback_id",
+            "icon_emoji",
+            "icon_url",
+            "image_url",
+            "thumb_url",
+            "link_names",
+            "mrkdwn_in",
+            "actions",
+            "update_message",
+            "timeout",
+        ],
+        &[
+            &["api_url", "api_url_file", "app_token", "app_token_file"],
+            &["api_url", "update_message"],
+            &["api_url_file", "update_message"],
+        ],
+        &[need(&["api_url", "api_url_file", "app_token", "app_token_file"], &["slack_api_url", "slack_app_token"])],
+    ),
+    known(
+        "email_configs",
+        "email",
+        &[
+            "to",
+            "from",
+            "hello",
+            "smarthost",
+            "auth_username",
+            "auth_password",
+            "auth_password_file",
+            "auth_secret",
+            "auth_secret_file",
+            "auth_identity",
+            "headers",
+            "html",
+            "text",
+            "require_tls",
+            "tls_config",
+            "force_implicit_tls",
+            "threading",
+        ],
+        &[&["auth_password", "auth_password_file"], &["auth_secret", "auth_secret_file"]],
+        &[need(&["to"], &[]), need(&["from"], &["smtp_from"]), need(&["smarthost"], &["smtp_smarthost"])],
+    ),
+    known(
+        "pagerduty_configs",
+        "pagerduty",
+        &[
+            "service_key",
+            "service_key_file",
+            "routing_key",
+            "routing_key_file",
+            "url",
+            "client",
+            "client_url",
+            "description",
+            "details",
+            "images",
+            "links",
+            "source",
+            "severity",
+            "class",
+            "component",
+            "group",
+            "timeout",
+        ],
+        &[&["service_key", "service_key_file"], &["routing_key", "routing_key_file"]],
+        &[need(&["service_key", "service_key_file", "routing_key", "routing_key_file"], &[])],
+    ),
+    known(
+        "opsgenie_configs",
+        "opsgenie",
+        &[
+            "api_key",
+            "api_key_file",
+            "api_url",
+            "message",
+            "description",
+            "source",
+            "details",
+            "entity",
+            "responders",
+            "actions",
+            "tags",
+            "note",
+            "priority",
+            "update_alerts",
+        ],
+        &[&["api_key", "api_key_file"]],
+        &[need(&["api_key", "api_key_file"], &["opsgenie_api_key"])],
+    ),
+    known(
+        "telegram_configs",
+        "telegram",
+        &[
+            "api_url",
+            "bot_token",
+            "bot_token_file",
+            "chat_id",
+            "chat_id_file",
+            "message_thread_id",
+            "message",
+            "disable_notifications",
+            "parse_mode",
+        ],
+        &[&["bot_token", "bot_token_file"], &["chat_id", "chat_id_file"]],
+        &[need(&["bot_token", "bot_token_file"], &["telegram_bot_token"]), need(&["chat_id", "chat_id_file"], &[])],
+    ),
+    known(
+        "discord_configs",
+        "discord",
+        &["webhook_url", "webhook_url_file", "content", "title", "message", "username", "avatar_url"],
+        &[&["webhook_url", "webhook_url_file"]],
+        &[need(&["webhook_url", "webhook_url_file"], &[])],
+    ),
+    known(
+        "msteams_configs",
+        "msteams",
+        &["webhook_url", "webhook_url_file", "title", "summary", "text"],
+        &[&["webhook_url", "webhook_url_file"]],
+        &[need(&["webhook_url", "webhook_url_file"], &[])],
+    ),
+    known(
+        "msteamsv2_configs",
+        "msteamsv2",
+        &["webhook_url", "webhook_url_file", "title", "text"],
+        &[&["webhook_url", "webhook_url_file"]],
+        &[need(&["webhook_url", "webhook_url_file"], &[])],
+    ),
+    known(
+        "pushover_configs",
+        "pushover",
+        &[
+            "user_key",
+            "user_key_file",
+            "token",
+            "token_file",
+            "title",
+            "message",
+            "url",
+            "url_title",
+            "device",
+            "sound",
+            "priority",
+            "retry",
+            "expire",
+            "ttl",
+            "html",
+            "monospace",
+        ],
+        &[&["user_key", "user_key_file"], &["token", "token_file"], &["html", "monospace"]],
+        &[need(&["user_key", "user_key_file"], &[]), need(&["token", "token_file"], &[])],
+    ),
+    known(
+        "sns_configs",
+        "sns",
+        &[
+            "api_url",
+            "sigv4",
+            "topic_arn",
+            "phone_number",
+            "target_arn",
+            "subject",
+            "message",
+            "attributes",
+            "use_aws_http_client",
+        ],
+        &[&["topic_arn", "phone_number", "target_arn"]],
+        &[need(&["topic_arn", "phone_number", "target_arn"], &[])],
+    ),
+    known(
+        "victorops_configs",
+        "victorops",
+        &[
+            "api_key",
+            "api_key_file",
+            "api_url",
+            "routing_key",
+            "message_type",
+            "state_message",
+            "entity_display_name",
+            "monitoring_tool",
+            "custom_fields",
+        ],
+        &[&["api_key", "api_key_file"]],
+        &[need(&["routing_key"], &[]), need(&["api_key", "api_key_file"], &["victorops_api_key"])],
+    ),
+    known("webex_configs", "webex", &["api_url", "message", "room_id"], &[], &[need(&["room_id"], &[])]),
+    known(
+        "jira_configs",
+        "jira",
+        &[
+            "api_url",
+            "api_type",
+            "project",
+            "summary",
+            "description",
+            "labels",
+            "priority",
+            "issue_type",
+            "reopen_transition",
+            "resolve_transition",
+            "wont_fix_resolution",
+            "reopen_duration",
+            "fields",
+        ],
+        &[],
+        &[need(&["project"], &[]), need(&["issue_type"], &[]), need(&["api_url"], &["jira_api_url"])],
+    ),
+    known(
+        "rocketchat_configs",
+        "rocketchat",
+        &[
+            "api_url",
+            "token",
+            "token_file",
+            "token_id",
+            "token_id_file",
+            "channel",
+            "color",
+            "title",
+            "title_link",
+            "text",
+            "fields",
+            "short_fields",
+            "emoji",
+            "icon_url",
+            "image_url",
+            "thumb_url",
+            "link_names",
+            "actions",
+        ],
+        &[&["token", "token_file"], &["token_id", "token_id_file"]],
+        &[
+            need(&["token", "token_file"], &["rocketchat_token"]),
+            need(&["token_id", "token_id_file"], &["rocketchat_token_id"]),
+        ],
+    ),
+    known(
+        "mattermost_configs",
+        "mattermost",
+        &[
+            "webhook_url",
+            "webhook_url_file",
+            "channel",
+            "username",
+            "text",
+            "fallback",
+            "color",
+            "pretext",
+            "author_name",
+            "author_link",
+            "author_icon",
+            "title",
+            "title_link",
+            "fields",
+            "thumb_url",
+            "image_url",
+            "icon_url",
+            "footer",
+            "footer_icon",
+            "icon_emoji",
+            "attachments",
+            "type",
+            "props",
+            "priority",
+        ],
+        &[&["webhook_url", "webhook_url_file"]],
+        &[need(&["webhook_url", "webhook_url_file"], &["mattermost_webhook_url"])],
+    ),
+    known(
+        "wechat_configs",
+        "wechat",
+        &[
+            "api_secret",
+            "api_secret_file",
+            "corp_id",
+            "api_url",
+            "message",
+            "message_type",
+            "agent_id",
+            "to_user",
+            "to_party",
+            "to_tag",
+        ],
+        &[&["api_secret", "api_secret_file"]],
+        &[
+            need(&["api_secret", "api_secret_file"], &["wechat_api_secret"]),
+            need(&["corp_id"], &["wechat_api_corp_id"]),
+        ],
+    ),
+    known(
+        "incidentio_configs",
+        "incidentio",
+        &["url", "url_file", "alert_source_token", "alert_source_token_file", "max_alerts", "timeout"],
+        &[&["url", "url_file"], &["alert_source_token", "alert_source_token_file"]],
+        &[need(&["url", "url_file"], &[])],
+    ),
+];
+
+impl Kind {
+    /// Whether notifications of this kind can be sent.
+    #[must_use]
+    pub fn is_supported(&self) -> bool {
+        matches!(self.support, Support::Full(_))
+    }
+
+    /// Reads one integration of this kind: whether resolved alerts are sent, and its settings.
+    pub(super) fn read(
+        &self,
+        node: &Node,
+        receiver: &str,
+        global: &Global,
+        report: &mut Report,
+    ) -> Option<(bool, IntegrationConfig)> {
+        let (keys, at_most_one, needs) = match &self.support {
+            Support::Full(read) => return read(node, global, report),
+            Support::Keys { keys, at_most_one, needs } => (keys, at_most_one, needs),
+        };
+        let mut table = Table::of(node, report)?;
+        super::Common::read(&mut table, true, global, report);
+        for key in *keys {
+            table.node(key);
+        }
+        let set = |key: &str| table.entry(key).filter(|(_, node)| !node.is_null());
+        for group in *at_most_one {
+            let given: Vec<_> = group.iter().filter_map(|key| set(key)).collect();
+            if let [_, (second, _), ..] = given.as_slice() {
+                report.add(second.at, format!("at most one of {} may be set", ticked(group)));
+            }
+        }
+        for need in *needs {
+            let here = need.own.iter().any(|key| set(key).is_some());
+            if !here && !need.global.iter().any(|key| global.set.contains(key)) {
+                let global = if need.global.is_empty() {
+                    String::new()
+                } else {
+                    format!(", or {} in `global`", ticked(need.global))
+                };
+                let what = if need.own.len() == 1 { "must be set" } else { "is needed: one of them" };
+                report.add(table.at(), format!("{} {what}{global}", ticked(need.own)));
+            }
+        }
+        table.finish(report);
+        report.add(
+            node.at,
+            format!(
+                "the receiver {receiver:?} uses `{}`, but {} notifications are not supported yet",
+                self.key, self.name
+            ),
+        );
+        None
+    }
+}
+
+fn ticked(keys: &[&str]) -> String {
+    keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,121 @@
+//! The webhook's message: Alertmanager's JSON, version 4.
+//!
+//! <https://prometheus.io/docs/alerting/latest/configuration/#webhook_config>
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+use watchfire_shared::labels::{Fingerprint, Labels};
+use watchfire_shared::time::Timestamp;
+
+use crate::alert::Alert;
+
+/// What a message says beside its alerts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) receiver: &'a str,
+    pub(super) group_labels: &'a Labels,
+    pub(super) group_key: &'a str,
+    pub(super) external_url: &'a str,
+    pub(super) route_labels: &'a BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Message<'a> {
+    receiver: String,
+    status: &'static str,
+    alerts: Vec<AlertMessage<'a>>,
+    group_labels: &'a Labels,
+    common_labels: Labels,
+    common_annotations: Labels,
+    #[serde(rename = "externalURL")]
+    external_url: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    route_labels: &'a BTreeMap<String, String>,
+    version: &'static str,
+    group_key: &'a str,
+    truncated_alerts: usize,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AlertMessage<'a> {
+    status: &'static str,
+    labels: &'a Labels,
+    annotations: &'a Labels,
+    #[serde(serialize_with = "go_time")]
+    starts_at: Timestamp,
+    #[serde(serialize_with = "end")]
+    ends_at: Option<Timestamp>,
+    #[serde(rename = "generatorURL")]
+    generator_url: &'a str,
+    fingerprint: Fingerprint,
+}
+
+/// Writes the message; alerts past `max_alerts` (0 for no bound) are only counted.
+pub(super) fn render(
+    now: Timestamp,
+    context: &Context<'_>,
+    alerts: &[&Alert],
+    max_alerts: usize,
+) -> Result<String, String> {
+    let shown = if max_alerts > 0 { &alerts[..alerts.len().min(max_alerts)] } else { alerts };
+    let firing = shown.iter().any(|alert| !alert.resolved_at(now));
+    let message = Message {
+        receiver: quote_meta(context.receiver),
+        status: if firing { "firing" } else { "resolved" },
+        alerts: shown.iter().map(|alert| alert_message(now, alert)).collect(),
+        group_labels: context.group_labels,
+        common_labels: common(shown, |alert| &alert.labels),
+        common_annotations: common(shown, |alert| &alert.annotations),
+        external_url: context.external_url,
+        route_labels: context.route_labels,
+        version: "4",
+        group_key: context.group_key,
+        truncated_alerts: alerts.len() - shown.len(),
+    };
+    serde_json::to_string(&message).map_err(|error| error.to_string())
+}
+
+fn alert_message(now: Timestamp, alert: &Alert) -> AlertMessage<'_> {
+    let resolved = alert.resolved_at(now);
+    AlertMessage {
+        status: if resolved { "resolved" } else { "firing" },
+        labels: &alert.labels,
+        annotations: &alert.annotations,
+        starts_at: alert.starts_at,
+        ends_at: alert.ends_at.filter(|_| resolved),
+        generator_url: &alert.generator_url,
+        fingerprint: alert.fingerprint(),
+    }
+}
+
+/// The pairs that all alerts share.
+fn common(alerts: &[&Alert], labels: impl Fn(&Alert) -> &Labels) -> Labels {
+    let Some((first, rest)) = alerts.split_first() else { return Labels::default() };
+    let shared = |(name, value): &(&str, &str)| rest.iter().all(|alert| labels(alert).get(name) == Some(value));
+    labels(first).iter().filter(shared).collect()
+}
+
+/// Go's `regexp.QuoteMeta`, through which Alertmanager passes the receiver's name.
+fn quote_meta(text: &str) -> String {
+    let special = |char: char| r"\.+*?()|[]{}^$".contains(char);
+    text.chars().flat_map(|char| special(char).then_some('\\').into_iter().chain([char])).collect()
+}
+
+/// `time.RFC3339Nano`: fractions without zeros at their end.
+fn go_time<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = at.to_string();
+    match text.strip_suffix('Z') {
+        Some(body) if body.contains('.') => serializer.collect_str(&format_args!("{}Z", body.trim_end_matches('0'))),
+        _ => serializer.serialize_str(&text),
+    }
+}
+
+fn end<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => go_time(at, serializer),
+        None => serializer.serialize_str("0001-01-01T00:00:00Z"),
+    }
+}
