@@ -218,17 +218,22 @@ impl World {
         }
     }
 
+    /// What the store holds is everything up to some append that is not before the last acknowledged one; which one.
+    pub(super) fn check_recovered(&self, store: &Store<SimDisk>) -> usize {
+        let found = content_of(&store.snapshot());
+        let matching = |index: &usize| self.history[*index].content == found;
+        (self.acknowledged..self.history.len()).find(matching).unwrap_or_else(|| {
+            panic!("nothing that was acknowledged is lost and nothing is invented; recovered {found:?}")
+        })
+    }
+
     /// The power fails; what comes back must be everything up to some append that is not before the last acknowledged
     /// one, and the world goes on from there. Agents connect again.
     pub(super) fn crash(&mut self, keeps: CrashKeeps) -> Recovery {
         self.disk.crash(keeps);
         let (store, recovery) = Store::open(self.disk.clone(), self.options.clone()).unwrap();
         self.store = store;
-        let found = content_of(&self.store.snapshot());
-        let matching = |index: &usize| self.history[*index].content == found;
-        let index = (self.acknowledged..self.history.len()).find(matching).unwrap_or_else(|| {
-            panic!("nothing that was acknowledged is lost and nothing is invented; recovered {found:?}")
-        });
+        let index = self.check_recovered(&self.store);
         self.history.truncate(index + 1);
         self.acknowledged = index;
         self.check();
