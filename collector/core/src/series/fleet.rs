@@ -203,6 +203,25 @@ impl Fleet {
         }
     }
 
+    /// We did not listen for a while: the time does not count against anybody.
+    pub(crate) fn excuse(&mut self, absence: Span) {
+        for node in self.nodes.values_mut() {
+            node.heard_at = node.heard_at.map(|at| at + absence);
+            node.expected_since += absence;
+        }
+        self.check_at = self.check_at.map(|at| at + absence);
+    }
+
+    /// We did not listen for so long that nothing is known of anybody any more, as after a start.
+    pub(crate) fn forget_reports(&mut self, now: Timestamp) {
+        for node in self.nodes.values_mut() {
+            node.heard_at = None;
+            node.expected_since = now;
+        }
+        self.due.extend(self.nodes.keys());
+        self.check_at = None;
+    }
+
     /// Takes another way of naming.
     pub(crate) fn rename(&mut self, naming: Naming) {
         self.naming = naming;
