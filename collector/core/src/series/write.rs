@@ -55,7 +55,7 @@ fn info(node: &Node) -> Labels {
     // The node's labels come first, so that none of them can replace one that identifies the series.
     Labels::new(labels.chain([
         (METRIC_NAME, "watchfire_node_info"),
-        (INSTANCE, node.target.instance.as_str()),
+        (INSTANCE, &*node.target.instance),
         ("version", node.record.version.as_str()),
     ]))
 }
