@@ -64,7 +64,8 @@ fn route_trees_load() {
 
 #[test]
 fn rule_files_load_and_their_unit_tests_pass() {
-    let rules: Vec<(String, String)> = files("packaging/rules", "yml").iter().map(|path| (name(path), read(path))).collect();
+    let rules: Vec<(String, String)> =
+        files("packaging/rules", "yml").iter().map(|path| (name(path), read(path))).collect();
     let report = rules::check(&rules);
     assert!(report.is_good() && report.warnings.is_empty(), "{report}");
     for path in files("packaging/rules/tests", "yml") {
