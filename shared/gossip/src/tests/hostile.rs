@@ -1,7 +1,7 @@
 use foca::{Codec, Header, Member, Message, State};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use watchfire_shared::limits::{MAX_DATAGRAM_BYTES, MAX_MEMBERS};
+use watchfire_shared::limits::MAX_DATAGRAM_BYTES;
 use watchfire_shared::machine::Machine;
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::Span;
@@ -135,6 +135,8 @@ fn strangers_without_number_stop_at_the_bound_and_the_dead_make_room() {
     let src = Identity::new(net.nodes[1].id, 1, from);
     let dst = Identity::new(net.nodes[0].id, 1, net.nodes[0].addr);
     let gossip = net.nodes[0].gossip.as_mut().unwrap();
+    const BOUND: usize = 1000;
+    gossip.set_member_limit(BOUND);
     let mut effects = Vec::new();
     let mut next = 1;
     let mut flood = |gossip: &mut Gossip, count: u64, state: State, now| {
@@ -147,15 +149,15 @@ fn strangers_without_number_stop_at_the_bound_and_the_dead_make_room() {
             gossip.handle(now, Input::Datagram { from, bytes }, &mut effects);
         }
     };
-    let bound = MAX_MEMBERS as u64;
+    let bound = BOUND as u64;
     flood(gossip, bound / 2, State::Down, net.now);
-    flood(gossip, bound / 2 + 2000, State::Alive, net.now + Span::from_seconds(1));
+    flood(gossip, bound / 2 + 200, State::Alive, net.now + Span::from_seconds(1));
     assert_eq!(gossip.stats().dropped_members_full, 0, "the dead made room for the living");
     flood(gossip, bound, State::Alive, net.now + Span::from_seconds(2));
     assert!(gossip.stats().dropped_members_full > 0);
     let mut listed = Vec::new();
     gossip.handle(net.now + Span::from_seconds(10), Input::Wake, &mut listed);
-    assert!((MAX_MEMBERS - 50..=MAX_MEMBERS).contains(&gossip.members().len()), "{}", gossip.members().len());
+    assert!((BOUND - 50..=BOUND).contains(&gossip.members().len()), "{}", gossip.members().len());
 }
 
 /// A gossip packet of foca's as it is on the wire.

@@ -10,7 +10,7 @@ use watchfire_shared::member::NodeId;
 use watchfire_shared::sample::{MetricKind, STALE_NAN_BITS};
 use watchfire_shared::time::{Span, Timestamp};
 
-use crate::disk::{CrashKeeps, SimDisk};
+use crate::disk::{CrashKeeps, Disk, SimDisk};
 use crate::{Options, Recovery, Snapshot, Source, Store};
 
 /// Bits of values by time in milliseconds, by labels.
@@ -216,6 +216,21 @@ impl World {
         for (source, last) in &self.expected().last {
             assert_eq!(self.store.last(source), Some(*last), "{source}");
         }
+    }
+
+    /// Each segment can be read without the others, and what it then gives was appended.
+    pub(super) fn check_segments_stand_alone(&self) {
+        let whole = values_of(self.content());
+        let mut found = BTreeSet::new();
+        for name in self.disk.list("wal").unwrap() {
+            let path = format!("wal/{name}");
+            let alone = SimDisk::new();
+            alone.plant(&path, self.disk.content(&path).unwrap());
+            let (store, recovery) = Store::open(alone, self.options.clone()).unwrap();
+            assert_eq!((recovery.refused_records, recovery.torn_bytes), (0, 0), "{path}");
+            found.append(&mut values_of(&content_of(&store.snapshot())));
+        }
+        assert_eq!(found, whole, "every value is in one of them");
     }
 
     /// What the store holds is everything up to some append that is not before the last acknowledged one; which one.
