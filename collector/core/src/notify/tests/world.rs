@@ -72,7 +72,8 @@ impl World {
 
     /// Runs one command at its time, after everything that is due before:
     ///
-    /// `fire LABELS`, `resolve LABELS`, `annotation:NAME=VALUE` and `since=SPAN` (how long it fires already) among the labels;
+    /// `fire LABELS`, `resolve LABELS`, `annotation:NAME=VALUE`, `since=SPAN` (how long it fires already) and `until=SPAN`
+    /// (from now, when it ends unless it is sent again) among the labels;
     /// `accepts|fails|refuses|hangs INTEGRATION`; `answer` (hanging deliveries succeed); `silence ID MATCHERS SPAN`; `expire
     /// ID`; `reload NAME`; `crash`; `confirmed`; `nothing`.
     pub(super) fn command(&mut self, line: &str) {
@@ -121,14 +122,15 @@ impl World {
     }
 
     fn alert(&self, resolved: bool, args: &[&str]) -> Alert {
-        let labels: Vec<&str> = args.iter().copied().filter(|word| !word.starts_with("since=")).collect();
-        let since =
-            args.iter().find_map(|word| word.strip_prefix("since=")).map_or(Span::ZERO, |s| Span::parse(s).unwrap());
+        let labels: Vec<&str> =
+            args.iter().copied().filter(|w| !w.starts_with("since=") && !w.starts_with("until=")).collect();
+        let span =
+            |prefix: &str| args.iter().find_map(|word| word.strip_prefix(prefix)).map(|s| Span::parse(s).unwrap());
         Alert {
             labels: pairs(&labels, ""),
             annotations: pairs(&labels, "annotation:"),
-            starts_at: self.now - since,
-            ends_at: resolved.then_some(self.now),
+            starts_at: self.now - span("since=").unwrap_or(Span::ZERO),
+            ends_at: if resolved { Some(self.now) } else { span("until=").map(|until| self.now + until) },
             updated_at: self.now,
             generator_url: "http://g/".to_owned(),
         }
