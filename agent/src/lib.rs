@@ -1,1 +1,148 @@
-//! placeholder
+//! The agent: samples its host, keeps what no collector has yet, sends it, and tells its peers how it is.
+//!
+//! This crate is a shell: it owns the process's files, sockets and threads and decides nothing. When to sample, what a
+//! kernel file means, what goes to whom and what is kept is said by `watchfire-agent-core`.
+//!
+//! ```text
+//! sampler thread (host) --+                +-> sampler thread
+//! members (gossip) -------+-> inbox -> core+-> connections to collectors
+//! connections ------------+                +-> spool thread (disk)
+//! ```
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this crate is a shell")]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use watchfire_shell::lifecycle::exit;
+use watchfire_shell::telemetry::{self, LogFormat};
+
+pub mod config;
+
+mod host;
+
+mod sampling;
+
+mod spool;
+
+mod uplink;
+
+mod log;
+
+mod http;
+
+mod run;
+
+/// Samples this host and reports to the collectors of its cluster.
+#[derive(Parser)]
+#[command(name = "watchfire-agent", version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent.
+    Run {
+        #[command(flatten)]
+        origin: OriginArguments,
+        /// What is logged, such as `info` or `watchfire_agent=debug,info`.
+        #[arg(long, value_name = "FILTER")]
+        log_level: Option<String>,
+        /// How log lines look.
+        #[arg(long, value_name = "FORMAT")]
+        log_format: Option<LogFormat>,
+    },
+    /// Check the configuration, strictly.
+    CheckConfig {
+        #[command(flatten)]
+        origin: OriginArguments,
+    },
+    /// Sample this host once and print it as Prometheus text.
+    Sample,
+}
+
+#[derive(Args)]
+struct OriginArguments {
+    /// The configuration, in place of /etc/watchfire/agent.toml; agent.d is looked for beside it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets one key, such as `http.bind=127.0.0.1:9000`. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+impl OriginArguments {
+    fn origin(self) -> config::Origin {
+        config::Origin { config: self.config, overrides: self.set }
+    }
+}
+
+/// Runs the program with these arguments, the first being its own name.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match arguments.command {
+        Command::Run { origin, log_level, log_format } => run_program(origin.origin(), log_level.as_deref(), log_format),
+        Command::CheckConfig { origin } => check_config(&origin.origin()),
+        Command::Sample => {
+            print!("{}", sampling::once());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn check_config(origin: &config::Origin) -> ExitCode {
+    match config::read(origin, true) {
+        Ok(loaded) => {
+            let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
+            let files = if files.is_empty() { "built-in defaults".to_owned() } else { files.join(", ") };
+            println!("{files}: ok");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(exit::ERROR)
+        }
+    }
+}
+
+fn run_program(origin: config::Origin, level: Option<&str>, format: Option<LogFormat>) -> ExitCode {
+    let loaded = match config::read(&origin, false) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(exit::ERROR);
+        }
+    };
+    let format = format.unwrap_or(loaded.settings.log_format);
+    if let Err(error) = telemetry::start(level, &loaded.settings.log_level, format) {
+        eprintln!("watchfire-agent: {error}");
+        return ExitCode::from(exit::ERROR);
+    }
+    // One thread: an agent waits most of its time, and each worker of a larger runtime costs memory.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        let result = runtime.block_on(run::run(loaded, origin));
+        // A name that is being resolved for a connection must not hold up the end.
+        runtime.shutdown_background();
+        result
+    });
+    result.unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        ExitCode::from(exit::ERROR)
+    })
+}

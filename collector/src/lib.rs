@@ -1,1 +1,142 @@
-//! placeholder
+//! The collector: takes samples from agents, keeps them, evaluates rules, notifies, and answers questions over HTTP.
+//!
+//! This crate is a shell: it owns the process's sockets, threads and files and decides nothing. What a frame means, when
+//! an alert fires and who hears of it is said by `watchfire-collector-core`, whose engine runs on one thread
+//! ([`engine`]); everything here turns what happens outside into its inputs, and its effects into deeds.
+//!
+//! ```text
+//! agents -> ingest --+                      +-> ingest (replies)
+//! members (gossip) --+-> inbox -> engine ---+-> rule jobs (worker threads) --> inbox
+//! reload ------------+     |                +-> senders (webhook, ...) ------> inbox
+//!                          +-> published view and snapshot -> http
+//! ```
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this crate is a shell")]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use watchfire_shell::lifecycle::exit;
+use watchfire_shell::telemetry::{self, LogFormat};
+
+pub mod config;
+
+mod load;
+
+mod engine;
+
+mod ingest;
+
+mod sender;
+
+mod reload;
+
+mod http;
+
+mod run;
+
+mod check;
+
+/// Collects what agents report, evaluates rules and notifies.
+#[derive(Parser)]
+#[command(name = "watchfire-collector", version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the collector.
+    Run {
+        #[command(flatten)]
+        origin: OriginArguments,
+        /// What is logged, such as `info` or `watchfire_collector=debug,info`.
+        #[arg(long, value_name = "FILTER")]
+        log_level: Option<String>,
+        /// How log lines look.
+        #[arg(long, value_name = "FORMAT")]
+        log_format: Option<LogFormat>,
+    },
+    /// Check the configuration and every file that it names.
+    CheckConfig {
+        #[command(flatten)]
+        origin: OriginArguments,
+    },
+    /// Check Prometheus rule files.
+    CheckRules {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Run rule unit tests (promtool's YAML) and PromQL scripts (`.test`).
+    Test {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct OriginArguments {
+    /// The configuration, in place of /etc/watchfire/collector.toml; collector.d is looked for beside it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets one key, such as `http.bind=127.0.0.1:9000`. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+impl OriginArguments {
+    fn origin(self) -> load::Origin {
+        load::Origin { config: self.config, overrides: self.set }
+    }
+}
+
+/// Runs the program with these arguments, the first being its own name.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match arguments.command {
+        Command::Run { origin, log_level, log_format } => {
+            run_program(origin.origin(), log_level.as_deref(), log_format)
+        }
+        Command::CheckConfig { origin } => check::config(&origin.origin()),
+        Command::CheckRules { files } => check::rules(&files),
+        Command::Test { files } => check::test(&files),
+    }
+}
+
+fn run_program(origin: load::Origin, level: Option<&str>, format: Option<LogFormat>) -> ExitCode {
+    let load = match load::load(&origin) {
+        Ok(load) => load,
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            return ExitCode::from(exit::ERROR);
+        }
+    };
+    let log = &load.settings.log;
+    let format = format.unwrap_or(if log.format == "json" { LogFormat::Json } else { LogFormat::Text });
+    if let Err(error) = telemetry::start(level, &log.level, format) {
+        eprintln!("watchfire-collector: {error}");
+        return ExitCode::from(exit::ERROR);
+    }
+    // Fails only if a provider is already there, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("collector").enable_all().build();
+    let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run::run(load, origin)));
+    result.unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        ExitCode::from(exit::ERROR)
+    })
+}

@@ -115,8 +115,9 @@ fn reason_of(error: &regex::Error) -> String {
     }
 }
 
-/// Rewrites what RE2 reads differently: `\Q...\E` is literal text, `\C` does not exist here, and inside a character
-/// class `[`, `&&`, `--` and `~~` are plain characters there but operators here.
+/// Rewrites what RE2 reads differently: `\Q...\E` is literal text, `\C` does not exist here, a brace that begins no
+/// repetition is a plain character, and inside a character class `[`, `&&`, `--` and `~~` are plain characters there but
+/// operators here.
 fn from_re2(expression: &str) -> String {
     let mut out = String::with_capacity(expression.len());
     let mut chars = expression.chars().peekable();
@@ -137,6 +138,7 @@ fn from_re2(expression: &str) -> String {
                 out.push('\\');
                 out.extend(chars.next());
             }
+            '{' if !in_class && !begins_repetition(chars.clone()) => out.push_str("\\{"),
             '[' if !in_class => {
                 in_class = true;
                 class_start = true;
@@ -162,6 +164,14 @@ fn from_re2(expression: &str) -> String {
         }
     }
     out
+}
+
+/// Whether what follows an opening brace is `n}`, `n,}` or `n,m}`.
+fn begins_repetition(rest: impl Iterator<Item = char>) -> bool {
+    let content: String = rest.take_while(|char| char.is_ascii_digit() || matches!(char, ',' | '}')).collect();
+    let Some((bounds, _)) = content.split_once('}') else { return false };
+    let (least, most) = bounds.split_once(',').unwrap_or((bounds, ""));
+    !least.is_empty() && !most.contains(',')
 }
 
 impl PartialEq for Matcher {
@@ -201,6 +211,7 @@ mod tests {
         assert!(check("a.c", "a\nc") && !check("b", "abc") && check("", ""));
         assert!(check(r"\Qa.b\E+", "a.bb") && !check(r"\Qa.b\E", "axb"));
         assert!(check("[[a]+", "[a[") && check("[a&&b]+", "a&b") && check("[]a]+", "]a"));
+        assert!(check("bc{abc}", "bc{abc}") && check("a{,2}", "a{,2}") && check("a{2,}b{1}", "aab"));
         assert!(check("[[:alpha:]x]+", "abx") && check("[a--z]*", "-"));
     }
 

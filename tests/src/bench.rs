@@ -62,7 +62,11 @@ pub async fn run(binary: PathBuf, effort: Effort, only: Option<&str>) -> anyhow:
 pub fn peer(program: &str) -> Option<PathBuf> {
     let unpacked = std::env::var_os("PEERS").map(|peers| PathBuf::from(peers).join("root/usr/bin"));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    unpacked.into_iter().chain(std::env::split_paths(&path)).map(|folder| folder.join(program)).find(|file| file.is_file())
+    unpacked
+        .into_iter()
+        .chain(std::env::split_paths(&path))
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
 }
 
 /// The version that a peer's program prints, without what surrounds it.

@@ -134,7 +134,14 @@ impl House {
         )
     }
 
-    fn add(&mut self, name: &str, program: &'static str, config: &str, [gossip, http]: [SocketAddr; 2], ingest: Option<SocketAddr>) {
+    fn add(
+        &mut self,
+        name: &str,
+        program: &'static str,
+        config: &str,
+        [gossip, http]: [SocketAddr; 2],
+        ingest: Option<SocketAddr>,
+    ) {
         let folder = self.folder().join(name);
         std::fs::create_dir_all(&folder).expect("the temporary folder is ours");
         let path = folder.join("config.toml");
@@ -178,7 +185,8 @@ impl House {
 
     /// Sends a signal to a process and leaves it running, if the signal does.
     pub fn signal(&self, name: &str, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.pid(name)).expect("process ids fit")).expect("process ids are positive");
+        let pid =
+            Pid::from_raw(i32::try_from(self.pid(name)).expect("process ids fit")).expect("process ids are positive");
         kill_process(pid, signal).expect("the process is ours");
     }
 
@@ -259,7 +267,14 @@ impl House {
     }
 
     /// Waits until the collector's webhook has such an alert, and returns the time since `from`.
-    pub async fn wait_for_alert(&self, status: &str, alert: &str, instance: &str, from: Instant, within: Duration) -> Duration {
+    pub async fn wait_for_alert(
+        &self,
+        status: &str,
+        alert: &str,
+        instance: &str,
+        from: Instant,
+        within: Duration,
+    ) -> Duration {
         let what = format!("the webhook has {status} {alert} of {instance}");
         let received = self.wait(&what, within, async || self.sink.find(status, alert, instance)).await;
         received.at.saturating_duration_since(from)

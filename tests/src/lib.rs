@@ -11,4 +11,6 @@ pub mod house;
 
 pub mod sink;
 
+pub mod sim;
+
 pub mod bench;

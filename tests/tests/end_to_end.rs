@@ -55,7 +55,9 @@ async fn a_collector_killed_between_firing_and_delivery_still_notifies() {
     house.kill("b");
     house
         .wait("the alert fires", SOON, async || {
-            let firing = house.query("watch", "count(ALERTS{alertname=\"AgentDown\",instance=\"b\",alertstate=\"firing\"})").await?;
+            let firing = house
+                .query("watch", "count(ALERTS{alertname=\"AgentDown\",instance=\"b\",alertstate=\"firing\"})")
+                .await?;
             (firing > 0.0).then_some(())
         })
         .await;
@@ -93,7 +95,8 @@ async fn a_graceful_stop_shows_as_left_and_alerts_nobody() {
     }
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(house.states("a").await["c"], "left");
-    let about_c = house.sink.received().iter().flat_map(|received| received.alerts()).filter(|alert| alert.2 == "c").count();
+    let about_c =
+        house.sink.received().iter().flat_map(|received| received.alerts()).filter(|alert| alert.2 == "c").count();
     assert_eq!(about_c, 0, "{}", house.logs());
     house.start("c");
     house.wait_until_complete(SOON).await;

@@ -55,7 +55,10 @@ fn a_dead_agent_and_a_dead_node_are_told_apart() {
     world.run_for(Span::from_seconds(30));
     assert_eq!((told(&world, "NodeDown", "agent-0"), told(&world, "AgentDown", "agent-1")), (None, None));
     assert_eq!(world.record.false_downs, []);
-    println!("told {} after the kill", told(&world, "AgentDown", "agent-0").map(|at| at.since(killed)).unwrap_or_default());
+    println!(
+        "told {} after the kill",
+        told(&world, "AgentDown", "agent-0").map(|at| at.since(killed)).unwrap_or_default()
+    );
 }
 
 #[test]

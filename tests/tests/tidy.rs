@@ -32,7 +32,10 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("watchfire-agent", &["shared", "gossip", "shell", "agent-core"]),
     ("watchfire-collector", &["shared", "gossip", "shell", "promql", "store", "collector-core"]),
     ("watchfire", &["shared", "shell", "agent", "collector"]),
-    ("watchfire-tests", &["shared", "gossip", "shell", "agent", "agent-core", "collector", "collector-core", "promql", "store", ""]),
+    (
+        "watchfire-tests",
+        &["shared", "gossip", "shell", "agent", "agent-core", "collector", "collector-core", "promql", "store", ""],
+    ),
 ];
 
 /// Crates that bring a runtime, sockets or a clock of their own.
@@ -87,10 +90,13 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .iter()
         .map(|package| (package["id"].to_string(), package["name"].as_str().unwrap_or_default().to_owned()))
         .collect();
-    let normal = |dependency: &Value| dependency["dep_kinds"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind["kind"].is_null()));
+    let normal = |dependency: &Value| {
+        dependency["dep_kinds"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind["kind"].is_null()))
+    };
     let mut graph = BTreeMap::new();
     for node in metadata["resolve"]["nodes"].as_array().expect("a graph") {
-        let dependencies = node["deps"].as_array().expect("dependencies").iter().filter(|dependency| normal(dependency));
+        let dependencies =
+            node["deps"].as_array().expect("dependencies").iter().filter(|dependency| normal(dependency));
         let dependencies = dependencies.map(|dependency| names[&dependency["pkg"].to_string()].clone()).collect();
         graph.insert(name(&node["id"]), dependencies);
     }
@@ -141,8 +147,13 @@ fn sources() -> Vec<(String, String)> {
         collect(&project().join(top), &mut files);
     }
     let text = |path: &PathBuf| std::fs::read_to_string(path).expect("a source file is text");
-    let relative = |path: &Path| path.strip_prefix(project()).expect("it lies in the project").to_string_lossy().into_owned();
-    files.iter().filter(|path| path.extension().is_some_and(|e| e == "rs")).map(|path| (relative(path), text(path))).collect()
+    let relative =
+        |path: &Path| path.strip_prefix(project()).expect("it lies in the project").to_string_lossy().into_owned();
+    files
+        .iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
+        .map(|path| (relative(path), text(path)))
+        .collect()
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -185,7 +196,8 @@ fn every_file_says_what_it_is_and_none_is_two_things() {
 #[test]
 fn nothing_is_left_open_or_switched_off() {
     // Spelt so that this file does not find itself.
-    let marks = [["TO", "DO"], ["FIX", "ME"], ["to", "do!("], ["unimple", "mented!("], ["#[ign", "ore"]].map(|parts| parts.concat());
+    let marks = [["TO", "DO"], ["FIX", "ME"], ["to", "do!("], ["unimple", "mented!("], ["#[ign", "ore"]]
+        .map(|parts| parts.concat());
     for (path, text) in sources() {
         for mark in &marks {
             assert!(!text.contains(mark.as_str()), "{path} holds {mark}");
@@ -200,7 +212,8 @@ fn nothing_is_left_open_or_switched_off() {
 #[test]
 fn every_file_of_a_registry_stands_in_it() {
     for (folder, registry, entry) in REGISTRIES {
-        let text = std::fs::read_to_string(project().join(registry)).unwrap_or_else(|error| panic!("{registry}: {error}"));
+        let text =
+            std::fs::read_to_string(project().join(registry)).unwrap_or_else(|error| panic!("{registry}: {error}"));
         let mut files = Vec::new();
         collect(&project().join(folder), &mut files);
         let stems = files.iter().filter(|file| file.parent() == Some(&project().join(folder)));

@@ -17,6 +17,8 @@ mod output;
 
 mod members;
 
+mod rules;
+
 mod dev;
 
 /// See and steer a fleet that Watchfire watches.

@@ -66,6 +66,14 @@ fn row(member: &Member) -> Vec<String> {
         None => member.state.as_str().to_owned(),
     };
     let role = format!("{:?}", member.role).to_lowercase();
-    let cells = [&member.name, &state, &role, &member.addr.to_string(), &member.since.to_string(), &member.version, &labels.join(",")];
+    let cells = [
+        &member.name,
+        &state,
+        &role,
+        &member.addr.to_string(),
+        &member.since.to_string(),
+        &member.version,
+        &labels.join(","),
+    ];
     cells.iter().map(|cell| output::plain(cell)).collect()
 }

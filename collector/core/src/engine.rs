@@ -24,6 +24,7 @@ use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::{Disk, State, Store};
 
 use crate::ingest::Ingest;
+use crate::notify::{self, Pipeline};
 use crate::rules::RuleSet;
 use crate::series::fleet::Fleet;
 use crate::series::freshness::Freshness;
@@ -80,7 +81,8 @@ pub struct Engine<D: Disk> {
     fleet: Fleet,
     freshness: Freshness,
     rules: RuleSet,
-    ledger: Ledger<()>,
+    notifier: Pipeline,
+    ledger: Ledger,
     durability: Durability,
     own_series: OwnSeries,
     picture: Picture,
@@ -122,6 +124,11 @@ impl<D: Disk> Engine<D> {
             Input::Evaluated(evaluation) => {
                 self.with_rules(now, effects, |rules, out| rules.apply(now, *evaluation, out))
             }
+            Input::Delivered { id, outcome } => {
+                self.tell_notifier(now, notify::Input::Delivered { id, outcome }, effects);
+            }
+            Input::SetSilence(silence) => self.tell_notifier(now, notify::Input::SetSilence(*silence), effects),
+            Input::ExpireSilence { id } => self.tell_notifier(now, notify::Input::ExpireSilence { id }, effects),
             Input::Reload(settings) => self.reload(now, *settings, effects, &mut out),
         }
         self.absorb(now, out, effects);
@@ -138,6 +145,9 @@ impl<D: Disk> Engine<D> {
         self.maintain(now, effects);
         if self.rules.deadline().is_some_and(|at| at <= now) {
             self.with_rules(now, effects, |rules, out| rules.wake(now, out));
+        }
+        if self.notifier.deadline().is_some_and(|at| at <= now) {
+            self.tell_notifier(now, notify::Input::Wake, effects);
         }
         self.commit(now, effects);
         self.refresh_view(now);
@@ -167,6 +177,7 @@ impl<D: Disk> Machine for Engine<D> {
             Some(self.own_series.deadline()),
             Some(self.next_maintenance),
             self.rules.deadline(),
+            self.notifier.deadline(),
             self.ledger.deadline(),
             self.picture.deadline(),
         ];

@@ -11,6 +11,7 @@ use watchfire_shared::member::{DownCause, MemberState, NodeId, Role};
 use watchfire_shared::time::Timestamp;
 
 use crate::ingest::Counters;
+use crate::notify::{Silence, query};
 use crate::rules;
 
 /// The state of the collector at one time.
@@ -26,7 +27,21 @@ pub struct View {
     pub rules: Arc<rules::view::RulesView>,
     /// Those of the rules that are pending or firing.
     pub alerts: Arc<rules::view::AlertsView>,
+    /// What notification makes of the alerts.
+    pub notifications: Arc<Notifications>,
     pub stats: Stats,
+}
+
+/// Alerts as they are notified of, for Alertmanager's API.
+#[derive(Clone, Debug, Default)]
+pub struct Notifications {
+    /// Every firing alert, by fingerprint.
+    pub alerts: Vec<query::AlertView>,
+    /// Every group with firing alerts.
+    pub groups: Vec<query::GroupView>,
+    /// Every receiver, with what waits for it and its last error.
+    pub receivers: Vec<query::ReceiverView>,
+    pub silences: Vec<Silence>,
 }
 
 impl View {
@@ -39,6 +54,7 @@ impl View {
             nodes: Vec::new(),
             rules: Arc::new(rules::view::RulesView { groups: Vec::new() }),
             alerts: Arc::new(rules::view::AlertsView { alerts: Vec::new() }),
+            notifications: Arc::default(),
             stats: Stats::default(),
         }
     }

@@ -23,6 +23,8 @@ pub(crate) mod window;
 
 mod binary;
 
+mod groups;
+
 mod matching;
 
 mod fill;
@@ -45,7 +47,7 @@ pub(crate) use rows::{Column, Row, united};
 pub struct Options<'a> {
     /// How old a sample may be and still stand for now.
     pub lookback: Span,
-    /// Samples that a query may hold at once.
+    /// Samples that a query may hold at once; a series counts for each step of a range query, with or without a sample.
     pub max_samples: usize,
     /// The step of subqueries that name none.
     pub subquery_step: Span,

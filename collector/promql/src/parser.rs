@@ -211,14 +211,14 @@ impl<'a> Parser<'a> {
         if matches!(lower.as_str(), "inf" | "nan") {
             return self.number();
         }
+        let second = self.peek_second();
+        let grouped = ["by", "without"].iter().any(|word| second.text.eq_ignore_ascii_case(word));
+        let applied = called || (grouped && second.kind == TokenKind::Word);
         if let Some(op) = aggregate::operator(&lower) {
-            let next = self.peek_second();
-            let grouped =
-                next.kind == TokenKind::Word && ["by", "without"].iter().any(|w| next.text.eq_ignore_ascii_case(w));
-            if called || grouped {
+            if applied {
                 return self.aggregate(op);
             }
-        } else if called && aggregate::is_unsupported(&lower) {
+        } else if applied && aggregate::is_unsupported(&lower) {
             return Err(self.error_here(format!("aggregation operator {lower:?} is experimental and not supported")));
         } else if matches!(lower.as_str(), "bool" | "on" | "ignoring" | "group_left" | "group_right" | "atan2") {
             return Err(self.unexpected("", ""));

@@ -75,7 +75,7 @@ pub enum Effect {
     Changed(MemberChange),
     /// A member is not listed any more.
     Removed(Removal),
-    /// Keep this generation; the next start begins one above it.
+    /// Keep this generation; the next start begins one above it. The first effect of a start, and again at each return.
     SaveGeneration(u32),
     /// Keep these peers in place of those kept before; they are handed in at the next start.
     SavePeers(Vec<Peer>),
@@ -103,6 +103,7 @@ pub struct Gossip {
     poll_at_once: bool,
     reconnect: bool,
     guard: evidence::Guard,
+    reminded: NodeId,
     asks: evidence::Asks,
     pulling: anti_entropy::Pulling,
     rumors: metadata::Rumors,
@@ -117,7 +118,7 @@ pub struct Gossip {
 impl Gossip {
     /// Starts a membership at `now`; `seed` decides every random choice.
     ///
-    /// The first tries of seeds and known peers, and this node's own [`Effect::Changed`], are in `effects` already.
+    /// The generation to keep, the first tries of seeds and known peers, and this node's own [`Effect::Changed`], are in `effects` already.
     ///
     /// # Errors
     /// What in the configuration cannot work, by name; nothing was started then.
@@ -150,6 +151,7 @@ impl Gossip {
             poll_at_once: false,
             reconnect: false,
             guard: evidence::Guard::new(now),
+            reminded: NodeId(0),
             asks: evidence::Asks::new(now),
             pulling: anti_entropy::Pulling::default(),
             rumors: metadata::Rumors::default(),
@@ -166,7 +168,9 @@ impl Gossip {
     }
 
     fn start(&mut self, now: Timestamp, seeds: &[SocketAddr], known: &[Peer]) {
-        let own = self.view.own().identity.id;
+        let Identity { id: own, generation, .. } = self.own();
+        // Kept before anybody hears of this life, so that the next one is above it whatever happens.
+        self.out.push(Effect::SaveGeneration(generation));
         self.contacts.set_seeds(now, seeds);
         for peer in known.iter().filter(|peer| peer.id != own && peer.id.0 != 0) {
             self.contacts.add_peer(now, peer);
@@ -203,6 +207,11 @@ impl Gossip {
     #[must_use]
     pub fn generation(&self) -> u32 {
         self.foca.identity().generation
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_member_limit(&mut self, limit: usize) {
+        self.view.set_limit(limit);
     }
 
     fn own(&self) -> Identity {
@@ -275,6 +284,7 @@ impl Gossip {
                 Alarm::PullTimeout => self.pull_timed_out(now),
                 Alarm::Fetch => self.fetch_metadata(now),
                 Alarm::Ask => self.ask_hosts(now),
+                Alarm::Remind => self.remind_suspects(now),
                 Alarm::List => self.view.list_unnamed(now),
                 Alarm::Settle => self.settle_left(now),
                 Alarm::SavePeers => self.save_peers(now),

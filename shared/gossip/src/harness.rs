@@ -27,6 +27,7 @@ pub(crate) struct Node {
     pub(crate) changes: Vec<MemberChange>,
     pub(crate) removals: Vec<Removal>,
     pub(crate) asked: Vec<NodeId>,
+    paused_until: Timestamp,
     deadline: Option<Timestamp>,
 }
 
@@ -118,6 +119,7 @@ impl Net {
             changes: Vec::new(),
             removals: Vec::new(),
             asked: Vec::new(),
+            paused_until: Timestamp::EPOCH,
             deadline: None,
         });
         at
@@ -160,6 +162,12 @@ impl Net {
         self.nodes[at].host_is_up = false;
     }
 
+    /// SIGSTOP, and SIGCONT after `span`; what arrives meanwhile waits in the socket.
+    pub(crate) fn pause(&mut self, at: usize, span: Span) {
+        self.nodes[at].paused_until = self.now + span;
+        self.rearm(at);
+    }
+
     pub(crate) fn input(&mut self, at: usize, input: Input) {
         let Some(gossip) = &mut self.nodes[at].gossip else { return };
         let mut effects = Vec::new();
@@ -168,7 +176,8 @@ impl Net {
     }
 
     fn rearm(&mut self, at: usize) {
-        let deadline = self.nodes[at].gossip.as_ref().and_then(Gossip::deadline);
+        let node = &self.nodes[at];
+        let deadline = node.gossip.as_ref().and_then(Gossip::deadline).map(|at| at.max(node.paused_until));
         if let Some(old) = std::mem::replace(&mut self.nodes[at].deadline, deadline) {
             self.deadlines.remove(&(old, at));
         }
@@ -233,6 +242,10 @@ impl Net {
         self.now = next;
         if event == Some(next) {
             match self.queue.pop_first().expect("its key was just read").1 {
+                Event::Datagram { from, to, bytes } if self.nodes[to].paused_until > self.now => {
+                    let wait = self.nodes[to].paused_until.since(self.now);
+                    self.enqueue(wait, Event::Datagram { from, to, bytes });
+                }
                 Event::Datagram { from, to, bytes } => {
                     let from = self.nodes[from].addr;
                     self.input(to, Input::Datagram { from, bytes });

@@ -27,6 +27,8 @@ pub(crate) enum Alarm {
     Fetch,
     /// Ask what silent members' hosts answer.
     Ask,
+    /// Tell members that they were suspected while this node was cut off.
+    Remind,
     /// List members whose metadata did not come.
     List,
     /// Members that left are told to foca as down.

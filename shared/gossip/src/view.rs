@@ -63,6 +63,8 @@ pub(crate) struct View {
     unnamed: BTreeSet<(Timestamp, NodeId)>,
     index: u64,
     active: usize,
+    /// Members that are kept at most; [`MAX_MEMBERS`], and less where a test fills the view.
+    limit: usize,
 }
 
 impl View {
@@ -77,6 +79,7 @@ impl View {
             unnamed: BTreeSet::new(),
             index: 0,
             active: 0,
+            limit: MAX_MEMBERS,
         };
         view.entries.insert(own.id, entry);
         view
@@ -187,7 +190,12 @@ impl View {
 
     /// How many more members fit.
     pub(crate) fn room(&self) -> usize {
-        MAX_MEMBERS.saturating_sub(self.entries.len())
+        self.limit.saturating_sub(self.entries.len())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
     }
 
     /// Drops a member altogether.

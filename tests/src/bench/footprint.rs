@@ -38,7 +38,12 @@ pub async fn run(binary: &Path, effort: Effort) -> anyhow::Result<()> {
         figure: format!("{:.0} B gzip, {} series", exporter.bytes, exporter.series),
         ratio: exporter.bytes / per_tick,
     });
-    Row { what: "bytes per tick on the wire, idle host".into(), ours: format!("{per_tick:.0} B, {series} series"), peer }.print();
+    Row {
+        what: "bytes per tick on the wire, idle host".into(),
+        ours: format!("{per_tick:.0} B, {series} series"),
+        peer,
+    }
+    .print();
     Ok(())
 }
 
@@ -81,7 +86,9 @@ fn report(cpu_per_tick: &f64, used: Usage, ticks: usize, theirs: Option<&Exporte
     Row {
         what: format!("agent, CPU per tick, {ticks} ticks"),
         ours: format!("{milliseconds:.2} ms ({:.4} % of a core at 10 s)", cpu_per_tick * 10.0),
-        peer: peer(&|exporter| (format!("{:.2} ms", exporter.cpu_per_tick * 1e3), exporter.cpu_per_tick / cpu_per_tick)),
+        peer: peer(&|exporter| {
+            (format!("{:.2} ms", exporter.cpu_per_tick * 1e3), exporter.cpu_per_tick / cpu_per_tick)
+        }),
     }
     .print();
     let mebibytes = |bytes: f64| bytes / f64::from(1 << 20);

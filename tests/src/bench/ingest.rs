@@ -48,7 +48,10 @@ pub async fn run(binary: &Path, effort: Effort) -> anyhow::Result<()> {
         what: format!("ingest, CPU per million samples, {series} series x {steps}, saturated"),
         ours: format!("{:.3} s (acknowledged = durable)", ours.cpu_per_million()),
         peer: peer(&|theirs| {
-            (format!("{:.2} s (remote write)", theirs.cpu_per_million()), theirs.cpu_per_million() / ours.cpu_per_million())
+            (
+                format!("{:.2} s (remote write)", theirs.cpu_per_million()),
+                theirs.cpu_per_million() / ours.cpu_per_million(),
+            )
         }),
     }
     .print();

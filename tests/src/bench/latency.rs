@@ -18,7 +18,8 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// If a process cannot be started.
 pub async fn run(binary: &Path, effort: Effort) -> anyhow::Result<()> {
     let rounds = effort.of(60).max(3);
-    let mut house = House::new(binary, Setup { interval: "1s", profile: "lan", rule_interval: "15s", ..Setup::default() }).await;
+    let mut house =
+        House::new(binary, Setup { interval: "1s", profile: "lan", rule_interval: "15s", ..Setup::default() }).await;
     house.add_collector("watch", &[]);
     let join = [house.node("watch").gossip];
     for i in 0..AGENTS {

@@ -111,7 +111,8 @@ impl Host {
         let epoch = now.as_millis().unsigned_abs();
         let start = Start { node: self.node_id(), epoch, seed, version: "sim", settings };
         let segments = self.kept.segments.iter();
-        let segments = segments.map(|(segment, bytes)| FoundSegment { segment: *segment, scan: SegmentScan::of(bytes) });
+        let segments =
+            segments.map(|(segment, bytes)| FoundSegment { segment: *segment, scan: SegmentScan::of(bytes) });
         (start, Found { segments: segments.collect(), state: self.kept.spool_state.clone() })
     }
 

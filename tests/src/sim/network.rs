@@ -100,8 +100,12 @@ impl Network {
 
     /// Ends every connection of a host and returns them.
     pub fn cut(&mut self, host: HostId) -> Vec<(u64, Stream)> {
-        let ended: Vec<(u64, Stream)> =
-            self.streams.iter().filter(|(_, s)| s.agent == host || s.collector == host).map(|(id, s)| (*id, *s)).collect();
+        let ended: Vec<(u64, Stream)> = self
+            .streams
+            .iter()
+            .filter(|(_, s)| s.agent == host || s.collector == host)
+            .map(|(id, s)| (*id, *s))
+            .collect();
         self.streams.retain(|_, stream| stream.agent != host && stream.collector != host);
         ended
     }

@@ -45,7 +45,8 @@ pub struct Outcome {
 #[must_use]
 pub fn fleet(seed: u64, agents: usize) -> World {
     let rules = std::fs::read_to_string(crate::house::project().join("packaging/rules/membership.yml"));
-    let rules = rules::parse("membership.yml", &rules.expect("the shipped rules are there")).expect("the shipped rules load");
+    let rules =
+        rules::parse("membership.yml", &rules.expect("the shipped rules are there")).expect("the shipped rules load");
     let config = alertmanager::parse("alertmanager.yml", ALERTMANAGER).expect("the route tree loads");
     let mut world = World::new(seed, Profile::Local, rules, Arc::new(config));
     world.add("watch", Role::Collector, &[]);
@@ -135,7 +136,11 @@ fn heal(world: &mut World) {
 fn check_safety(world: &World, seed: u64) {
     if let Some((at, observer, subject)) = world.record.false_downs.first() {
         let name = |id: &HostId| &world.hosts[*id].name;
-        fail(world, seed, &format!("at {at} {} declared {} down, which runs and is reachable", name(observer), name(subject)));
+        fail(
+            world,
+            seed,
+            &format!("at {at} {} declared {} down, which runs and is reachable", name(observer), name(subject)),
+        );
     }
 }
 
@@ -188,14 +193,23 @@ fn check_acknowledged(world: &World, seed: u64) {
     for (agent, acknowledged) in &world.record.acknowledged {
         let matchers = [Matcher::equal(METRIC_NAME, "sim_tick"), Matcher::equal("instance", &world.hosts[*agent].name)];
         let series = snapshot.0.select(&matchers, Timestamp::MIN, Timestamp::MAX);
-        let values: Vec<i64> = series.iter().flat_map(|s| &s.values).filter(|v| !v.is_nan()).map(|v| *v as i64).collect();
+        let values: Vec<i64> =
+            series.iter().flat_map(|s| &s.values).filter(|v| !v.is_nan()).map(|v| *v as i64).collect();
         let found: BTreeSet<i64> = values.iter().copied().collect();
         if let Some(lost) = acknowledged.iter().find(|tick| !found.contains(tick)) {
             let lost = Timestamp::from_millis(*lost);
-            fail(world, seed, &format!("{}: the tick of {lost} was acknowledged and is lost", world.hosts[*agent].name));
+            fail(
+                world,
+                seed,
+                &format!("{}: the tick of {lost} was acknowledged and is lost", world.hosts[*agent].name),
+            );
         }
         if found.len() != values.len() {
-            fail(world, seed, &format!("{}: {} ticks are stored twice", world.hosts[*agent].name, values.len() - found.len()));
+            fail(
+                world,
+                seed,
+                &format!("{}: {} ticks are stored twice", world.hosts[*agent].name, values.len() - found.len()),
+            );
         }
     }
 }

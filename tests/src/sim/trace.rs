@@ -32,7 +32,8 @@ impl Trace {
         self.events += 1;
         // FNV-1a; a fingerprint, not a defence.
         let start = if self.hash == 0 { 0xcbf2_9ce4_8422_2325 } else { self.hash };
-        self.hash = bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        self.hash =
+            bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
     }
 
     /// The fingerprint of all events so far; equal runs have equal ones.

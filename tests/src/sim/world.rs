@@ -34,13 +34,37 @@ const GENESIS: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 /// Something that reaches a host at a later time.
 pub(super) enum Event {
-    Wake { host: HostId, life: u32 },
-    Gossip { host: HostId, life: Option<u32>, input: GossipInput },
+    Wake {
+        host: HostId,
+        life: u32,
+    },
+    Gossip {
+        host: HostId,
+        life: Option<u32>,
+        input: GossipInput,
+    },
     /// A connection attempt arrives at the collector's door.
-    Knock { agent: HostId, agent_life: u32, connection: u64, address: String },
-    ToAgent { host: HostId, life: u32, input: agent_core::Input },
-    ToCollector { host: HostId, life: u32, input: engine::Input },
-    Webhook { collector: HostId, life: u32, delivery: Box<watchfire_collector_core::notify::Delivery> },
+    Knock {
+        agent: HostId,
+        agent_life: u32,
+        connection: u64,
+        address: String,
+    },
+    ToAgent {
+        host: HostId,
+        life: u32,
+        input: agent_core::Input,
+    },
+    ToCollector {
+        host: HostId,
+        life: u32,
+        input: engine::Input,
+    },
+    Webhook {
+        collector: HostId,
+        life: u32,
+        delivery: Box<watchfire_collector_core::notify::Delivery>,
+    },
 }
 
 struct Scheduled {
@@ -253,7 +277,9 @@ impl World {
     }
 
     fn serve(&mut self, event: Event) {
-        let lives = |world: &Self, host: HostId, life: u32| world.hosts[host].running.is_some() && world.hosts[host].life == life;
+        let lives = |world: &Self, host: HostId, life: u32| {
+            world.hosts[host].running.is_some() && world.hosts[host].life == life
+        };
         let touched = match event {
             Event::Wake { host, life } => {
                 if !lives(self, host, life) {
@@ -308,7 +334,9 @@ impl World {
             self.work.push_back(Work::Gossip(host, Gossip::wake()));
         }
         match &running.program {
-            Program::Agent { core, .. } if due(core.deadline()) => self.work.push_back(Work::Agent(host, AgentCore::wake())),
+            Program::Agent { core, .. } if due(core.deadline()) => {
+                self.work.push_back(Work::Agent(host, AgentCore::wake()))
+            }
             Program::Collector(engine) if due(engine.deadline()) => {
                 self.work.push_back(Work::Engine(host, engine::Input::Wake));
             }

@@ -58,7 +58,7 @@ impl Layout {
         let [gossip, http, ingest] = COLLECTOR_PORTS.map(free_port);
         let rules = self.folder.join("rules");
         std::fs::create_dir_all(&rules)?;
-        for (name, text) in super::super::rules::DEFAULT_RULES {
+        for (name, text) in crate::rules::DEFAULT_RULES {
             std::fs::write(rules.join(name), text)?;
         }
         let alertmanager = self.folder.join("alertmanager.yml");

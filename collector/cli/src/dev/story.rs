@@ -115,7 +115,9 @@ impl Story {
         }
         self.gone.insert(ended.name.clone(), Gone { since: Instant::now(), alerted: None });
         if ended.kind == Kind::Collector {
-            self.say("process  a collector that is gone loses nothing: it comes back, and the agents send what they kept");
+            self.say(
+                "process  a collector that is gone loses nothing: it comes back, and the agents send what they kept",
+            );
         }
         Ok(())
     }
@@ -130,7 +132,8 @@ impl Story {
         if !self.restart {
             return Vec::new();
         }
-        let names: Vec<String> = self.gone.iter().filter(|(name, gone)| due(name, gone)).map(|(n, _)| n.clone()).collect();
+        let names: Vec<String> =
+            self.gone.iter().filter(|(name, gone)| due(name, gone)).map(|(n, _)| n.clone()).collect();
         self.gone.retain(|name, _| !names.contains(name));
         names
     }
@@ -151,7 +154,11 @@ impl Story {
             let status = if firing { self.paint.red("FIRING") } else { self.paint.green("RESOLVED") };
             let instance = alert.labels.value("instance");
             let summary = plain(alert.annotations.value("summary"));
-            self.say(&format!("webhook  {status} {} {} - {summary}", plain(alert.labels.value("alertname")), plain(instance)));
+            self.say(&format!(
+                "webhook  {status} {} {} - {summary}",
+                plain(alert.labels.value("alertname")),
+                plain(instance)
+            ));
             if let Some(gone) = self.gone.get_mut(instance).filter(|_| firing) {
                 let seconds = gone.since.elapsed().as_secs_f64();
                 if gone.alerted.replace(Instant::now()).is_none() {
@@ -177,7 +184,8 @@ impl Story {
 
     fn say(&self, line: &str) {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let text = watchfire_shared::time::Timestamp::from_millis(i64::try_from(now.as_millis()).unwrap_or(0)).to_string();
+        let text =
+            watchfire_shared::time::Timestamp::from_millis(i64::try_from(now.as_millis()).unwrap_or(0)).to_string();
         println!("{}  {line}", text.get(11..19).unwrap_or_default());
     }
 }

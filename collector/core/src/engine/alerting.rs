@@ -1,11 +1,13 @@
 //! From rules to notification, with the durable state between them: changes are committed before deliveries go out.
 
+use watchfire_shared::machine::Machine;
 use watchfire_shared::time::Timestamp;
 use watchfire_store::{AppendError, Disk};
 
 use super::{Effect, Engine, Job, SnapshotStorage};
 use crate::alert::Alert;
 use crate::fact::{Fact, Level};
+use crate::notify;
 use crate::rules::{self, RuleSet};
 
 impl<D: Disk> Engine<D> {
@@ -28,7 +30,7 @@ impl<D: Disk> Engine<D> {
         } else {
             self.picture.touch(now);
         }
-        effects.extend(facts.into_iter().map(|fact| Effect::Fact(tell_rules(fact))));
+        effects.extend(facts.into_iter().map(|fact| Effect::Fact(tell_rule(fact))));
         for change in changes {
             self.ledger.change(now, change.table, change.key, change.value);
         }
@@ -36,7 +38,8 @@ impl<D: Disk> Engine<D> {
             self.append_results(now, append);
         }
         if !alerts.is_empty() {
-            let _alerts: Vec<Alert> = alerts.into_iter().map(|alert| self.with_external_labels(alert)).collect();
+            let alerts = alerts.into_iter().map(|alert| self.with_external_labels(alert)).collect();
+            self.tell_notifier(now, notify::Input::Alerts(alerts), effects);
         }
         effects.extend(jobs.into_iter().map(|job| {
             let storage = SnapshotStorage(self.store.snapshot());
@@ -68,10 +71,27 @@ impl<D: Disk> Engine<D> {
         alert
     }
 
+    /// Lets notification take an input and hands on what it gave.
+    pub(super) fn tell_notifier(&mut self, now: Timestamp, input: notify::Input, effects: &mut Vec<Effect>) {
+        let mut own = Vec::new();
+        self.notifier.handle(now, input, &mut own);
+        for effect in own {
+            match effect {
+                notify::Effect::Save(change) => {
+                    self.picture.change_notifications(now);
+                    self.ledger.change(now, change.table, change.key, change.value);
+                }
+                notify::Effect::Deliver(delivery) => self.ledger.deliver(delivery),
+                notify::Effect::Fact(fact) => effects.push(Effect::Fact(tell_notification(fact))),
+            }
+        }
+    }
+
     /// Commits what changed and lets out the deliveries that waited for it.
     pub(super) fn commit(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let released = self.ledger.settle(now, &mut self.state);
         effects.extend(released.facts.into_iter().map(Effect::Fact));
+        effects.extend(released.deliveries.into_iter().map(|delivery| Effect::Deliver(Box::new(delivery))));
     }
 
     /// Every alert of the rules that is firing or was resolved of late, as it leaves the collector.
@@ -80,7 +100,7 @@ impl<D: Disk> Engine<D> {
     }
 }
 
-fn tell_rules(fact: rules::Fact) -> Fact {
+fn tell_rule(fact: rules::Fact) -> Fact {
     use rules::Fact as Of;
     let about =
         |level, message, file: String, group: String| Fact::new(level, message).with("file", file).with("group", group);
@@ -98,5 +118,44 @@ fn tell_rules(fact: rules::Fact) -> Fact {
         Of::BadRecord { key } => {
             Fact::new(Level::Warn, "a record of an alert's state could not be read and was removed").with("key", key)
         }
+    }
+}
+
+fn tell_notification(fact: notify::Fact) -> Fact {
+    use notify::Fact as Of;
+    let about = |level, message, integration: String, group_key: String| {
+        Fact::new(level, message).with("integration", integration).with("group", group_key)
+    };
+    match fact {
+        Of::Notified { integration, group_key, reason, firing, resolved, attempt } => {
+            about(Level::Info, "a notification was delivered", integration, group_key)
+                .with("reason", format!("{reason:?}"))
+                .with("firing", firing)
+                .with("resolved", resolved)
+                .with("attempt", attempt)
+        }
+        Of::DeliveryFailed { integration, group_key, attempt, reason, retry_at } => {
+            let fact = about(Level::Warn, "a notification could not be delivered", integration, group_key);
+            let again = retry_at.map_or_else(|| "at the group's next interval".to_owned(), |at| at.to_string());
+            fact.with("attempt", attempt).with("error", reason).with("again", again)
+        }
+        Of::Abandoned { integration, group_key, reason } => {
+            about(Level::Error, "a notification was given up", integration, group_key).with("reason", reason)
+        }
+        Of::Refused { fingerprint, reason } => {
+            Fact::new(Level::Error, "an alert was refused").with("fingerprint", fingerprint).with("reason", reason)
+        }
+        Of::NotRendered { integration, group_key, reason } => {
+            about(Level::Error, "a notification could not be rendered", integration, group_key).with("error", reason)
+        }
+        Of::UnreadableState { table, key } => {
+            let fact = Fact::new(Level::Warn, "a record of notification could not be read and is skipped");
+            fact.with("table", table).with("key", key)
+        }
+        Of::HeldBack { group_key, what } => Fact::new(Level::Debug, "alerts of a group were held back")
+            .with("group", group_key)
+            .with("by_time", what.by_time)
+            .with("inhibited", what.inhibited)
+            .with("silenced", what.silenced),
     }
 }

@@ -1,17 +1,19 @@
 //! The collector's figures about itself, put together from its parts, and the records of nodes for the next start.
 
+use std::collections::BTreeMap;
+
 use watchfire_shared::time::Timestamp;
 use watchfire_store::Disk;
 
 use super::{Engine, NODE_TABLE};
 use crate::series::freshness::Coverage;
 use crate::series::node::NodeRecord;
-use crate::series::write::SelfFigures;
+use crate::series::write::{IntegrationFigures, SelfFigures};
 use crate::view::Stats;
 
 impl<D: Disk> Engine<D> {
     pub(super) fn figures(&self) -> SelfFigures {
-        let rules = self.rules.totals();
+        let (rules, notifications) = (self.rules.totals(), self.notifications());
         SelfFigures {
             ingest: self.ingest.counters(),
             agents_connected: self.ingest.agents(),
@@ -26,9 +28,35 @@ impl<D: Disk> Engine<D> {
             rule_evaluations: rules.evaluations,
             rule_evaluation_failures: rules.failures,
             rule_iterations_missed: rules.missed,
-            notifications_queued: 0,
-            notifications: Vec::new(),
+            notifications_queued: notifications.iter().map(|own| own.queued).sum(),
+            notifications,
         }
+    }
+
+    fn notifications(&self) -> Vec<IntegrationFigures> {
+        let receivers = self.notifier.receivers();
+        let integrations = receivers.into_iter().flat_map(|receiver| {
+            let name = receiver.name;
+            receiver.integrations.into_iter().map(move |own| IntegrationFigures {
+                receiver: name.clone(),
+                integration: own.kind.to_owned(),
+                sent: own.delivered,
+                failed: own.failed,
+                queued: own.pending.len(),
+            })
+        });
+        // Two integrations of one kind in one receiver share their series.
+        let mut figures: BTreeMap<(String, String), IntegrationFigures> = BTreeMap::new();
+        for own in integrations {
+            let sum = figures.entry((own.receiver.clone(), own.integration.clone())).or_default();
+            *sum = IntegrationFigures {
+                sent: sum.sent + own.sent,
+                failed: sum.failed + own.failed,
+                queued: sum.queued + own.queued,
+                ..own
+            };
+        }
+        figures.into_values().collect()
     }
 
     pub(super) fn stats(&self) -> Stats {

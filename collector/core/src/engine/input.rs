@@ -12,6 +12,7 @@ use super::Settings;
 use super::storage::SnapshotStorage;
 use crate::fact::Fact;
 use crate::ingest::ConnId;
+use crate::notify::{Delivery, DeliveryId, DeliveryOutcome, Silence};
 use crate::rules;
 
 /// What happened outside.
@@ -31,6 +32,12 @@ pub enum Input {
     Member(MemberChange),
     /// The result of a [`Job`].
     Evaluated(Box<rules::Evaluation>),
+    /// What became of a [`Delivery`].
+    Delivered { id: DeliveryId, outcome: DeliveryOutcome },
+    /// A silence was made or changed; it was checked already.
+    SetSilence(Box<Silence>),
+    /// A silence ends now.
+    ExpireSilence { id: String },
     /// The configuration was read again and is valid.
     Reload(Box<Settings>),
 }
@@ -44,6 +51,9 @@ pub enum Effect {
     Close { conn: ConnId, reason: String },
     /// Run the job on any thread and hand back what it gives as [`Input::Evaluated`].
     Evaluate(Box<Job>),
+    /// Send a notification and hand back what became of it as [`Input::Delivered`], once and within its timeout. The
+    /// intent is durable already.
+    Deliver(Box<Delivery>),
     /// Write a line to the log.
     Fact(Fact),
     /// The log on disk failed for good: nothing more is stored or acknowledged. The process has to end with an error, so

@@ -10,6 +10,7 @@ use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::{State, StateChange, StateError};
 
 use crate::fact::{Fact, Level};
+use crate::notify::Delivery;
 
 /// How long after a failed commit the next one is tried.
 const RETRY: Span = Span::from_seconds(1);
@@ -23,9 +24,10 @@ const LAZY: Span = Span::from_millis(500);
 const MAX_HELD: usize = 10_000;
 
 /// What waits for the disk.
-pub(crate) struct Ledger<D> {
+#[derive(Default)]
+pub(crate) struct Ledger {
     changes: BTreeMap<(&'static str, String), Option<Vec<u8>>>,
-    held: Vec<D>,
+    held: Vec<Delivery>,
     /// When the changes have to be committed at the latest; `None` if there are none.
     due: Option<Timestamp>,
     /// Since when commits have failed, and when the next one is tried.
@@ -40,18 +42,13 @@ struct Failing {
 }
 
 /// What a settled ledger gives away.
-pub(crate) struct Released<D> {
-    pub(crate) deliveries: Vec<D>,
+#[derive(Default)]
+pub(crate) struct Released {
+    pub(crate) deliveries: Vec<Delivery>,
     pub(crate) facts: Vec<Fact>,
 }
 
-impl<D> Default for Ledger<D> {
-    fn default() -> Self {
-        Self { changes: BTreeMap::new(), held: Vec::new(), due: None, failing: None, failures: 0 }
-    }
-}
-
-impl<D> Ledger<D> {
+impl Ledger {
     /// Adds a change of a record, to be durable when this input is done; a later change of the record replaces it.
     pub(crate) fn change(&mut self, now: Timestamp, table: &'static str, key: String, value: Option<Vec<u8>>) {
         self.changes.insert((table, key), value);
@@ -65,7 +62,7 @@ impl<D> Ledger<D> {
     }
 
     /// Adds a delivery that may go once all changes so far are durable.
-    pub(crate) fn deliver(&mut self, delivery: D) {
+    pub(crate) fn deliver(&mut self, delivery: Delivery) {
         self.held.push(delivery);
     }
 
@@ -82,8 +79,8 @@ impl<D> Ledger<D> {
     }
 
     /// Commits everything pending in one transaction and releases what waited for it.
-    pub(crate) fn settle(&mut self, now: Timestamp, state: &mut State) -> Released<D> {
-        let mut released = Released { deliveries: Vec::new(), facts: Vec::new() };
+    pub(crate) fn settle(&mut self, now: Timestamp, state: &mut State) -> Released {
+        let mut released = Released::default();
         if self.changes.is_empty() {
             released.deliveries = std::mem::take(&mut self.held);
             return released;
@@ -107,7 +104,7 @@ impl<D> Ledger<D> {
         changes.map(|((table, key), value)| StateChange { table, key: key.clone(), value: value.clone() }).collect()
     }
 
-    fn committed(&mut self, released: &mut Released<D>) {
+    fn committed(&mut self, released: &mut Released) {
         self.changes.clear();
         self.due = None;
         released.deliveries = std::mem::take(&mut self.held);
@@ -116,7 +113,7 @@ impl<D> Ledger<D> {
         }
     }
 
-    fn failed(&mut self, now: Timestamp, error: &StateError, released: &mut Released<D>) {
+    fn failed(&mut self, now: Timestamp, error: &StateError, released: &mut Released) {
         self.failures += 1;
         if self.failing.is_none() {
             let fact = Fact::new(Level::Error, "the state cannot be written; notifications wait for it a few seconds");
@@ -127,7 +124,7 @@ impl<D> Ledger<D> {
         self.release_the_impatient(now, released);
     }
 
-    fn release_the_impatient(&mut self, now: Timestamp, released: &mut Released<D>) {
+    fn release_the_impatient(&mut self, now: Timestamp, released: &mut Released) {
         let Some(failing) = self.failing else { return };
         let excess = self.held.len().saturating_sub(MAX_HELD);
         let count = if now.since(failing.since) >= PATIENCE { self.held.len() } else { excess };

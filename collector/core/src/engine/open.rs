@@ -1,5 +1,7 @@
 //! Start and reload: what was durable is brought back, and configuration is exchanged without losing it.
 
+use std::sync::Arc;
+
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::{Disk, Quarantined, State, StateError, Store, StoreError};
@@ -11,6 +13,7 @@ use super::picture::Picture;
 use super::{Effect, Engine, NODE_TABLE, Settings};
 use crate::fact::{Fact, Level};
 use crate::ingest::{Identity, Ingest, Output};
+use crate::notify::{self, Pipeline};
 use crate::rules::{self, RuleSet};
 use crate::series::fleet::Fleet;
 use crate::series::freshness::Freshness;
@@ -58,6 +61,9 @@ impl<D: Disk + Clone> Engine<D> {
             now,
             &mut rules_out,
         );
+        let external_url = settings.rule_settings.external_url.clone();
+        let notifier =
+            Pipeline::new(now, Arc::clone(&settings.alertmanager), external_url, saved_notifications(&mut state)?);
         let mut engine = Self {
             ingest: Ingest::new(identity(&settings)),
             freshness: Freshness::new(now),
@@ -73,6 +79,7 @@ impl<D: Disk + Clone> Engine<D> {
             state,
             fleet,
             rules,
+            notifier,
         };
         let alerts = engine.begin(now, rules_out);
         let nodes = engine.fleet.nodes().count();
@@ -83,8 +90,12 @@ impl<D: Disk + Clone> Engine<D> {
     /// may not have reached it. Effects wait for the first call of `handle`.
     fn begin(&mut self, now: Timestamp, rules_out: rules::Output) -> usize {
         let mut effects = Vec::new();
+        self.tell_notifier(now, notify::Input::Wake, &mut effects);
         let known = self.known_alerts(now);
         let alerts = known.len();
+        self.tell_notifier(now, notify::Input::Alerts(known), &mut effects);
+        // What notification holds and no rule knows of belongs to rules that are no more.
+        self.tell_notifier(now, notify::Input::Confirmed { since: now }, &mut effects);
         self.absorb_rules(now, rules_out, &mut effects);
         self.early = effects;
         let view = self.draw(now, 1);
@@ -107,10 +118,20 @@ impl<D: Disk> Engine<D> {
         self.own_series.set_interval(now, own_interval(&settings));
         self.settings = settings;
         let (rule_settings, groups) = (self.settings.rule_settings.clone(), self.settings.rules.clone());
+        self.tell_notifier(now, notify::Input::Reload(Arc::clone(&self.settings.alertmanager)), effects);
         self.with_rules(now, effects, |rules, out| rules.reload(rule_settings, groups, now, out));
         self.picture.change(now);
         effects.push(Effect::Fact(Fact::new(Level::Info, "the configuration was taken over")));
     }
+}
+
+fn saved_notifications(state: &mut State) -> Result<Vec<notify::Saved>, StateError> {
+    let mut saved = Vec::new();
+    for table in notify::TABLES {
+        let records = state.load(table)?.into_iter();
+        saved.extend(records.map(|(key, value)| notify::Saved { table: (*table).to_owned(), key, value }));
+    }
+    Ok(saved)
 }
 
 fn identity(settings: &Settings) -> Identity {

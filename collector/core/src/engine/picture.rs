@@ -8,9 +8,10 @@ use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::Disk;
 
 use super::Engine;
+use crate::notify::query::AlertFilter;
 use crate::rules::alert::State;
 use crate::series::node::Node;
-use crate::view::{AlertCounts, Evidence, NodeView, View, judge};
+use crate::view::{AlertCounts, Evidence, NodeView, Notifications, View, judge};
 
 /// The shortest time between two pictures after changes. A storm of changes costs twenty pictures a second.
 const AFTER_CHANGE: Span = Span::from_millis(50);
@@ -21,12 +22,13 @@ const AFTER_PROGRESS: Span = Span::from_seconds(1);
 pub(crate) struct Picture {
     view: Arc<View>,
     changed: bool,
+    notifications_changed: bool,
     due: Option<Timestamp>,
 }
 
 impl Picture {
     pub(crate) fn new(view: View) -> Self {
-        Self { view: Arc::new(view), changed: false, due: None }
+        Self { view: Arc::new(view), changed: false, notifications_changed: false, due: None }
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
@@ -41,6 +43,12 @@ impl Picture {
     pub(crate) fn change(&mut self, now: Timestamp) {
         self.changed = true;
         self.schedule(now.max(self.view.generated_at + AFTER_CHANGE));
+    }
+
+    /// Something changed of what notification shows.
+    pub(crate) fn change_notifications(&mut self, now: Timestamp) {
+        self.notifications_changed = true;
+        self.change(now);
     }
 
     /// Times or counters moved on.
@@ -87,8 +95,22 @@ impl<D: Disk> Engine<D> {
             nodes,
             rules: Arc::new(self.rules.rules_view()),
             alerts: Arc::new(self.rules.alerts_view()),
+            notifications: self.draw_notifications(now),
             stats: self.stats(),
         }
+    }
+
+    fn draw_notifications(&self, now: Timestamp) -> Arc<Notifications> {
+        if !self.picture.notifications_changed {
+            return Arc::clone(&self.picture.view.notifications);
+        }
+        let all = AlertFilter::default();
+        Arc::new(Notifications {
+            alerts: self.notifier.alerts(now, &all),
+            groups: self.notifier.groups(now, &all),
+            receivers: self.notifier.receivers(),
+            silences: self.notifier.silences().cloned().collect(),
+        })
     }
 
     fn alerts_by_instance(&self) -> BTreeMap<&str, InstanceAlerts> {

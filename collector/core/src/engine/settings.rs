@@ -1,8 +1,11 @@
 //! What the engine needs to know before it starts, resolved from the configuration by the shell.
 
+use std::sync::Arc;
+
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::Span;
 
+use crate::alertmanager;
 use crate::ingest::naming::Naming;
 use crate::rules;
 
@@ -23,4 +26,6 @@ pub struct Settings {
     /// What all groups share: default interval, look-back, external address, and the external labels, which every alert
     /// gets unless it has them itself.
     pub rule_settings: rules::Settings,
+    /// Routes, receivers, inhibition and timings, templates loaded.
+    pub alertmanager: Arc<alertmanager::Config>,
 }

@@ -11,3 +11,5 @@ mod health;
 mod storage;
 
 mod crash;
+
+mod notifications;

@@ -28,6 +28,8 @@ pub(crate) struct Fleet {
     /// Nodes whose records changed since they were last taken, the removed ones included.
     unsaved: BTreeSet<NodeId>,
     refused: u64,
+    /// Whether gossip has shown no other living node since the start, so that its silence about a node means nothing.
+    is_isolated: bool,
 }
 
 impl Fleet {
@@ -46,6 +48,7 @@ impl Fleet {
             changed: BTreeSet::new(),
             unsaved: BTreeSet::new(),
             refused: 0,
+            is_isolated: true,
         };
         for (id, record) in records.into_iter().take(MAX_MEMBERS) {
             fleet.insert(now, id, record);
@@ -126,6 +129,7 @@ impl Fleet {
     /// Gossip speaks of a member.
     pub(crate) fn member(&mut self, now: Timestamp, change: MemberChange) {
         let id = change.member.id;
+        self.is_isolated &= change.member.state != MemberState::Alive || change.member.role == Role::Collector;
         let record = self.record_of(change.member);
         if let Some(node) = self.upsert(now, id, record) {
             if !node.gossiped {
@@ -180,7 +184,13 @@ impl Fleet {
     }
 
     fn check_node(&mut self, now: Timestamp, id: NodeId, frames_are_refused: bool) {
+        let isolated = self.is_isolated;
         let Some(node) = self.nodes.get_mut(&id) else { return };
+        if node.is_missing(now) && !isolated {
+            node.record.membership = Some(Membership { state: MemberState::Down, since: now, cause: None });
+            self.changed.insert(id);
+            self.unsaved.insert(id);
+        }
         let up = node.up(now, frames_are_refused);
         self.check_at = [self.check_at, up.until].into_iter().flatten().min();
         if node.current_up != up.value {

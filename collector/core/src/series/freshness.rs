@@ -35,10 +35,10 @@ impl Coverage {
     }
 }
 
-/// Agents that gossip shows alive, and those known from before of which it has said nothing yet.
+/// Agents that gossip shows alive, and those that were alive before the start and of which it has said nothing yet.
 fn awaited(node: &Node) -> bool {
-    let alive = node.is(MemberState::Alive) || node.is(MemberState::Suspect);
-    node.record.role == Role::Agent && (node.heard_at.is_some() || alive || !node.gossiped)
+    let gone = node.is(MemberState::Down) || node.is(MemberState::Left);
+    node.record.role == Role::Agent && !gone
 }
 
 /// Whether the collector may judge.

@@ -103,6 +103,13 @@ impl Node {
         Up { value: self.record.up.filter(|up| !up && !alive), until: Some(until) }
     }
 
+    /// Whether it was alive before the start, and now neither gossip nor its own frames know of it although both had the
+    /// time to: it died while nobody here was watching.
+    pub(crate) fn is_missing(&self, now: Timestamp) -> bool {
+        let was_alive = self.is(MemberState::Alive) || self.is(MemberState::Suspect);
+        was_alive && !self.gossiped && !self.connected && now >= self.expected_since + HEARING_TIME
+    }
+
     pub(crate) fn is(&self, state: MemberState) -> bool {
         self.record.membership.is_some_and(|membership| membership.state == state)
     }

@@ -98,6 +98,8 @@ pub(crate) struct IntegrationFigures {
     pub(crate) integration: String,
     pub(crate) sent: u64,
     pub(crate) failed: u64,
+    /// Notifications that have not got out yet.
+    pub(crate) queued: usize,
 }
 
 /// The collector's series about itself.

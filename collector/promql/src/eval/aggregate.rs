@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use watchfire_shared::labels::{Labels, METRIC_NAME};
 use watchfire_shared::sample::{is_stale, stale_nan};
 
+use super::groups::{Groups, Part};
 use super::kahan::{Mean, Sum, Variance};
 use super::{Column, Evaluator, Row, rows};
 use crate::ast::{AggregateOp, Expr, Place};
@@ -73,24 +74,14 @@ struct Group {
 }
 
 fn grouped(rows: &[Row], grouping: &[String], without: bool) -> Vec<Group> {
-    let listed = |name: &str| grouping.iter().any(|own| own == name);
-    let mut index: BTreeMap<Labels, usize> = BTreeMap::new();
+    let mut index = Groups::new(Part { listed: !without, names: grouping, without_metadata: true });
     let mut groups: Vec<Group> = Vec::new();
     for (number, row) in rows.iter().enumerate() {
-        let mut builder = row.labels.to_builder();
-        if without {
-            builder.retain(|name| name != METRIC_NAME && !listed(name));
-        } else {
-            builder.retain(listed);
+        let at = index.number(&row.labels);
+        if at == groups.len() {
+            let labels = index.labels(at).clone();
+            groups.push(Group { labels, drop_name: row.drop_name, members: Vec::new() });
         }
-        let mut labels = builder.build();
-        if without {
-            labels = rows::without_name(&labels);
-        }
-        let at = *index.entry(labels).or_insert_with_key(|labels| {
-            groups.push(Group { labels: labels.clone(), drop_name: row.drop_name, members: Vec::new() });
-            groups.len() - 1
-        });
         groups[at].members.push(number);
     }
     groups

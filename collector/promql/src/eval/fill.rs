@@ -6,7 +6,7 @@ use watchfire_shared::labels::Labels;
 use watchfire_shared::sample::{is_stale, stale_nan};
 
 use super::Row;
-use super::matching::grouped;
+use super::matching::Side;
 use crate::ast::{Cardinality, Matching};
 
 /// Both sides, each with a row more for every group that lacks it at some step where the other side has a sample. Such a
@@ -21,11 +21,10 @@ pub(super) fn filled(left: Vec<Row>, right: Vec<Row>, matching: &Matching) -> (V
         (_, fill) => fill,
     };
     let (mut more_left, mut more_right) = (Vec::new(), Vec::new());
-    let (lefts, rights) = (grouped(&left, matching), grouped(&right, matching));
-    let groups: BTreeSet<&Labels> = lefts.keys().chain(rights.keys()).collect();
+    let (lefts, rights) = (Side::new(&left, matching), Side::new(&right, matching));
+    let groups: BTreeSet<&Labels> = lefts.iter().chain(rights.iter()).map(|(group, _)| group).collect();
     for group in groups {
-        let (own_left, own_right) = (lefts.get(group), rights.get(group));
-        let (own_left, own_right) = (own_left.map_or(&[][..], Vec::as_slice), own_right.map_or(&[][..], Vec::as_slice));
+        let (own_left, own_right) = (lefts.rows(group), rights.rows(group));
         more_left.extend(fill_left.and_then(|value| substitute(group, own_left, own_right, value)));
         more_right.extend(fill_right.and_then(|value| substitute(group, own_right, own_left, value)));
     }

@@ -5,31 +5,52 @@
 
 use std::collections::BTreeMap;
 
-use watchfire_shared::labels::{Labels, METRIC_NAME, Quoted};
+use watchfire_shared::labels::{Labels, Quoted};
 use watchfire_shared::sample::is_stale;
 
 use super::binary::combine;
+use super::groups::{Groups, Part};
 use super::{Evaluator, Row, rows};
 use crate::ast::{BinaryOp, Cardinality, Matching};
 use crate::error::QueryError;
 
 /// The labels that the matching looks at.
-pub(super) fn signature(labels: &Labels, matching: &Matching) -> Labels {
-    let mut builder = labels.to_builder();
-    if matching.on {
-        builder.retain(|name| matching.labels.iter().any(|own| own == name));
-    } else {
-        builder.retain(|name| name != METRIC_NAME && !matching.labels.iter().any(|own| own == name));
-    }
-    builder.build()
+pub(super) fn part(matching: &Matching) -> Part<'_> {
+    Part { listed: matching.on, names: &matching.labels, without_metadata: false }
 }
 
-pub(super) fn grouped<'r>(rows: &'r [Row], matching: &Matching) -> BTreeMap<Labels, Vec<&'r Row>> {
-    let mut groups: BTreeMap<Labels, Vec<&Row>> = BTreeMap::new();
-    for row in rows {
-        groups.entry(signature(&row.labels, matching)).or_default().push(row);
+/// The rows of one side, by the labels that the matching looks at.
+pub(super) struct Side<'r> {
+    pub(super) groups: Groups<'r>,
+    members: Vec<Vec<&'r Row>>,
+}
+
+impl<'r> Side<'r> {
+    pub(super) fn new(rows: &'r [Row], matching: &'r Matching) -> Self {
+        let mut side = Self { groups: Groups::new(part(matching)), members: Vec::new() };
+        for row in rows {
+            let number = side.groups.number(&row.labels);
+            side.members.resize_with(side.groups.len(), Vec::new);
+            side.members[number].push(row);
+        }
+        side
     }
-    groups
+
+    /// The rows that belong to these labels, and their group's labels.
+    fn partners(&self, labels: &Labels) -> Option<(&Labels, &[&'r Row])> {
+        let number = self.groups.find(labels)?;
+        Some((self.groups.labels(number), &self.members[number]))
+    }
+
+    /// The rows that belong to these labels.
+    pub(super) fn rows(&self, labels: &Labels) -> &[&'r Row] {
+        self.partners(labels).map_or(&[], |(_, rows)| rows)
+    }
+
+    /// Every group with its rows.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Labels, &[&'r Row])> {
+        self.members.iter().enumerate().map(|(number, rows)| (self.groups.labels(number), &rows[..]))
+    }
 }
 
 /// `and`, `or` and `unless`.
@@ -41,9 +62,9 @@ pub(super) fn set(
 ) -> Result<Vec<Row>, QueryError> {
     // `or` takes from the right what the left does not have; the others take from the left.
     let (filtered, other) = if op == BinaryOp::Or { (&mut right, &left) } else { (&mut left, &right) };
-    let groups = grouped(other, matching);
+    let side = Side::new(other, matching);
     for row in filtered.iter_mut() {
-        let others = groups.get(&signature(&row.labels, matching)).map_or(&[][..], Vec::as_slice);
+        let others = side.rows(&row.labels);
         for (index, value) in row.values.iter_mut().enumerate() {
             let present = others.iter().any(|other| !is_stale(other.values[index]));
             if present != (op == BinaryOp::And) {
@@ -71,21 +92,20 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Row>, QueryError> {
         let swapped = matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (right, left) } else { (left, right) };
-        let ones = grouped(one, matching);
-        for (labels, rows) in &ones {
+        let ones = Side::new(one, matching);
+        for (labels, rows) in ones.iter() {
             unique(rows, labels, if swapped { "left" } else { "right" })?;
         }
         let mut found: BTreeMap<Labels, Vec<Match>> = BTreeMap::new();
         for row in many {
-            let group = signature(&row.labels, matching);
-            let Some(partners) = ones.get(&group) else { continue };
+            let Some((group, partners)) = ones.partners(&row.labels) else { continue };
             for partner in partners {
                 let mut result = self.pair(op, row, partner, bool_modifier, swapped);
                 result.labels = result_labels(op, &row.labels, &partner.labels, matching);
                 if bool_modifier && !self.options.delayed_name_removal {
                     result.labels = rows::without_name(&result.labels);
                 }
-                let key = if matching.cardinality == Cardinality::OneToOne { &group } else { &result.labels };
+                let key = if matching.cardinality == Cardinality::OneToOne { group } else { &result.labels };
                 let earlier = found.entry(key.clone()).or_default();
                 let both = row.values.iter().zip(&partner.values);
                 let matched = both.map(|(many, one)| !is_stale(*many) && !is_stale(*one)).collect();

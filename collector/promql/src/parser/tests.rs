@@ -172,7 +172,77 @@ fn soup() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(pieces.to_vec()), 0..12).prop_map(|words| words.join(" "))
 }
 
+/// The tree as text in which every operator has its parentheses.
+fn shape(expr: &Expr) -> String {
+    match &expr.kind {
+        ExprKind::Binary { op, left, right, .. } => format!("({} {} {})", shape(left), op.as_str(), shape(right)),
+        ExprKind::Unary { expr, .. } => format!("-({})", shape(expr)),
+        ExprKind::Paren(inner) => format!("paren({})", shape(inner)),
+        ExprKind::Call { function, args } => {
+            format!("{}{:?}", function.name, args.iter().map(shape).collect::<Vec<_>>())
+        }
+        ExprKind::Aggregate { op, expr, .. } => format!("{}[{}]", op.as_str(), shape(expr)),
+        ExprKind::Subquery { expr, .. } => format!("subquery({})", shape(expr)),
+        _ => expr.to_string(),
+    }
+}
+
+/// Instant vectors that nest.
+fn vectors() -> impl Strategy<Value = String> {
+    let leaves = [
+        "x",
+        "a:b{c=\"d\"}",
+        "{\"é\", __name__=~\".+\"}",
+        "x offset -1m @ end()",
+        "sum",
+        "vector(0x1f)",
+        "{\"p.q\"=\"\\n\"}",
+    ];
+    prop::sample::select(leaves.to_vec()).prop_map(str::to_owned).prop_recursive(6, 24, 2, |inner| {
+        let op = prop::sample::select(vec![
+            "+",
+            "^",
+            "% ignoring (a_) group_left ()",
+            "/ on (a) group_right (b)",
+            "> bool",
+            "<",
+            "and on ()",
+            "or",
+            "unless",
+            "atan2",
+        ]);
+        prop_oneof![
+            (inner.clone(), op, inner.clone()).prop_map(|(left, op, right)| format!("{left} {op} {right}")),
+            (
+                prop::sample::select(vec![
+                    "-",
+                    "+",
+                    "abs",
+                    "sum by (a, \"b c\") ",
+                    "topk without () (2 ^ 3, ",
+                    "absent"
+                ]),
+                inner.clone()
+            )
+                .prop_map(|(function, arg)| match function.ends_with(", ") {
+                    true => format!("{function}{arg})"),
+                    false => format!("{function}({arg})"),
+                }),
+            inner.clone().prop_map(|arg| format!("-{arg}")),
+            inner.prop_map(|arg| format!("max_over_time(({arg})[1h30m:] offset 5m)")),
+        ]
+    })
+}
+
 proptest! {
+    #[test]
+    fn nested_expressions_keep_their_shape_when_printed(text in vectors()) {
+        let expr = parse(&text).unwrap();
+        let again = parse(&expr.to_string()).unwrap();
+        // Places and spelling differ, the tree does not: fully parenthesised, both are the same text.
+        prop_assert_eq!(shape(&expr), shape(&again), "{}", expr);
+    }
+
     #[test]
     fn what_parses_prints_and_parses_again(text in soup()) {
         if let Ok(expr) = parse_with(&text, Syntax { experimental: true }) {

@@ -41,6 +41,8 @@ struct Inner {
     /// Raised by each crash; handles of an earlier life are dead.
     life: u64,
     capacity: Option<u64>,
+    /// Whether [`Disk::free_bytes`] does not know of the capacity, as of a user's quota.
+    hides_capacity: bool,
     failing_syncs: u32,
     power_off_in: Option<u64>,
     mutations: u64,
@@ -183,7 +185,14 @@ impl SimDisk {
 
     /// Sets how many bytes fit; `None` is no limit. A write beyond fills what is left and then fails.
     pub fn set_capacity(&self, bytes: Option<u64>) {
-        self.inner().capacity = bytes;
+        let mut inner = self.inner();
+        (inner.capacity, inner.hides_capacity) = (bytes, false);
+    }
+
+    /// As [`set_capacity`](Self::set_capacity), but nothing tells beforehand, as with a user's quota.
+    pub fn set_quota(&self, bytes: Option<u64>) {
+        let mut inner = self.inner();
+        (inner.capacity, inner.hides_capacity) = (bytes, true);
     }
 
     /// Lets the next `count` syncs fail.
@@ -286,7 +295,8 @@ impl Disk for SimDisk {
 
     fn free_bytes(&self) -> io::Result<u64> {
         let inner = self.inner();
-        Ok(inner.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(inner.current.used())))
+        let told = inner.capacity.filter(|_| !inner.hides_capacity);
+        Ok(told.map_or(u64::MAX, |capacity| capacity.saturating_sub(inner.current.used())))
     }
 }
 

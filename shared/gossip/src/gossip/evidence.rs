@@ -25,6 +25,10 @@ const FIRST_ASK_AGAIN_MS: i64 = 5000;
 /// Up to this size every member asks; in larger clusters those whose own probe failed, and collectors.
 const EVERYBODY_ASKS_UP_TO: usize = 64;
 
+/// Suspects that are told at once when an isolation ends: 64 packets of 50 bytes.
+const REMINDED_AT_ONCE: usize = 64;
+const REMIND_EVERY: Span = Span::from_millis(100);
+
 /// The isolation guard (rule A).
 #[derive(Debug)]
 pub(super) struct Guard {
@@ -38,12 +42,14 @@ impl Guard {
         Self { last_heard: now, host_answered: None, holds_until: now }
     }
 
-    /// A packet of foca's came.
-    pub(super) fn heard(&mut self, now: Timestamp, pace: &Pace, others: usize) {
-        if now.since(self.last_heard) > pace.isolated_after() {
+    /// A packet of foca's came. Returns whether it ended an isolation.
+    fn heard(&mut self, now: Timestamp, pace: &Pace, others: usize) -> bool {
+        let was_isolated = now.since(self.last_heard) > pace.isolated_after();
+        if was_isolated {
             self.holds_until = now + Span::from_std(pace.suspicion_time(others + 1));
         }
         self.last_heard = now;
+        was_isolated
     }
 
     /// Whether a declaration of death should be held back.
@@ -78,6 +84,28 @@ impl Asks {
 }
 
 impl Gossip {
+    /// A packet of foca's came: this node is not cut off, or not any more.
+    pub(super) fn heard(&mut self, now: Timestamp) {
+        if self.guard.heard(now, &self.pace, self.view.active_count()) {
+            self.reminded = NodeId(0);
+            self.schedule.set(Alarm::Remind, now);
+        }
+    }
+
+    /// Lets members object that were suspected only because this node was cut off, a batch at a time.
+    pub(super) fn remind_suspects(&mut self, now: Timestamp) {
+        let suspects = self.view.others().filter(|entry| entry.state == MemberState::Suspect);
+        let later = suspects.map(|entry| entry.identity).filter(|identity| identity.id > self.reminded);
+        let batch: Vec<_> = later.take(REMINDED_AT_ONCE).collect();
+        for target in &batch {
+            self.tell_suspect(target);
+        }
+        if let Some(last) = batch.last().filter(|_| batch.len() == REMINDED_AT_ONCE) {
+            self.reminded = last.id;
+            self.schedule.set(Alarm::Remind, now + REMIND_EVERY);
+        }
+    }
+
     /// A member fell silent: its host is asked unless that is under way or done.
     pub(super) fn ask(&mut self, now: Timestamp, id: NodeId) {
         let asks = self.view.get(id).is_some_and(|entry| {

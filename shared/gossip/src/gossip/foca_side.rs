@@ -149,7 +149,7 @@ impl Gossip {
         if unknown > 0 && !self.make_room(now, unknown) {
             return;
         }
-        self.guard.heard(now, &self.pace, self.view.active_count());
+        self.heard(now);
         self.with_foca(now, |foca, outbox| foca.handle_data(body, outbox));
         self.schedule.set_by(Alarm::Poll, now + POLL_AFTER);
     }
@@ -158,7 +158,7 @@ impl Gossip {
     ///
     /// foca gossips a suspicion for a while only; a member that was out of reach for longer would never hear of it, and
     /// stay suspect here for ever although it answers.
-    fn tell_suspect(&mut self, target: &Identity) {
+    pub(super) fn tell_suspect(&mut self, target: &Identity) {
         let Some(entry) = self.view.get(target.id) else { return };
         if entry.identity == *target && entry.state == MemberState::Suspect {
             let incarnation = entry.incarnation;

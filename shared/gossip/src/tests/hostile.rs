@@ -1,3 +1,4 @@
+use foca::{Codec, Header, Member, Message, State};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use watchfire_shared::limits::MAX_DATAGRAM_BYTES;
@@ -5,6 +6,7 @@ use watchfire_shared::machine::Machine;
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::Span;
 
+use crate::codec::WireCodec;
 use crate::harness::Net;
 use crate::identity::Identity;
 use crate::packet::{Envelope, Hello, MetaItem, Packet, PageEntry, Standing};
@@ -123,6 +125,55 @@ fn a_flood_of_joins_is_answered_at_a_bounded_rate() {
     assert!((100..=200).contains(&answers), "{answers}");
     assert!(gossip.stats().dropped_rate_limited >= 4800);
     assert_eq!(gossip.members().len(), 2);
+}
+
+#[test]
+fn strangers_without_number_stop_at_the_bound_and_the_dead_make_room() {
+    let mut net = Net::settled(4, Profile::Lan, 2);
+    let envelope = Envelope::new("watchfire");
+    let from = net.nodes[1].addr;
+    let src = Identity::new(net.nodes[1].id, 1, from);
+    let dst = Identity::new(net.nodes[0].id, 1, net.nodes[0].addr);
+    let gossip = net.nodes[0].gossip.as_mut().unwrap();
+    const BOUND: usize = 1000;
+    gossip.set_member_limit(BOUND);
+    let mut effects = Vec::new();
+    let mut next = 1;
+    let mut flood = |gossip: &mut Gossip, count: u64, state: State, now| {
+        for _ in 0..count / 50 {
+            let ids = next..next + 50;
+            next += 50;
+            let members = ids.map(|id| Member::new(Identity::new(NodeId(id), 1, from), 0, state));
+            let bytes = envelope.seal(&Packet::Foca(gossip_packet(src, dst, members)));
+            effects.clear();
+            gossip.handle(now, Input::Datagram { from, bytes }, &mut effects);
+        }
+    };
+    let bound = BOUND as u64;
+    flood(gossip, bound / 2, State::Down, net.now);
+    flood(gossip, bound / 2 + 200, State::Alive, net.now + Span::from_seconds(1));
+    assert_eq!(gossip.stats().dropped_members_full, 0, "the dead made room for the living");
+    flood(gossip, bound, State::Alive, net.now + Span::from_seconds(2));
+    assert!(gossip.stats().dropped_members_full > 0);
+    let mut listed = Vec::new();
+    gossip.handle(net.now + Span::from_seconds(10), Input::Wake, &mut listed);
+    assert!((BOUND - 50..=BOUND).contains(&gossip.members().len()), "{}", gossip.members().len());
+}
+
+/// A gossip packet of foca's as it is on the wire.
+fn gossip_packet(src: Identity, dst: Identity, members: impl Iterator<Item = Member<Identity>>) -> Vec<u8> {
+    let mut body = Vec::new();
+    let header = Header { src, src_incarnation: 0, dst, message: Message::Gossip };
+    WireCodec.encode_header(&header, &mut body).unwrap();
+    let count_at = body.len();
+    body.extend([0, 0]);
+    let mut count = 0u16;
+    for member in members {
+        WireCodec.encode_member(&member, &mut body).unwrap();
+        count += 1;
+    }
+    body[count_at..count_at + 2].copy_from_slice(&count.to_be_bytes());
+    body
 }
 
 #[test]

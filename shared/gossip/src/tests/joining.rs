@@ -14,7 +14,7 @@ fn nodes_with_one_join_address_all_list_each_other() {
         let mut net = Net::cluster(1, Profile::Lan, count);
         let took = net.run_until(seconds(limit), Net::is_complete);
         assert!(took.is_some(), "{count} nodes are not complete after {limit} s");
-        net.run_for(seconds(20));
+        net.run_for(seconds(if count < 100 { 20 } else { 4 }));
         assert!(net.is_complete());
         assert_eq!(net.downs(Net::new(1, Profile::Lan).now), []);
         let members = net.members(0);

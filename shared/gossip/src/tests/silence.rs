@@ -122,8 +122,25 @@ fn an_idle_cluster_accuses_nobody_and_stays_cheap() {
     let index = net.nodes[0].gossip.as_ref().unwrap().index();
     net.run_for(seconds(300));
     let per_second = (bytes(&net) - before) / 300 / 50;
+    println!("lan   N= 50: idle {per_second} B/s per node, UDP headers not counted");
     assert!(per_second < 200, "{per_second} B/s per node");
     assert!((net.sent - sent) / 300 / 50 < 4);
     assert_eq!(net.downs(start), []);
     assert_eq!(net.nodes[0].gossip.as_ref().unwrap().index(), index, "nothing visible changes in an idle cluster");
+}
+
+#[test]
+fn a_stopped_and_continued_node_accuses_nobody() {
+    for (seed, pause) in [(9, 3), (10, 6), (11, 10), (12, 20)] {
+        let mut net = Net::settled(seed, Profile::Lan, 10);
+        net.run_for(seconds(5));
+        let start = net.now;
+        net.pause(4, seconds(pause));
+        net.run_for(seconds(pause));
+        assert!(net.run_until(seconds(5), Net::is_complete).is_some(), "back after {pause} s");
+        net.run_for(seconds(30));
+        assert!(net.is_complete());
+        let downs = net.downs(start);
+        assert!(downs.iter().all(|(_, about)| about == "node-004"), "{pause} s: {downs:?}");
+    }
 }

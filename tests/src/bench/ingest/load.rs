@@ -173,7 +173,15 @@ fn frames(load: &Load, host: usize) -> Vec<Vec<u8>> {
         let mut body = Vec::new();
         state.encode(&values, keyframe, &mut body);
         let seq = step as u64 + 1;
-        let data = Data { lane: Lane::Backfill, seq, dict_id, ts_ms: load.time(step), n: SERIES_PER_HOST as u32, keyframe, body };
+        let data = Data {
+            lane: Lane::Backfill,
+            seq,
+            dict_id,
+            ts_ms: load.time(step),
+            n: SERIES_PER_HOST as u32,
+            keyframe,
+            body,
+        };
         out.push(Message::Data(data).encode());
     }
     out

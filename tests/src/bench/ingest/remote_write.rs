@@ -35,7 +35,11 @@ pub(super) fn requests(load: &Load) -> Vec<Vec<u8>> {
 }
 
 /// Posts them one after the other; returns the samples sent.
-pub(super) async fn send(client: &reqwest::Client, address: SocketAddr, requests: Vec<Vec<u8>>) -> anyhow::Result<usize> {
+pub(super) async fn send(
+    client: &reqwest::Client,
+    address: SocketAddr,
+    requests: Vec<Vec<u8>>,
+) -> anyhow::Result<usize> {
     let samples = requests.len() * SERIES_PER_HOST;
     let url = format!("http://{address}/api/v1/write");
     for body in requests {

@@ -27,7 +27,10 @@ impl World {
             Effect::Reply { conn, bytes } => self.reply(conn, bytes),
             Effect::Close { conn, reason } => {
                 let Some(stream) = self.network.streams.remove(&conn.0) else { return };
-                self.trace.note(self.now, format_args!("closes the connection of {}: {reason}", self.hosts[stream.agent].name));
+                self.trace.note(
+                    self.now,
+                    format_args!("closes the connection of {}: {reason}", self.hosts[stream.agent].name),
+                );
                 self.tell_agent_of_end(&stream, &reason);
                 self.work.push_back(Work::Engine(id, Input::Disconnected { conn }));
             }
@@ -69,7 +72,7 @@ impl World {
             DeliveryOutcome::Failed { retry: true, reason: "503 Service Unavailable".to_owned(), retry_after: None }
         } else {
             let Body::Json(body) = &delivery.body;
-            let alerts = alerts_of(body);
+            let alerts = alerts_of(body.as_bytes());
             self.trace.note(self.now, format_args!("webhook {alerts:?}"));
             self.record.notified.push(Notified { at: self.now, alerts });
             DeliveryOutcome::Ok
@@ -84,5 +87,8 @@ fn alerts_of(body: &[u8]) -> Vec<(String, String, String)> {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let alerts = body["alerts"].as_array().cloned().unwrap_or_default();
-    alerts.iter().map(|a| (text(&a["status"]), text(&a["labels"]["alertname"]), text(&a["labels"]["instance"]))).collect()
+    alerts
+        .iter()
+        .map(|a| (text(&a["status"]), text(&a["labels"]["alertname"]), text(&a["labels"]["instance"])))
+        .collect()
 }

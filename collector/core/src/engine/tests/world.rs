@@ -1,6 +1,7 @@
 //! A collector and its agents in one thread: what the engine asks for is done at once, time moves when it is told to.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use watchfire_shared::frame::body::ValueState;
 use watchfire_shared::frame::message::{Data, Dict, Hello, Lane, Message, PROTOCOL, SeriesEntry};
@@ -13,14 +14,29 @@ use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::SimDisk;
 use watchfire_store::disk::CrashKeeps;
 
+use crate::alertmanager;
 use crate::engine::{ConnId, Effect, Engine, Input, Recovery, Settings};
 use crate::fact::Fact;
 use crate::ingest::naming::Naming;
+use crate::notify::{Body, Delivery, DeliveryOutcome};
 use crate::rules;
 use crate::view::{NodeView, View};
 
 pub(super) const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 pub(super) const CLUSTER: &str = "test";
+
+const ROUTES: &str = "
+route:
+  receiver: hook
+  group_by: [alertname]
+  group_wait: 0s
+  group_interval: 10s
+  repeat_interval: 4h
+receivers:
+  - name: hook
+    webhook_configs:
+      - url: http://127.0.0.1:9/
+";
 
 pub(super) fn seconds(seconds: f64) -> Span {
     Span::from_millis((seconds * 1000.0) as i64)
@@ -35,7 +51,24 @@ pub(super) fn settings(rules: &str) -> Settings {
         self_interval: seconds(10.0),
         rules: rules::parse("rules.yml", rules).expect("the test's rules are good"),
         rule_settings: rules::Settings::default(),
+        alertmanager: Arc::new(alertmanager::parse("alertmanager.yml", ROUTES).expect("the test's routes are good")),
     }
+}
+
+/// What the receiver of notifications does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Webhook {
+    Takes,
+    Refuses,
+    /// Takes what comes, but its answer is lost.
+    Mute,
+}
+
+/// A notification as it arrived: when, of which group, and `name status` of each alert.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Arrived {
+    pub(super) at: Timestamp,
+    pub(super) alerts: Vec<String>,
 }
 
 /// The collector and what it asked for.
@@ -51,6 +84,11 @@ pub(super) struct World {
     pub(super) fatal: Vec<String>,
     /// Times of the evaluations that were made.
     pub(super) evaluated: Vec<Timestamp>,
+    pub(super) webhook: Webhook,
+    pub(super) arrived: Vec<Arrived>,
+    /// Effects of the current life that are performed; the process dies after them.
+    pub(super) dies_after: usize,
+    pub(super) effects: usize,
     next_conn: u64,
 }
 
@@ -72,6 +110,10 @@ impl World {
             facts: Vec::new(),
             fatal: Vec::new(),
             evaluated: Vec::new(),
+            webhook: Webhook::Takes,
+            arrived: Vec::new(),
+            dies_after: usize::MAX,
+            effects: 0,
             next_conn: now.as_millis() as u64,
         };
         world.input(Input::Wake);
@@ -88,10 +130,14 @@ impl World {
 
     pub(super) fn input(&mut self, input: Input) {
         let mut inputs = vec![input];
-        while let Some(input) = inputs.pop() {
+        while let Some(input) = inputs.pop().filter(|_| !self.is_dead()) {
             let mut effects = Vec::new();
             self.engine.handle(self.now, input, &mut effects);
             for effect in effects {
+                if self.effects >= self.dies_after {
+                    return;
+                }
+                self.effects += 1;
                 match effect {
                     Effect::Reply { conn, bytes } => {
                         let message = Message::decode(&bytes).expect("replies are frames");
@@ -105,6 +151,7 @@ impl World {
                         self.evaluated.push(job.at());
                         inputs.push(Input::Evaluated(Box::new(job.run())));
                     }
+                    Effect::Deliver(delivery) => inputs.extend(self.deliver(&delivery)),
                     Effect::Fact(fact) => self.facts.push(fact),
                     Effect::Fatal { reason } => self.fatal.push(reason),
                 }
@@ -112,17 +159,41 @@ impl World {
         }
     }
 
+    fn deliver(&mut self, delivery: &Delivery) -> Option<Input> {
+        let failed = DeliveryOutcome::Failed { retry: true, reason: "503".to_owned(), retry_after: None };
+        let outcome = if self.webhook == Webhook::Refuses { failed } else { DeliveryOutcome::Ok };
+        if outcome == DeliveryOutcome::Ok {
+            let Body::Json(body) = &delivery.body;
+            let body: serde_json::Value = serde_json::from_str(body).expect("a webhook gets JSON");
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            let alerts = body["alerts"].as_array().cloned().unwrap_or_default();
+            let alerts = alerts
+                .iter()
+                .map(|alert| format!("{} {}", text(&alert["labels"]["alertname"]), text(&alert["status"])));
+            self.arrived.push(Arrived { at: self.now, alerts: alerts.collect() });
+        }
+        (self.webhook != Webhook::Mute).then_some(Input::Delivered { id: delivery.id, outcome })
+    }
+
     /// Lets time pass, waking the engine whenever it asked for it.
     pub(super) fn run(&mut self, span: Span) {
         let until = self.now + span;
-        while let Some(at) = self.engine.deadline().filter(|at| *at <= until) {
+        while let Some(at) = self.engine.deadline().filter(|at| *at <= until && !self.is_dead()) {
             assert!(at >= self.now - seconds(1.0), "a deadline lies in the past");
             self.now = self.now.max(at);
             self.input(Input::Wake);
             let next = self.engine.deadline();
-            assert!(next.is_none_or(|next| next > self.now), "the engine wants to be woken without end: {next:?}");
+            assert!(
+                self.is_dead() || next.is_none_or(|next| next > self.now),
+                "the engine wants to be woken without end: {next:?}"
+            );
         }
         self.now = until;
+    }
+
+    /// Whether the process has died, so that it neither hears nor does anything.
+    pub(super) fn is_dead(&self) -> bool {
+        self.effects >= self.dies_after
     }
 
     /// Takes the replies on a connection since the last call.
@@ -188,7 +259,7 @@ impl World {
         (!is_stale(newest.value)).then_some(newest.value)
     }
 
-    pub(super) fn view(&self) -> std::sync::Arc<View> {
+    pub(super) fn view(&self) -> Arc<View> {
         self.engine.view()
     }
 

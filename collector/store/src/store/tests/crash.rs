@@ -18,6 +18,7 @@ fn a_restart_finds_everything_that_was_synced() {
     everything(&mut world, STEPS, World::sync);
     world.check();
     world.crash(CrashKeeps::NOTHING);
+    world.check_segments_stand_alone();
 }
 
 #[test]

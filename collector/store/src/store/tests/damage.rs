@@ -77,6 +77,22 @@ fn a_flipped_bit_anywhere_is_reported_and_nothing_is_invented() {
 }
 
 #[test]
+fn damage_before_good_records_is_no_torn_tail() {
+    let mut world = World::new(Options { segment_bytes: 1 << 20, ..small_segments() });
+    everything(&mut world, 20, World::sync);
+    let path = segment::path(1);
+    let mut bytes = world.disk.content(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    world.disk.plant(&path, bytes.clone());
+    let (_, recovery) = Store::open(world.disk.clone(), small_segments()).unwrap();
+    let [quarantined] = recovery.quarantined.as_slice() else { panic!("{recovery:?}") };
+    assert_eq!((recovery.torn_bytes, quarantined.kept_as.as_str()), (0, "wal/00000001.wal.damaged"));
+    assert_eq!(world.disk.content(&quarantined.kept_as), Some(bytes), "all of it is kept for inspection");
+    assert!(recovery.records > 5 && quarantined.lost_bytes > 0, "{recovery:?}");
+}
+
+#[test]
 fn a_missing_segment_costs_only_itself() {
     let mut world = World::new(small_segments());
     everything(&mut world, 50, World::sync);

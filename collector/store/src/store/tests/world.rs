@@ -10,7 +10,7 @@ use watchfire_shared::member::NodeId;
 use watchfire_shared::sample::{MetricKind, STALE_NAN_BITS};
 use watchfire_shared::time::{Span, Timestamp};
 
-use crate::disk::{CrashKeeps, SimDisk};
+use crate::disk::{CrashKeeps, Disk, SimDisk};
 use crate::{Options, Recovery, Snapshot, Source, Store};
 
 /// Bits of values by time in milliseconds, by labels.
@@ -218,17 +218,37 @@ impl World {
         }
     }
 
+    /// Each segment can be read without the others, and what it then gives was appended.
+    pub(super) fn check_segments_stand_alone(&self) {
+        let whole = values_of(self.content());
+        let mut found = BTreeSet::new();
+        for name in self.disk.list("wal").unwrap() {
+            let path = format!("wal/{name}");
+            let alone = SimDisk::new();
+            alone.plant(&path, self.disk.content(&path).unwrap());
+            let (store, recovery) = Store::open(alone, self.options.clone()).unwrap();
+            assert_eq!((recovery.refused_records, recovery.torn_bytes), (0, 0), "{path}");
+            found.append(&mut values_of(&content_of(&store.snapshot())));
+        }
+        assert_eq!(found, whole, "every value is in one of them");
+    }
+
+    /// What the store holds is everything up to some append that is not before the last acknowledged one; which one.
+    pub(super) fn check_recovered(&self, store: &Store<SimDisk>) -> usize {
+        let found = content_of(&store.snapshot());
+        let matching = |index: &usize| self.history[*index].content == found;
+        (self.acknowledged..self.history.len()).find(matching).unwrap_or_else(|| {
+            panic!("nothing that was acknowledged is lost and nothing is invented; recovered {found:?}")
+        })
+    }
+
     /// The power fails; what comes back must be everything up to some append that is not before the last acknowledged
     /// one, and the world goes on from there. Agents connect again.
     pub(super) fn crash(&mut self, keeps: CrashKeeps) -> Recovery {
         self.disk.crash(keeps);
         let (store, recovery) = Store::open(self.disk.clone(), self.options.clone()).unwrap();
         self.store = store;
-        let found = content_of(&self.store.snapshot());
-        let matching = |index: &usize| self.history[*index].content == found;
-        let index = (self.acknowledged..self.history.len()).find(matching).unwrap_or_else(|| {
-            panic!("nothing that was acknowledged is lost and nothing is invented; recovered {found:?}")
-        });
+        let index = self.check_recovered(&self.store);
         self.history.truncate(index + 1);
         self.acknowledged = index;
         self.check();

@@ -1,0 +1,303 @@
+//! `agent.toml`: its keys, and what they say once they are read.
+//!
+//! A running agent starts in spite of keys that nobody knows and shows how many there are: a fleet must not go dark over
+//! a misspelt line. `check-config` is strict.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use watchfire_agent_core::agent::Settings as CoreSettings;
+use watchfire_gossip::Profile;
+use watchfire_shared::config::{ConfigKey, ConfigKind};
+use watchfire_shared::limits::{MAX_NODE_LABELS, MAX_NODE_NAME_BYTES};
+use watchfire_shared::time::Span;
+use watchfire_shell::bind;
+use watchfire_shell::config::{ConfigError, Loaded as LoadedRaw, Program, load, optional};
+use watchfire_shell::telemetry::LogFormat;
+
+const fn key(path: &'static str, kind: ConfigKind, default: &'static str, help: &'static str) -> ConfigKey {
+    ConfigKey { path, kind, default, help }
+}
+
+/// Every key of `agent.toml`.
+pub const KEYS: &[ConfigKey] = &[
+    key("node.name", ConfigKind::Text, "\"\"", "Name of this node in the cluster. Default: the host name."),
+    key(
+        "node.labels",
+        ConfigKind::Labels,
+        "{}",
+        "Labels of this node, such as { role = \"web\", zone = \"eu-1a\" }. A reload changes them.",
+    ),
+    key(
+        "node.data_dir",
+        ConfigKind::Path,
+        "\"/var/lib/watchfire-agent\"",
+        "Folder for identity, known peers and the spool. One process uses it at a time.",
+    ),
+    key(
+        "gossip.cluster",
+        ConfigKind::Text,
+        "\"watchfire\"",
+        "Name of the cluster. Packets of another one are dropped, and its collectors refuse this agent.",
+    ),
+    key("gossip.bind", ConfigKind::Address, "\"127.0.0.1:7950\"", "Where gossip listens, UDP and TCP."),
+    key(
+        "gossip.advertise",
+        ConfigKind::Address,
+        "\"\"",
+        "Where others reach gossip. Default: the bound address; for 0.0.0.0 that of the default route.",
+    ),
+    key("gossip.join", ConfigKind::HostPorts, "[]", "Members to join by; one that lives is enough. Tried for ever."),
+    key(
+        "gossip.profile",
+        ConfigKind::Word(&["local", "lan", "fast", "wan"]),
+        "\"lan\"",
+        "How fast and how careful failure detection is; the same on all members.",
+    ),
+    key(
+        "collect.interval",
+        ConfigKind::Duration { min: Span::from_millis(100), max: Span::from_seconds(3600) },
+        "\"10s\"",
+        "How often the host is sampled. A reload changes it.",
+    ),
+    key(
+        "uplink.collectors",
+        ConfigKind::HostPorts,
+        "[]",
+        "Where collectors take samples, at most three; each gets everything. Empty: those that gossip finds.",
+    ),
+    key(
+        "spool.max_bytes",
+        ConfigKind::Integer { min: 1 << 20, max: 1 << 40 },
+        "67108864",
+        "How much may wait on disk for collectors that are away, bytes; the oldest goes first. 64 MiB last some 10 days.",
+    ),
+    key(
+        "http.bind",
+        ConfigKind::Address,
+        "\"127.0.0.1:7951\"",
+        "Where /metrics, /v1/members and /v1/events are served.",
+    ),
+    key(
+        "security.insecure",
+        ConfigKind::Boolean,
+        "false",
+        "Lets plaintext listen on addresses that are reachable from outside.",
+    ),
+    key("log.level", ConfigKind::Text, "\"info\"", "What is logged; WATCHFIRE_LOG and --log-level go before it."),
+    key("log.format", ConfigKind::Word(&["text", "json"]), "\"text\"", "How log lines look."),
+];
+
+/// What the file says.
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct Raw {
+    node: RawNode,
+    gossip: RawGossip,
+    collect: RawCollect,
+    uplink: RawUplink,
+    spool: RawSpool,
+    http: RawHttp,
+    security: RawSecurity,
+    log: RawLog,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawNode {
+    name: String,
+    labels: BTreeMap<String, String>,
+    data_dir: PathBuf,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawGossip {
+    cluster: String,
+    bind: SocketAddr,
+    #[serde(deserialize_with = "optional")]
+    advertise: Option<SocketAddr>,
+    join: Vec<String>,
+    profile: Profile,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawCollect {
+    interval: Span,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawUplink {
+    collectors: Vec<String>,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawSpool {
+    max_bytes: u64,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawHttp {
+    bind: SocketAddr,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawSecurity {
+    insecure: bool,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawLog {
+    level: String,
+    format: String,
+}
+
+/// Where the configuration comes from: the command line's part.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Origin {
+    /// A file that replaces the default one.
+    pub config: Option<PathBuf>,
+    /// Single keys with their values.
+    pub overrides: Vec<(String, String)>,
+}
+
+/// The configuration of an agent, resolved.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Settings {
+    pub data_dir: PathBuf,
+    pub gossip: watchfire_shell::gossip::Settings,
+    pub http_bind: SocketAddr,
+    /// What the core needs of it.
+    pub core: CoreSettings,
+    pub log_level: String,
+    pub log_format: LogFormat,
+}
+
+/// A configuration that was read.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub settings: Settings,
+    /// Keys that nobody knows, each with its place.
+    pub unknown: Vec<String>,
+    pub files: Vec<PathBuf>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    NotLoopback(#[from] bind::NotLoopback),
+    #[error("node.name is empty and the host has no name")]
+    NoName,
+    #[error("node.name has {0} bytes, more than {MAX_NODE_NAME_BYTES}")]
+    LongName(usize),
+    #[error("node.labels has {0} labels, more than {MAX_NODE_LABELS}")]
+    ManyLabels(usize),
+}
+
+/// Reads the configuration from the named file (or the default one), the folder beside it, the environment and the flags.
+///
+/// # Errors
+/// Everything that is wrong, at once; an address that must not be bound. Unknown keys only if `strict`.
+pub fn read(origin: &Origin, strict: bool) -> Result<Loaded, SettingsError> {
+    let program = Program { name: "agent", keys: KEYS, strict };
+    resolve(load(&program, origin.config.as_deref(), origin.overrides.clone())?)
+}
+
+fn resolve(loaded: LoadedRaw<Raw>) -> Result<Loaded, SettingsError> {
+    let raw = loaded.value;
+    bind::check(&[("gossip.bind", raw.gossip.bind), ("http.bind", raw.http.bind)], raw.security.insecure)?;
+    let name = match raw.node.name.is_empty() {
+        true => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        false => raw.node.name,
+    };
+    if name.is_empty() {
+        return Err(SettingsError::NoName);
+    }
+    if name.len() > MAX_NODE_NAME_BYTES {
+        return Err(SettingsError::LongName(name.len()));
+    }
+    if raw.node.labels.len() > MAX_NODE_LABELS {
+        return Err(SettingsError::ManyLabels(raw.node.labels.len()));
+    }
+    let settings = Settings {
+        data_dir: raw.node.data_dir,
+        core: CoreSettings {
+            cluster: raw.gossip.cluster.clone(),
+            name,
+            labels: raw.node.labels,
+            interval: raw.collect.interval,
+            collectors: raw.uplink.collectors,
+            spool_bytes: raw.spool.max_bytes,
+        },
+        gossip: watchfire_shell::gossip::Settings {
+            cluster: raw.gossip.cluster,
+            bind: raw.gossip.bind,
+            advertise: raw.gossip.advertise,
+            join: raw.gossip.join,
+            profile: raw.gossip.profile,
+        },
+        http_bind: raw.http.bind,
+        log_level: raw.log.level,
+        log_format: if raw.log.format == "json" { LogFormat::Json } else { LogFormat::Text },
+    };
+    Ok(Loaded { settings, unknown: loaded.warnings.iter().map(ToString::to_string).collect(), files: loaded.files })
+}
+
+#[cfg(test)]
+mod tests {
+    use watchfire_shell::config::{Sources, load_from};
+
+    use super::*;
+
+    fn read_text(text: &str, strict: bool) -> Result<Loaded, SettingsError> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("agent.toml");
+        std::fs::write(&file, text).unwrap();
+        let sources =
+            Sources { config: Some(file), folder: "/nowhere".into(), environment: Vec::new(), overrides: Vec::new() };
+        resolve(load_from(&Program { name: "agent", keys: KEYS, strict }, &sources)?)
+    }
+
+    #[test]
+    fn an_empty_file_is_a_whole_configuration() {
+        let loaded = read_text("", true).unwrap();
+        let settings = loaded.settings;
+        assert!(!settings.core.name.is_empty() && loaded.unknown.is_empty());
+        assert_eq!(settings.http_bind, "127.0.0.1:7951".parse().unwrap());
+        assert_eq!((settings.core.interval, settings.core.spool_bytes), (Span::from_seconds(10), 64 << 20));
+        assert_eq!(settings.core.collectors, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_unknown_key_stops_the_check_and_not_the_agent() {
+        let text = "[colect]\ninterval = \"5s\"\n[node]\nlabel = {}\n";
+        let error = read_text(text, true).unwrap_err().to_string();
+        let places: Vec<&str> = error.lines().filter_map(|line| line.split_once("agent.toml:")).map(|(_, at)| at).collect();
+        let expected = [
+            "1:2: unknown section `colect`, did you mean `collect`?",
+            "4:1: unknown key `label`, did you mean `labels`?",
+        ];
+        assert_eq!(places, expected);
+        assert_eq!(read_text(text, false).unwrap().unknown.len(), 2);
+    }
+
+    #[test]
+    fn wrong_values_stop_both() {
+        let text = "[collect]\ninterval = \"50ms\"\n[node]\nlabels = { cpu = \"x\" }\n";
+        for strict in [true, false] {
+            let error = read_text(text, strict).unwrap_err().to_string();
+            assert!(error.contains("agent.toml:2:12: 50ms is not between 100ms and 1h"), "{error}");
+            assert!(error.contains("agent.toml:4:10: a node label may not be called `cpu`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn plaintext_is_not_offered_to_a_network() {
+        let text = "[gossip]\nbind = \"0.0.0.0:7950\"\n";
+        let error = read_text(text, true).unwrap_err().to_string();
+        assert!(error.starts_with("`gossip.bind` = 0.0.0.0:7950 is not a loopback address"), "{error}");
+        read_text(&format!("{text}[security]\ninsecure = true\n"), true).unwrap();
+    }
+}

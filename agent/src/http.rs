@@ -1,0 +1,55 @@
+//! What the agent answers over HTTP: its view of the members, its metrics, whether it lives.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::sync::{mpsc, oneshot, watch};
+use watchfire_agent_core::sampler::OwnFigures;
+use watchfire_shell::clock::Clock;
+use watchfire_shell::http::{METRICS_CONTENT_TYPE, member_routes, not_found, probe_routes};
+use watchfire_shell::membership::MembershipHandle;
+
+use crate::sampling::Request;
+
+/// How long a scrape may wait for the sampler. Prometheus itself gives up after 10 s.
+const MAX_SCRAPE_TIME: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What requests need.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    pub(crate) membership: MembershipHandle,
+    pub(crate) clock: Clock,
+    pub(crate) sampler: mpsc::Sender<Request>,
+    pub(crate) figures: watch::Receiver<OwnFigures>,
+    pub(crate) stopping: Arc<AtomicBool>,
+}
+
+/// All routes of the agent.
+pub(crate) fn router(app: App) -> Router {
+    let stopping = app.stopping.clone();
+    let not_ready = move || stopping.load(Ordering::Relaxed).then(|| "the agent stops".to_owned());
+    Router::new()
+        .route("/metrics", get(metrics))
+        .with_state(app.clone())
+        .merge(member_routes(app.membership, app.clock))
+        .merge(probe_routes(not_ready))
+        .fallback(not_found)
+}
+
+/// A round of its own, so that values are as fresh as those of node_exporter.
+async fn metrics(State(app): State<App>) -> Response {
+    let (answer, text) = oneshot::channel();
+    let own = Box::new(app.figures.borrow().clone());
+    if app.sampler.try_send(Request::Scrape { own, answer }).is_err() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the sampler is busy\n").into_response();
+    }
+    match tokio::time::timeout(MAX_SCRAPE_TIME, text).await {
+        Ok(Ok(text)) => ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], text).into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "the sampler does not answer\n").into_response(),
+    }
+}

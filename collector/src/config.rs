@@ -1,0 +1,331 @@
+//! `collector.toml`: its keys, and what they say once they are read.
+//!
+//! A text of the file names addresses, durations and paths; [`Settings`] holds what they mean. Nothing here opens a socket
+//! or one of the files that it names.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use watchfire_gossip::Profile;
+use watchfire_shared::config::{ConfigKey, ConfigKind};
+use watchfire_shared::time::Span;
+use watchfire_shell::bind;
+use watchfire_shell::config::{ConfigError, Loaded, Program, load, optional};
+
+const DAY: i64 = 86_400;
+
+const fn key(path: &'static str, kind: ConfigKind, default: &'static str, help: &'static str) -> ConfigKey {
+    ConfigKey { path, kind, default, help }
+}
+
+/// Every key of `collector.toml`.
+pub const KEYS: &[ConfigKey] = &[
+    key("node.name", ConfigKind::Text, "\"\"", "Name of this collector in the cluster. Default: the host name."),
+    key(
+        "node.data_dir",
+        ConfigKind::Path,
+        "\"/var/lib/watchfire-collector\"",
+        "Folder for identity, samples, alerts and the outbox. One process uses it at a time.",
+    ),
+    key("node.labels", ConfigKind::Labels, "{}", "Labels that others see of this node."),
+    key(
+        "gossip.cluster",
+        ConfigKind::Text,
+        "\"watchfire\"",
+        "Name of the cluster. Packets and agents of another one are refused.",
+    ),
+    key("gossip.bind", ConfigKind::Address, "\"127.0.0.1:7950\"", "Where gossip listens, UDP and TCP."),
+    key(
+        "gossip.advertise",
+        ConfigKind::Address,
+        "\"\"",
+        "Where others reach gossip. Default: the bound address; for 0.0.0.0 that of the default route.",
+    ),
+    key("gossip.join", ConfigKind::HostPorts, "[]", "Members to join by; one that lives is enough. Tried for ever."),
+    key(
+        "gossip.profile",
+        ConfigKind::Word(&["local", "lan", "fast", "wan"]),
+        "\"lan\"",
+        "How fast and how careful failure detection is; the same on all members.",
+    ),
+    key("http.bind", ConfigKind::Address, "\"127.0.0.1:7960\"", "Where the API, the UI and queries are served."),
+    key(
+        "http.external_url",
+        ConfigKind::Text,
+        "\"\"",
+        "The URL under which people reach this collector, for links in notifications. Default: http:// and the bound address.",
+    ),
+    key("ingest.bind", ConfigKind::Address, "\"127.0.0.1:7961\"", "Where agents send their samples."),
+    key(
+        "ingest.advertise",
+        ConfigKind::Address,
+        "\"\"",
+        "Where agents reach ingest. Default: the bound address; for 0.0.0.0 that of the default route.",
+    ),
+    key(
+        "storage.retention",
+        ConfigKind::Duration { min: Span::from_seconds(3600), max: Span::from_seconds(3650 * DAY) },
+        "\"15d\"",
+        "How long samples are kept.",
+    ),
+    key(
+        "storage.max_bytes",
+        ConfigKind::Integer { min: 64 << 20, max: 1 << 50 },
+        "1073741824",
+        "How large the log of samples may get, bytes; the oldest go first. Memory follows it.",
+    ),
+    key(
+        "storage.max_series",
+        ConfigKind::Integer { min: 1000, max: 100_000_000 },
+        "1000000",
+        "How many series are kept in total. One costs about 1 KiB of memory.",
+    ),
+    key(
+        "rules.files",
+        ConfigKind::Globs,
+        "[\"/etc/watchfire/rules.d/*.yml\"]",
+        "Prometheus rule files. A pattern may match nothing, a file named in words must exist.",
+    ),
+    key(
+        "rules.interval",
+        ConfigKind::Duration { min: Span::from_seconds(1), max: Span::from_seconds(DAY) },
+        "\"15s\"",
+        "How often rule groups without an interval of their own are evaluated.",
+    ),
+    key(
+        "notify.file",
+        ConfigKind::Path,
+        "\"/etc/watchfire/alertmanager.yml\"",
+        "Routes and receivers, as Alertmanager reads them. The default file may be absent: then nobody is notified.",
+    ),
+    key(
+        "series.instance",
+        ConfigKind::Text,
+        "\"{name}\"",
+        "The label instance of a node's series; {name}, {id}, {cluster} and {labels.NAME} are filled in.",
+    ),
+    key("series.job", ConfigKind::Text, "\"node\"", "The label job of a node's series, filled in like instance."),
+    key(
+        "series.node_labels",
+        ConfigKind::TextList,
+        "[]",
+        "Which labels of a node go on all its series; the others stand on watchfire_node_info only.",
+    ),
+    key(
+        "security.insecure",
+        ConfigKind::Boolean,
+        "false",
+        "Lets plaintext listen on addresses that are reachable from outside.",
+    ),
+    key("log.level", ConfigKind::Text, "\"info\"", "What is logged; WATCHFIRE_LOG and --log-level go before it."),
+    key("log.format", ConfigKind::Word(&["text", "json"]), "\"text\"", "How log lines look."),
+];
+
+/// The default of `notify.file`: absent, it means that nobody is notified.
+const DEFAULT_NOTIFY_FILE: &str = "/etc/watchfire/alertmanager.yml";
+
+/// What the file says.
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct Raw {
+    node: RawNode,
+    gossip: RawGossip,
+    http: RawHttp,
+    ingest: RawIngest,
+    storage: Storage,
+    rules: Rules,
+    notify: RawNotify,
+    series: Series,
+    security: Security,
+    log: Log,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawNode {
+    name: String,
+    data_dir: PathBuf,
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawGossip {
+    cluster: String,
+    bind: SocketAddr,
+    #[serde(deserialize_with = "optional")]
+    advertise: Option<SocketAddr>,
+    join: Vec<String>,
+    profile: Profile,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawHttp {
+    bind: SocketAddr,
+    external_url: String,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawIngest {
+    bind: SocketAddr,
+    #[serde(deserialize_with = "optional")]
+    advertise: Option<SocketAddr>,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawNotify {
+    file: PathBuf,
+}
+
+/// How much is kept, and how long.
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+pub struct Storage {
+    pub retention: Span,
+    /// Bytes of the log.
+    pub max_bytes: u64,
+    pub max_series: usize,
+}
+
+/// Which rules, and how often.
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+pub struct Rules {
+    /// Paths and patterns, not yet expanded.
+    pub files: Vec<String>,
+    pub interval: Span,
+}
+
+/// What the collector adds to the series of a node.
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+pub struct Series {
+    pub instance: String,
+    pub job: String,
+    pub node_labels: Vec<String>,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct Security {
+    insecure: bool,
+}
+
+/// What is logged, and how.
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+pub struct Log {
+    pub level: String,
+    /// `text` or `json`.
+    pub format: String,
+}
+
+/// The configuration of a collector, resolved.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Settings {
+    pub name: String,
+    pub data_dir: PathBuf,
+    pub labels: BTreeMap<String, String>,
+    pub gossip: watchfire_shell::gossip::Settings,
+    pub http_bind: SocketAddr,
+    pub external_url: Option<String>,
+    pub ingest_bind: SocketAddr,
+    pub ingest_advertise: Option<SocketAddr>,
+    pub storage: Storage,
+    pub rules: Rules,
+    /// `None` if the default file does not exist.
+    pub notify_file: Option<PathBuf>,
+    pub series: Series,
+    pub log: Log,
+    /// The files that all this was read from.
+    pub files: Vec<PathBuf>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    NotLoopback(#[from] bind::NotLoopback),
+    #[error("node.name is empty and the host has no name")]
+    NoName,
+}
+
+/// Reads the configuration from `config` (or the default file), the folder beside it, the environment and the flags.
+///
+/// # Errors
+/// Everything that is wrong, at once; an address that must not be bound.
+pub fn read(config: Option<&Path>, overrides: Vec<(String, String)>) -> Result<Settings, SettingsError> {
+    let program = Program { name: "collector", keys: KEYS, strict: true };
+    resolve(load(&program, config, overrides)?)
+}
+
+fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
+    let raw = loaded.value;
+    let addresses = [("gossip.bind", raw.gossip.bind), ("http.bind", raw.http.bind), ("ingest.bind", raw.ingest.bind)];
+    bind::check(&addresses, raw.security.insecure)?;
+    let name = match raw.node.name.is_empty() {
+        true => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        false => raw.node.name,
+    };
+    if name.is_empty() {
+        return Err(SettingsError::NoName);
+    }
+    let default_notify = raw.notify.file == Path::new(DEFAULT_NOTIFY_FILE);
+    Ok(Settings {
+        name,
+        data_dir: raw.node.data_dir,
+        labels: raw.node.labels,
+        gossip: watchfire_shell::gossip::Settings {
+            cluster: raw.gossip.cluster,
+            bind: raw.gossip.bind,
+            advertise: raw.gossip.advertise,
+            join: raw.gossip.join,
+            profile: raw.gossip.profile,
+        },
+        http_bind: raw.http.bind,
+        external_url: (!raw.http.external_url.is_empty()).then_some(raw.http.external_url),
+        ingest_bind: raw.ingest.bind,
+        ingest_advertise: raw.ingest.advertise,
+        storage: raw.storage,
+        rules: raw.rules,
+        notify_file: (!default_notify || raw.notify.file.exists()).then_some(raw.notify.file),
+        series: raw.series,
+        log: raw.log,
+        files: loaded.files,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use watchfire_shell::config::{Sources, load_from};
+
+    use super::*;
+
+    fn settings(text: &str) -> Result<Settings, SettingsError> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("collector.toml");
+        std::fs::write(&file, text).unwrap();
+        let sources =
+            Sources { config: Some(file), folder: "/nowhere".into(), environment: Vec::new(), overrides: Vec::new() };
+        resolve(load_from(&Program { name: "collector", keys: KEYS, strict: true }, &sources)?)
+    }
+
+    #[test]
+    fn an_empty_file_is_a_whole_configuration() {
+        let settings = settings("").unwrap();
+        assert!(!settings.name.is_empty());
+        assert_eq!(settings.http_bind, "127.0.0.1:7960".parse().unwrap());
+        assert_eq!(settings.storage.retention, Span::from_seconds(15 * DAY));
+        assert_eq!(settings.gossip.profile, Profile::Lan);
+        assert_eq!(settings.series.node_labels, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_notify_file_that_was_named_is_kept_though_it_is_missing() {
+        let named = settings("[notify]\nfile = \"/no/such.yml\"\n").unwrap();
+        assert_eq!(named.notify_file, Some("/no/such.yml".into()));
+    }
+
+    #[test]
+    fn plaintext_is_not_offered_to_a_network() {
+        let message = settings("[ingest]\nbind = \"0.0.0.0:7961\"\n").unwrap_err().to_string();
+        assert!(message.starts_with("`ingest.bind` = 0.0.0.0:7961 is not a loopback address"), "{message}");
+        settings("[ingest]\nbind = \"0.0.0.0:7961\"\n[security]\ninsecure = true\n").unwrap();
+    }
+}

@@ -1,0 +1,78 @@
+//! The collector's HTTP interface: members, nodes, Prometheus' query API, rules and alerts, health and metrics.
+//!
+//! Handlers read what the engine published last, and the store's snapshot; none waits for the engine. The only thing that
+//! a request may set in motion is a reload.
+
+mod answer;
+
+mod parameters;
+
+mod query;
+
+mod rules;
+
+mod nodes;
+
+mod admin;
+
+mod metrics;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::routing::{get, post};
+use tokio::sync::Semaphore;
+use watchfire_shared::time::Timestamp;
+use watchfire_shell::clock::Clock;
+use watchfire_shell::http::{member_routes, not_found, probe_routes};
+use watchfire_shell::membership::MembershipHandle;
+
+use crate::engine::Published;
+use crate::ingest::Connections;
+use crate::reload::Reloader;
+use crate::sender::Senders;
+
+/// Queries evaluated at a time. Each is computation on one core; more would only share it.
+pub(crate) const MAX_QUERIES: usize = 4;
+
+/// What the handlers read.
+pub(crate) struct App {
+    pub(crate) clock: Clock,
+    pub(crate) membership: MembershipHandle,
+    pub(crate) published: Published,
+    pub(crate) connections: Connections,
+    pub(crate) senders: Senders,
+    pub(crate) reloader: Reloader,
+    pub(crate) queries: Arc<Semaphore>,
+    pub(crate) started_at: Timestamp,
+    /// Set while the program stops, so that load balancers look elsewhere.
+    pub(crate) stopping: AtomicBool,
+}
+
+/// Every route of the collector.
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    let ready = app.clone();
+    let not_ready = move || ready.stopping.load(Ordering::Relaxed).then(|| "stopping".to_owned());
+    Router::new()
+        .route("/v1/nodes", get(nodes::list))
+        .route("/v1/nodes/{name}", get(nodes::one))
+        .route("/api/v1/query", get(query::query).post(query::query))
+        .route("/api/v1/query_range", get(query::query_range).post(query::query_range))
+        .route("/api/v1/format_query", get(query::format_query).post(query::format_query))
+        .route("/api/v1/series", get(query::series).post(query::series))
+        .route("/api/v1/labels", get(query::labels).post(query::labels))
+        .route("/api/v1/label/{name}/values", get(query::label_values))
+        .route("/api/v1/rules", get(rules::rules))
+        .route("/api/v1/alerts", get(rules::alerts))
+        .route("/api/v1/status/buildinfo", get(admin::build_info))
+        .route("/api/v1/status/runtimeinfo", get(admin::runtime_info))
+        .route("/-/healthy", get(admin::healthy))
+        .route("/-/ready", get(admin::ready))
+        .route("/-/reload", post(admin::reload).put(admin::reload))
+        .route("/metrics", get(metrics::metrics))
+        .with_state(app.clone())
+        .merge(member_routes(app.membership.clone(), app.clock.clone()))
+        .merge(probe_routes(not_ready))
+        .fallback(not_found)
+}

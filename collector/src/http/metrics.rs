@@ -1,0 +1,126 @@
+//! `/metrics`: the collector's own figures.
+//!
+//! The engine writes its own series into the store as well; these are for whoever watches the collector from outside.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use watchfire_shared::member::{MemberState, ViewSummary};
+use watchfire_shared::sample::MetricKind;
+use watchfire_shell::http::{Exposition, METRICS_CONTENT_TYPE};
+
+use super::App;
+
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
+    let mut out = Exposition::default();
+    about(&app, &mut out);
+    members(&app, &mut out);
+    ingest(&app, &mut out);
+    engine(&app, &mut out);
+    notifications(&app, &mut out);
+    ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], out.finish())
+}
+
+fn about(app: &App, out: &mut Exposition) {
+    let reload = app.reloader.last();
+    out.family("watchfire_build_info", MetricKind::Gauge, "The program, as labels.")
+        .sample([("program", "watchfire-collector"), ("version", env!("CARGO_PKG_VERSION"))], 1.0)
+        .gauge("watchfire_start_time_seconds", "When the program started.", app.started_at.as_seconds())
+        .gauge(
+            "watchfire_clock_ahead_seconds",
+            "How far the system's clock was set back.",
+            app.clock.ahead().as_seconds(),
+        )
+        .counter("watchfire_clock_steps_total", "Steps forward of the system's clock.", app.clock.steps())
+        .gauge(
+            "watchfire_config_last_reload_successful",
+            "Whether the last configuration that was read is in use.",
+            f64::from(u8::from(reload.successful)),
+        )
+        .gauge(
+            "watchfire_config_last_reload_success_timestamp_seconds",
+            "When the configuration in use was read.",
+            reload.loaded_at.as_seconds(),
+        );
+}
+
+fn members(app: &App, out: &mut Exposition) {
+    let view = app.membership.view();
+    let summary = ViewSummary::of(&view.node, &view.members, app.clock.wall());
+    let counts = [
+        (MemberState::Alive, summary.alive),
+        (MemberState::Suspect, summary.suspect),
+        (MemberState::Down, summary.down),
+        (MemberState::Left, summary.left),
+    ];
+    out.family("watchfire_members", MetricKind::Gauge, "Members as this node sees them, by state.");
+    for (state, count) in counts {
+        out.sample([("state", state.as_str())], count as f64);
+    }
+    out.family("watchfire_gossip_events_total", MetricKind::Counter, "What gossip counted, by event.");
+    for (event, count) in app.membership.counters() {
+        out.sample([("event", event)], count as f64);
+    }
+}
+
+fn ingest(app: &App, out: &mut Exposition) {
+    let stats = app.connections.stats();
+    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    out.gauge("watchfire_ingest_connections", "Open connections of agents.", app.connections.count() as f64)
+        .counter("watchfire_ingest_connections_accepted_total", "Connections accepted.", read(&stats.accepted))
+        .counter("watchfire_ingest_connections_cut_off_total", "Connections closed at the door.", read(&stats.cut_off))
+        .counter("watchfire_ingest_received_frames_total", "Frames that arrived.", read(&stats.frames))
+        .counter("watchfire_ingest_received_bytes_total", "Bytes that arrived.", read(&stats.bytes));
+    let view = app.published.view();
+    let (counters, rejected) = (&view.stats.ingest, &view.stats.ingest.rejected);
+    out.family("watchfire_ingest_samples_total", MetricKind::Counter, "Samples taken, by lane.")
+        .sample([("lane", "live")], counters.samples_live as f64)
+        .sample([("lane", "backfill")], counters.samples_backfill as f64)
+        .counter("watchfire_ingest_duplicate_frames_total", "Frames that were known already.", counters.duplicates)
+        .counter(
+            "watchfire_ingest_restamped_frames_total",
+            "Frames stamped with the time of receipt.",
+            counters.restamped,
+        );
+    out.family("watchfire_ingest_rejected_frames_total", MetricKind::Counter, "Frames refused, by reason.");
+    let reasons = [
+        ("protocol", rejected.protocol),
+        ("malformed", rejected.malformed),
+        ("quota", rejected.quota),
+        ("schema", rejected.schema),
+        ("clock", rejected.clock),
+        ("resync", rejected.resync),
+        ("storage", rejected.storage),
+    ];
+    for (reason, count) in reasons {
+        out.sample([("reason", reason)], count as f64);
+    }
+}
+
+fn engine(app: &App, out: &mut Exposition) {
+    let (seconds, inputs) = app.published.work();
+    let stats = &app.published.view().stats;
+    out.family("watchfire_engine_busy_seconds_total", MetricKind::Counter, "Time that the engine's thread worked.")
+        .sample([], seconds)
+        .counter("watchfire_engine_inputs_total", "Inputs that the engine took.", inputs)
+        .gauge("watchfire_store_series", "Series in the store.", stats.series as f64)
+        .gauge(
+            "watchfire_store_full",
+            "Whether the disk has no room for samples.",
+            f64::from(u8::from(stats.storage_full)),
+        )
+        .gauge("watchfire_agents_connected", "Agents that said hello and are connected.", stats.agents_connected as f64)
+        .gauge("watchfire_agents_expected", "Agents that should report.", stats.agents_expected as f64);
+}
+
+fn notifications(app: &App, out: &mut Exposition) {
+    let queued = app.published.view().stats.notifications_queued;
+    out.gauge("watchfire_notifications_queued", "Notifications that wait for delivery.", queued as f64);
+    out.family("watchfire_notification_attempts_total", MetricKind::Counter, "Attempts by integration and outcome.");
+    for ((integration, outcome), count) in app.senders.counts() {
+        out.sample([("integration", integration), ("outcome", outcome)], count as f64);
+    }
+}

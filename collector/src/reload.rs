@@ -1,0 +1,131 @@
+//! Reloading: read and check everything, then exchange it. A configuration with a mistake changes nothing and is told.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use watchfire_collector_core::engine::Input;
+use watchfire_shared::member::{Metadata, NodeId};
+use watchfire_shared::time::{Span, Timestamp};
+use watchfire_shell::clock::Clock;
+use watchfire_shell::lifecycle;
+use watchfire_shell::membership::MembershipHandle;
+
+use crate::config::Settings;
+use crate::engine::Inbox;
+use crate::load::{Load, Origin, load};
+use crate::sender::Senders;
+
+/// Reloads that wait for the one that runs. Whoever finds this full is told to try again.
+const MAX_WAITING: usize = 4;
+
+/// How the last reload went.
+#[derive(Clone, Debug)]
+pub(crate) struct LastReload {
+    /// Whether the configuration that was read last is the one in use.
+    pub(crate) successful: bool,
+    /// When the configuration in use was read.
+    pub(crate) loaded_at: Timestamp,
+    pub(crate) retention: Span,
+}
+
+/// Asks for reloads. Clones ask the same task.
+#[derive(Clone)]
+pub(crate) struct Reloader {
+    requests: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
+    last: Arc<ArcSwap<LastReload>>,
+}
+
+impl Reloader {
+    /// Reads the configuration again and waits until it is in use.
+    ///
+    /// # Errors
+    /// Every mistake, one per line; the old configuration stays in use.
+    pub(crate) async fn reload(&self) -> Result<(), String> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.try_send(answer).map_err(|_| "reloads are under way already".to_owned())?;
+        answered.await.unwrap_or_else(|_| Err("the collector is stopping".to_owned()))
+    }
+
+    pub(crate) fn last(&self) -> Arc<LastReload> {
+        self.last.load_full()
+    }
+}
+
+/// What a reload exchanges, and what it needs for that.
+pub(crate) struct Context {
+    pub(crate) origin: Origin,
+    /// What the program was started with: addresses and storage stay.
+    pub(crate) running: Settings,
+    pub(crate) node_id: NodeId,
+    pub(crate) external_url: String,
+    pub(crate) metadata: Metadata,
+    pub(crate) inbox: Inbox,
+    pub(crate) senders: Senders,
+    pub(crate) membership: MembershipHandle,
+    pub(crate) clock: Clock,
+}
+
+/// The waiting requests, before there is a task that answers them.
+pub(crate) type Requests = mpsc::Receiver<oneshot::Sender<Result<(), String>>>;
+
+/// Makes the asking side, for a configuration that was loaded `at`.
+pub(crate) fn reloader(at: Timestamp, retention: Span) -> (Reloader, Requests) {
+    let (requests, inbox) = mpsc::channel(MAX_WAITING);
+    let last = LastReload { successful: true, loaded_at: at, retention };
+    (Reloader { requests, last: Arc::new(ArcSwap::from_pointee(last)) }, inbox)
+}
+
+/// Answers requests until `stop`.
+pub(crate) async fn run(mut requests: Requests, reloader: Reloader, mut context: Context, stop: CancellationToken) {
+    loop {
+        let request = tokio::select! {
+            request = requests.recv() => request,
+            () = stop.cancelled() => return,
+        };
+        let Some(answer) = request else { return };
+        lifecycle::reloading();
+        let result = context.reload().await;
+        let mut last = LastReload::clone(&reloader.last());
+        match &result {
+            Ok(()) => {
+                last = LastReload { successful: true, loaded_at: context.clock.wall(), ..last };
+                tracing::info!("the configuration was reloaded");
+            }
+            Err(mistakes) => {
+                last.successful = false;
+                tracing::error!("the configuration was not reloaded, the old one stays in use:\n{mistakes}");
+            }
+        }
+        reloader.last.store(Arc::new(last));
+        lifecycle::ready("serving");
+        let _ = answer.send(result);
+    }
+}
+
+impl Context {
+    async fn reload(&mut self) -> Result<(), String> {
+        let origin = self.origin.clone();
+        let loaded = tokio::task::spawn_blocking(move || load(&origin)).await;
+        let loaded: Load = loaded.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let keys = loaded.needs_restart(&self.running);
+        if !keys.is_empty() {
+            tracing::warn!(keys = keys.join(", "), "these keys changed and take effect with a restart");
+        }
+        let mut engine = loaded.engine(self.node_id, &self.external_url);
+        // What others know this node by changes with a restart, together with its gossip.
+        engine.node_name.clone_from(&self.running.name);
+        engine.naming.cluster.clone_from(&self.running.gossip.cluster);
+        if self.metadata.labels != loaded.settings.labels {
+            self.metadata.labels.clone_from(&loaded.settings.labels);
+            self.membership.set_metadata(self.metadata.clone()).await;
+        }
+        loaded.warnings().for_each(|warning| tracing::warn!("{warning}"));
+        self.senders.set_folder(loaded.notify_folder());
+        match self.inbox.send(Input::Reload(Box::new(engine))).await {
+            true => Ok(()),
+            false => Err("the collector is stopping".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! `watchfire-collector run`: puts the parts together, and takes them apart again.
+//!
+//! Started in this order and stopped in reverse: engine (which replays the log first), gossip, ingest, HTTP. Whatever can
+//! fail fails before the program says that it is ready.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use watchfire_collector_core::engine::{Engine, Recovery};
+use watchfire_shared::member::{Metadata, Role, SERVICE_HTTP, SERVICE_INGEST};
+use watchfire_shell::clock::Clock;
+use watchfire_shell::files::DataDir;
+use watchfire_shell::http::Server;
+use watchfire_shell::lifecycle::{self, Signal, Signals, Tasks, exit};
+use watchfire_shell::membership::MembershipHandle;
+use watchfire_shell::{bind, gossip};
+use watchfire_store::RealDisk;
+
+use crate::engine::{self, Published, Running};
+use crate::http::{self, App, MAX_QUERIES};
+use crate::ingest::{self, Connections};
+use crate::load::{Load, Origin};
+use crate::reload::{self, Reloader};
+use crate::sender::Senders;
+
+/// The folder of the store inside the data directory.
+const STORE_FOLDER: &str = "store";
+/// How often the program looks whether one of its tasks has died.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs a collector until it is told to stop.
+///
+/// # Errors
+/// If it cannot start: a port is taken, the data directory is in use, the disk cannot be used.
+pub(crate) async fn run(load: Load, origin: Origin) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::install().context("cannot handle signals")?;
+    let collector = Collector::start(load, origin).await?;
+    lifecycle::ready("serving");
+    tracing::info!("ready");
+    let code = collector.serve(&mut signals).await;
+    lifecycle::stopping();
+    collector.stop().await;
+    Ok(ExitCode::from(code))
+}
+
+struct Collector {
+    app: Arc<App>,
+    tasks: Tasks,
+    engine: Running,
+    membership: MembershipHandle,
+    reloader: Reloader,
+    /// Held until the end: one process uses the data directory at a time.
+    _data: DataDir,
+}
+
+impl Collector {
+    async fn start(load: Load, origin: Origin) -> anyhow::Result<Self> {
+        let settings = load.settings.clone();
+        let clock = Clock::start();
+        let data = DataDir::open(&settings.data_dir)?;
+        let node_id = gossip::node_id(&data)?;
+        tracing::info!(
+            name = settings.name,
+            id = %node_id,
+            version = env!("CARGO_PKG_VERSION"),
+            files = ?settings.files,
+            rule_files = ?load.rule_files,
+            "the collector starts"
+        );
+        let server = Server::bind(settings.http_bind).await?;
+        let ingest = TcpListener::bind(settings.ingest_bind).await;
+        let ingest = ingest.with_context(|| format!("cannot bind ingest to {}", settings.ingest_bind))?;
+        let ingest_address = ingest.local_addr()?;
+        let external_url = format!("http://{}", bind::advertised(server.address()));
+
+        let engine = open(&load, &data, node_id, &external_url, &clock).await?;
+        let epoch = u64::try_from(clock.wall().as_millis()).unwrap_or_default();
+        let published = Published::new(&engine, epoch);
+        let (inbox, waiting) = engine::inbox();
+        let connections = Connections::default();
+        let senders = Senders::default();
+        senders.set_folder(load.notify_folder());
+        load.warnings().for_each(|warning| tracing::warn!("{warning}"));
+        if settings.notify_file.is_none() {
+            tracing::warn!("there is no file of routes and receivers: nobody is notified");
+        }
+        let engine = engine::start(engine, waiting, published.clone(), &clock, connections.clone(), senders.clone())?;
+
+        let mut tasks = Tasks::default();
+        let advertised = settings.ingest_advertise.unwrap_or_else(|| bind::advertised(ingest_address));
+        let metadata = metadata(&load, advertised, bind::advertised(server.address()));
+        let membership = gossip::start(&settings.gossip, metadata.clone(), &data, &clock, &mut tasks).await?;
+        tasks.spawn("members", |stop| engine::follow_members(membership.clone(), inbox.clone(), stop));
+        let (reloader, requests) = reload::reloader(clock.wall(), settings.storage.retention);
+        let context = reload::Context {
+            origin,
+            node_id,
+            external_url,
+            metadata,
+            inbox: inbox.clone(),
+            senders: senders.clone(),
+            membership: membership.clone(),
+            clock: clock.clone(),
+            running: settings,
+        };
+        tasks.spawn("reload", |stop| reload::run(requests, reloader.clone(), context, stop));
+        tasks.spawn("watchdog", |stop| async move {
+            lifecycle::watchdog(stop.clone()).await;
+            stop.cancelled().await;
+        });
+        tasks.spawn("ingest", |stop| ingest::run(ingest, connections.clone(), inbox, stop));
+        let app = Arc::new(App {
+            started_at: clock.wall(),
+            clock,
+            membership: membership.clone(),
+            published,
+            connections,
+            senders,
+            reloader: reloader.clone(),
+            queries: Arc::new(Semaphore::new(MAX_QUERIES)),
+            stopping: AtomicBool::new(false),
+        });
+        tracing::info!(http = %server.address(), ingest = %ingest_address, "listening");
+        let router = http::router(&app);
+        tasks.spawn("http", |stop| server.run(router, stop));
+        Ok(Self { app, tasks, engine, membership, reloader, _data: data })
+    }
+
+    /// Waits for the end, and gives the exit code.
+    async fn serve(&self, signals: &mut Signals) -> u8 {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::Stop => return exit::OK,
+                    // The reload itself says how it went.
+                    Signal::Reload => {
+                        let reloader = self.reloader.clone();
+                        tokio::spawn(async move { drop(reloader.reload().await) });
+                    }
+                },
+                () = self.engine.failed.cancelled() => return exit::ERROR,
+                _ = look.tick() => {
+                    let ended = self.tasks.ended();
+                    if !ended.is_empty() {
+                        tracing::error!(tasks = ended.join(", "), "a part of the program has died");
+                        return exit::ERROR;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn stop(mut self) {
+        self.app.stopping.store(true, Ordering::Relaxed);
+        tracing::info!("stopping");
+        if !self.membership.leave().await {
+            tracing::warn!("gossip could not say goodbye in time");
+        }
+        self.tasks.stop().await;
+        self.engine.stop().await;
+    }
+}
+
+fn metadata(load: &Load, ingest: SocketAddr, http: SocketAddr) -> Metadata {
+    Metadata {
+        name: load.settings.name.clone(),
+        role: Role::Collector,
+        labels: load.settings.labels.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        services: [(SERVICE_INGEST.to_owned(), ingest), (SERVICE_HTTP.to_owned(), http)].into(),
+    }
+}
+
+/// Opens the engine on a blocking thread: the log may be large.
+async fn open(
+    load: &Load,
+    data: &DataDir,
+    node_id: watchfire_shared::member::NodeId,
+    external_url: &str,
+    clock: &Clock,
+) -> anyhow::Result<Engine<RealDisk>> {
+    let folder = data.join(STORE_FOLDER);
+    let settings = load.engine(node_id, external_url);
+    let clock = clock.clone();
+    let began = Instant::now();
+    let opened = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+        let disk = RealDisk::open(&folder).context("cannot open the store")?;
+        Ok(Engine::open(disk, settings, clock.wall())?)
+    });
+    let (engine, recovery) = opened.await??;
+    tell(&recovery, began.elapsed());
+    Ok(engine)
+}
+
+fn tell(recovery: &Recovery, took: Duration) {
+    let store = &recovery.store;
+    tracing::info!(nodes = recovery.nodes, alerts = recovery.alerts, ?store, took_ms = took.as_millis(), "replayed");
+    if let Some(state) = &recovery.state {
+        tracing::error!(?state, "the state file was damaged and set aside; alerts and notifications begin anew");
+    }
+}
+
+#[cfg(test)]
+mod tests;

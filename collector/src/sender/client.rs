@@ -1,0 +1,267 @@
+//! HTTP towards receivers: `http_config` as a client, one request, and what its answer means.
+//!
+//! Clients are kept, with their connections, for as long as what they were made from stays the same. Redirects are
+//! followed if the configuration says so, but a request that carries credentials never goes to another host, and never from
+//! https to http.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::redirect::{Attempt, Policy};
+use reqwest::{Certificate, Client, Identity, Proxy, Response, StatusCode, tls};
+use watchfire_collector_core::alertmanager::http::{Authorization, HttpConfig, TlsVersion};
+use watchfire_collector_core::notify::DeliveryOutcome;
+use watchfire_shared::time::Span;
+
+use super::{failed, secrets};
+
+/// Clients kept at a time; an installation has as many as it has different `http_config`s.
+const MAX_CLIENTS: usize = 64;
+/// Redirects followed, as in Go.
+const MAX_REDIRECTS: usize = 10;
+/// How long a connection may take to be made, within the time of the attempt.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// Bytes of an answer that are read; what a person needs of an error stands at its beginning.
+const MAX_ANSWER_BYTES: usize = 4096;
+/// Characters of an answer that go into the reason.
+const MAX_ANSWER_CHARS: usize = 200;
+/// Named to receivers. Some only take what comes from Alertmanager by this name.
+const USER_AGENT: &str = concat!("Alertmanager/0.34 (Watchfire/", env!("CARGO_PKG_VERSION"), ")");
+
+/// What a client is made from.
+#[derive(Clone, PartialEq)]
+struct Recipe {
+    follow_redirects: bool,
+    /// Whether requests carry something that only their receiver may see.
+    credentials: bool,
+    proxy: Option<String>,
+    ca: Option<String>,
+    certificate: Option<(String, String)>,
+    insecure: bool,
+    min_version: TlsVersion,
+}
+
+/// The clients that are kept, the last used at the end.
+#[derive(Default)]
+pub(super) struct Clients(Mutex<Vec<(Recipe, Client)>>);
+
+/// One request, ready but for its body.
+pub(super) struct Prepared {
+    client: Client,
+    headers: HeaderMap,
+    /// What must not show up in a reason.
+    secrets: Vec<String>,
+}
+
+impl Clients {
+    /// Makes ready for one request, reading the secrets that it needs.
+    ///
+    /// # Errors
+    /// The reason, without a secret in it.
+    pub(super) async fn prepare(&self, config: &HttpConfig, folder: &Path) -> Result<Prepared, String> {
+        let (headers, secrets) = headers(config, folder).await?;
+        let tls = &config.tls;
+        let certificate = secrets::read_optional(tls.certificate.as_ref(), folder).await?;
+        let key = secrets::read_optional(tls.key.as_ref(), folder).await?;
+        let recipe = Recipe {
+            follow_redirects: config.follow_redirects,
+            credentials: !headers.is_empty(),
+            proxy: config.proxy_url.as_ref().map(|proxy| proxy.expose().to_owned()),
+            ca: secrets::read_optional(tls.ca.as_ref(), folder).await?,
+            certificate: certificate.zip(key),
+            insecure: tls.insecure_skip_verify,
+            min_version: tls.min_version,
+        };
+        Ok(Prepared { client: self.client(recipe)?, headers, secrets })
+    }
+
+    fn client(&self, recipe: Recipe) -> Result<Client, String> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept.iter().position(|(own, _)| *own == recipe);
+        let entry = match known {
+            Some(at) => kept.remove(at),
+            None => {
+                let client = build(&recipe)?;
+                (recipe, client)
+            }
+        };
+        let client = entry.1.clone();
+        kept.push(entry);
+        if kept.len() > MAX_CLIENTS {
+            kept.remove(0);
+        }
+        Ok(client)
+    }
+}
+
+fn build(recipe: &Recipe) -> Result<Client, String> {
+    let told = |what: &'static str| move |error: reqwest::Error| format!("{what}: {}", cause(&error.without_url()));
+    let mut builder = Client::builder()
+        .user_agent(USER_AGENT)
+        .connect_timeout(CONNECT_TIME)
+        // It would tell the next host the URL, and with it a token that may stand there.
+        .referer(false)
+        .redirect(policy(recipe))
+        .no_proxy()
+        .tls_danger_accept_invalid_certs(recipe.insecure);
+    builder = builder.tls_version_min(match recipe.min_version {
+        TlsVersion::Tls12 => tls::Version::TLS_1_2,
+        TlsVersion::Tls13 => tls::Version::TLS_1_3,
+    });
+    if let Some(proxy) = &recipe.proxy {
+        builder = builder.proxy(Proxy::all(proxy).map_err(told("proxy_url"))?);
+    }
+    if let Some(ca) = &recipe.ca {
+        let certificates = Certificate::from_pem_bundle(ca.as_bytes()).map_err(told("tls_config.ca"))?;
+        builder = builder.tls_certs_only(certificates);
+    }
+    if let Some((certificate, key)) = &recipe.certificate {
+        let pem = format!("{key}\n{certificate}\n");
+        builder = builder.identity(Identity::from_pem(pem.as_bytes()).map_err(told("tls_config.cert and key"))?);
+    }
+    builder.build().map_err(told("http_config"))
+}
+
+fn policy(recipe: &Recipe) -> Policy {
+    let credentials = recipe.credentials;
+    match recipe.follow_redirects {
+        false => Policy::none(),
+        true => Policy::custom(move |attempt| {
+            if attempt.previous().len() > MAX_REDIRECTS {
+                return attempt.error("more than 10 redirects");
+            }
+            if leaves(&attempt, credentials) { attempt.stop() } else { attempt.follow() }
+        }),
+    }
+}
+
+/// Whether a redirect would carry credentials away from the host that they are for.
+fn leaves(attempt: &Attempt<'_>, credentials: bool) -> bool {
+    let Some(first) = attempt.previous().first() else { return false };
+    let next = attempt.url();
+    let secret = credentials || !first.username().is_empty() || first.password().is_some();
+    let elsewhere =
+        first.host_str() != next.host_str() || first.port_or_known_default() != next.port_or_known_default();
+    let downgraded = first.scheme() == "https" && next.scheme() != "https";
+    secret && (elsewhere || downgraded)
+}
+
+/// The headers of a request, and the secrets in them.
+async fn headers(config: &HttpConfig, folder: &Path) -> Result<(HeaderMap, Vec<String>), String> {
+    let mut headers = HeaderMap::new();
+    let mut used = Vec::new();
+    match &config.authorization {
+        None => {}
+        Some(Authorization::Header { kind, credentials }) => {
+            let credentials = secrets::read(credentials, folder).await?;
+            headers.insert(AUTHORIZATION, sensitive("authorization", &format!("{kind} {credentials}"))?);
+            used.push(credentials);
+        }
+        Some(Authorization::Basic { username, password }) => {
+            let username = secrets::read_optional(username.as_ref(), folder).await?.unwrap_or_default();
+            let password = secrets::read_optional(password.as_ref(), folder).await?.unwrap_or_default();
+            let encoded = base64(format!("{username}:{password}").as_bytes());
+            headers.insert(AUTHORIZATION, sensitive("basic_auth", &format!("Basic {encoded}"))?);
+            used.extend([password, encoded]);
+        }
+    }
+    for (name, values) in &config.headers {
+        let header = HeaderName::try_from(name.as_str()).map_err(|_| format!("http_headers: {name:?} is no header"))?;
+        for value in values {
+            let value = secrets::read(value, folder).await?;
+            headers.append(header.clone(), sensitive("http_headers", &value)?);
+            used.push(value);
+        }
+    }
+    Ok((headers, used))
+}
+
+fn sensitive(what: &str, value: &str) -> Result<HeaderValue, String> {
+    let mut value =
+        HeaderValue::try_from(value).map_err(|_| format!("{what}: holds a character that no header may hold"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// RFC 4648, with padding; the one header of basic authentication is all that needs it.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digit = |number: u32, shift: u32| char::from(DIGITS[(number >> shift & 63) as usize]);
+    let mut out = String::new();
+    for chunk in bytes.chunks(3) {
+        let number = chunk.iter().chain([&0, &0]).take(3).fold(0, |number, byte| number << 8 | u32::from(*byte));
+        out.extend([digit(number, 18), digit(number, 12)]);
+        out.push(if chunk.len() > 1 { digit(number, 6) } else { '=' });
+        out.push(if chunk.len() > 2 { digit(number, 0) } else { '=' });
+    }
+    out
+}
+
+impl Prepared {
+    /// Posts JSON to a URL, which counts as a secret, and judges the answer: 2xx is success; 429, 5xx and a
+    /// connection that fails may be tried again; anything else is refused for now.
+    pub(super) async fn post_json(mut self, url: String, body: String) -> DeliveryOutcome {
+        let request =
+            self.client.post(&url).headers(self.headers).header("content-type", "application/json").body(body);
+        // What follows the host may be a token (`/hooks/T0/B0/x`); the host itself is worth reading in a reason.
+        if let Some((_, path)) = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')) {
+            self.secrets.push(path.to_owned());
+        }
+        match request.send().await {
+            Ok(response) => judge(response, &self.secrets).await,
+            // A URL or body that cannot be sent will not become better by itself.
+            Err(error) => failed(!error.is_builder(), secrets::redact(&cause(&error.without_url()), &self.secrets)),
+        }
+    }
+}
+
+async fn judge(mut response: Response, secrets: &[String]) -> DeliveryOutcome {
+    let status = response.status();
+    if status.is_success() {
+        return DeliveryOutcome::Ok;
+    }
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
+    let mut answer = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        answer.extend_from_slice(&chunk);
+        if answer.len() >= MAX_ANSWER_BYTES {
+            break;
+        }
+    }
+    answer.truncate(MAX_ANSWER_BYTES);
+    let answer = secrets::redact(&String::from_utf8_lossy(&answer), secrets);
+    let excerpt: String =
+        answer.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_ANSWER_CHARS).collect();
+    let refused_redirect = if status.is_redirection() { ", a redirect that is not followed" } else { "" };
+    let colon = if excerpt.is_empty() { "" } else { ": " };
+    DeliveryOutcome::Failed {
+        retry: status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS,
+        reason: format!("status {status}{refused_redirect}{colon}{excerpt}"),
+        retry_after: retry_after.map(|seconds| Span::from_seconds(i64::from(seconds))),
+    }
+}
+
+/// The innermost reason of an error says most: `connection refused` rather than `error sending request`.
+fn cause(error: &reqwest::Error) -> String {
+    let mut source: &dyn std::error::Error = error;
+    while let Some(inner) = source.source() {
+        source = inner;
+    }
+    source.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base64;
+
+    #[test]
+    fn base64_encodes_the_vectors_of_rfc_4648() {
+        let vectors =
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")];
+        for (text, encoded) in vectors {
+            assert_eq!(base64(text.as_bytes()), encoded);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Every file that is shipped for users is loaded here by the code that will read it.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests are shells")]
+
+use std::path::{Path, PathBuf};
+
+use watchfire_collector_core::{alertmanager, rules, unit_test};
+use watchfire_shared::config::{self, ConfigKey};
+use watchfire_shared::document::{self, Report};
+use watchfire_tests::house::project;
+
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(project().join(folder)).expect("the folder is there").flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == extension));
+    files.sort();
+    assert!(!files.is_empty(), "{folder} holds no .{extension}");
+    files
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn mistakes_of(file: &str, text: &str, keys: &[ConfigKey]) -> Vec<String> {
+    let mut report = Report::new(file);
+    let root = document::toml::parse(text, &mut report);
+    root.iter().for_each(|root| config::check(root, keys, &mut report));
+    report.into_mistakes().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn configuration_files_have_no_mistake() {
+    for path in files("packaging/config", "toml") {
+        let keys = match name(&path).as_str() {
+            "agent.toml" => watchfire_agent::config::KEYS,
+            "collector.toml" => watchfire_collector::config::KEYS,
+            other => panic!("{other} is read by no program"),
+        };
+        assert_eq!(mistakes_of(&name(&path), &read(&path), keys), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn the_reference_of_each_program_has_no_mistake() {
+    for keys in [watchfire_agent::config::KEYS, watchfire_collector::config::KEYS] {
+        let reference = config::reference(keys);
+        let setting = |line: &&str| line.starts_with('[') || (line.starts_with("# ") && line.contains(" = "));
+        let text: Vec<&str> = reference.lines().filter(setting).map(|line| line.trim_start_matches("# ")).collect();
+        assert_eq!(mistakes_of("reference", &text.join("\n"), keys), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn route_trees_load() {
+    for path in files("packaging/config", "yml") {
+        alertmanager::parse(&name(&path), &read(&path)).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    }
+}
+
+#[test]
+fn rule_files_load_and_their_unit_tests_pass() {
+    let rules: Vec<(String, String)> =
+        files("packaging/rules", "yml").iter().map(|path| (name(path), read(path))).collect();
+    let report = rules::check(&rules);
+    assert!(report.is_good() && report.warnings.is_empty(), "{report}");
+    for path in files("packaging/rules/tests", "yml") {
+        let load = |pattern: &str| {
+            let file = path.parent().unwrap_or(&path).join(pattern);
+            Ok(vec![(pattern.to_owned(), read(&file))])
+        };
+        let report = unit_test::run(&name(&path), &read(&path), &load);
+        assert!(report.failures.is_empty() && report.passed > 0, "{report}");
+    }
+    for (rules, _) in &rules {
+        let test = project().join("packaging/rules/tests").join(rules.replace(".yml", "_test.yml"));
+        assert!(test.exists(), "{rules} has no unit test");
+    }
+}
