@@ -17,8 +17,8 @@ use watchfire_shared::matcher::Matcher;
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::App;
-use super::answer::{self, ApiError, ErrorKind, QueryData, Result, Success};
-use super::parameters::Parameters;
+use crate::prometheus::answer::{self, ApiError, ErrorKind, QueryData, Result, Success};
+use crate::prometheus::parameters::Parameters;
 
 /// How long a query may take; Prometheus' default is the same.
 const MAX_QUERY_TIME: Duration = Duration::from_secs(120);
