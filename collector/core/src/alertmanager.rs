@@ -34,7 +34,7 @@ use crate::template::notification::NotificationFunctions;
 pub use global::Global;
 pub use inhibit::InhibitRule;
 pub use interval::TimeInterval;
-pub use receiver::{Integration, IntegrationConfig, Receiver};
+pub use receiver::{Integration, IntegrationConfig, Receiver, Webhook};
 pub use route::{GroupBy, Route, RouteTree};
 pub use secret::{Secret, SecretSource};
 

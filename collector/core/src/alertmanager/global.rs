@@ -65,8 +65,12 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Option<Global> {
         global.http = Arc::new(config);
     }
     for (key, file) in SECRETS {
-        let is_set = secret::source(&mut table, report, key, file).is_some();
+        secret::source(&mut table, report, key, file);
+        let is_set = [key, file].iter().any(|key| table.entry(key).is_some_and(|(_, node)| !node.is_null()));
         global.set.extend(is_set.then_some(*key));
+    }
+    if global.set.contains("slack_api_url") && global.set.contains("slack_app_token") {
+        report.add(table.at(), "at most one of `slack_api_url` and `slack_app_token` may be set, inline or as files");
     }
     for key in URLS {
         global.set.extend(table.optional(report, key, secret::url).map(|_| *key));

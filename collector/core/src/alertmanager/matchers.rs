@@ -3,10 +3,11 @@
 //! A text is first read in the UTF-8 syntax and, if that fails, in the classic one, with a warning: Alertmanager's fallback
 //! mode. <https://prometheus.io/docs/alerting/latest/configuration/#matcher>
 
-use watchfire_shared::document::{self, Mistake, Node, Report, Table, Value};
+use watchfire_shared::document::{self, Mistake, Node, Report, Table};
 use watchfire_shared::labels::is_label_name;
 use watchfire_shared::matcher::{MatchOp, Matcher};
 
+use super::items;
 use crate::template;
 
 /// Reads the keys `match`, `match_re` and `matchers` (with these names or such as `source_match`), sorted as Alertmanager
@@ -49,11 +50,7 @@ fn pairs(node: &Node, op: MatchOp, report: &mut Report) -> Option<Vec<Matcher>> 
 }
 
 fn list(node: &Node, all: &mut Vec<Matcher>, warnings: &mut Vec<Mistake>, report: &mut Report) {
-    let items = match &node.value {
-        Value::List(items) => items.as_slice(),
-        _ => std::slice::from_ref(node),
-    };
-    for item in items {
+    for item in items(node, report).unwrap_or_default() {
         let Some(text) = document::text(item, report) else { continue };
         match parse(&text) {
             Ok(parsed) => {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use watchfire_shared::document::{self, Mistake, Node, Report, Table};
+use watchfire_shared::document::{self, Mistake, Node, Report, Table, Value};
 use watchfire_shared::labels::Labels;
 use watchfire_shared::matcher::Matcher;
 use watchfire_shared::time::Span;
@@ -215,11 +215,19 @@ fn name_route(route: &mut Route, matchers: &[Matcher], parent: Option<usize>, tr
 fn refuse_on_root(table: &Table<'_>, report: &mut Report) {
     for key in ["match", "match_re", "matchers", "mute_time_intervals", "active_time_intervals", "continue"] {
         if let Some((name, node)) = table.entry(key)
-            && !node.is_null()
-            && !matches!(&node.value, document::Value::Scalar(scalar) if scalar.text == "false")
+            && says_something(&node.value)
         {
             report.add(name.at, format!("the root route takes every alert and must not have `{key}`"));
         }
+    }
+}
+
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::List(items) => !items.is_empty(),
+        Value::Table(entries) => !entries.is_empty(),
+        Value::Scalar(scalar) => !matches!(scalar.text.to_ascii_lowercase().as_str(), "false" | "no" | "off" | "n"),
     }
 }
 

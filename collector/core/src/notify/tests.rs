@@ -1,1 +1,244 @@
+//! Scripts in virtual time, and the crash property.
 
+mod crash;
+
+mod world;
+
+use watchfire_shared::labels::Labels;
+use watchfire_shared::machine::Machine;
+use watchfire_shared::matcher::{MatchOp, Matcher};
+use watchfire_shared::time::{Span, Timestamp};
+
+use super::query::AlertFilter;
+use super::{Delivery, DeliveryOutcome, Effect, Fact, Input, Pipeline, Saved, Silence, SilenceError, TABLES, outbox};
+use crate::alert::Alert;
+use world::World;
+
+/// Runs a script and holds the trace of what receivers got against its `>` lines.
+///
+/// A script begins with configurations (`=== name`, then YAML, up to `=== script`). Each line of the script is a time and a
+/// command (see [`World::command`]); a line `> time text` is what happened by then.
+fn check(name: &str, script: &str) {
+    let mut parts = script.split("=== ").skip(1).map(|part| part.split_once('\n').unwrap_or((part, "")));
+    let mut configs = Vec::new();
+    let lines = loop {
+        let (title, body) = parts.next().unwrap_or_else(|| panic!("{name}: no `=== script`"));
+        if title.trim() == "script" {
+            break body;
+        }
+        configs.push((title.trim().to_owned(), world::config(body)));
+    };
+    let mut world = World::new(configs);
+    let mut expected = Vec::new();
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        match line.strip_prefix('>') {
+            Some(event) => expected.push(event.trim().to_owned()),
+            None => world.command(line),
+        }
+    }
+    assert!(!expected.is_empty(), "{name}: the script expects nothing");
+    assert_eq!(world.trace.join("\n"), expected.join("\n"), "{name}");
+}
+
+macro_rules! scripts {
+    ($($name:ident),* $(,)?) => {$(
+        #[test]
+        fn $name() {
+            check(stringify!($name), include_str!(concat!("../../testdata/notify/", stringify!($name), ".txt")));
+        }
+    )*};
+}
+
+scripts!(
+    groups_wait_and_repeat,
+    routes_choose_receivers,
+    resolved_alerts_are_told,
+    inhibited_alerts_are_quiet,
+    silences_hold_alerts_back,
+    quiet_times_hold_alerts_back,
+    failures_are_retried,
+    a_slow_receiver_delays_no_other,
+    crashes_lose_nothing,
+    a_reload_tells_nothing_twice,
+    alerts_of_vanished_rules_resolve,
+    alerts_that_are_sent_no_more_resolve,
+);
+
+#[test]
+fn the_webhooks_message_is_alertmanagers() {
+    let mut world = World::new(vec![(
+        "main".to_owned(),
+        world::config(
+            "route: {receiver: web.hook, group_by: [alertname], group_wait: 0s, routes: [{matchers: ['severity=\"page\"'], receiver: web.hook}]}
+receivers: [{name: web.hook, webhook_configs: [{url: 'http://127.0.0.1/', max_alerts: 2}]}]",
+        ),
+    )]);
+    world.command("0s fire alertname=A severity=page instance=1 annotation:summary=down annotation:a=1");
+    world.command("0s fire alertname=A severity=page instance=2 annotation:summary=down annotation:a=2");
+    world.command("0s fire alertname=A severity=page instance=3");
+    world.command("1s nothing");
+    world.command("250500ms resolve alertname=A severity=page instance=1");
+    world.command("301s nothing");
+    let golden = include_str!("../../testdata/notify/webhook.json");
+    assert_eq!(world.bodies.join("\n"), golden.trim_end());
+}
+
+const TWO: &str = "
+route:
+  receiver: team
+  group_by: [alertname]
+  group_wait: 10s
+  routes: [{matchers: [alertname=B], receiver: other}]
+receivers:
+  - {name: team, webhook_configs: [{url: 'http://127.0.0.1/'}]}
+  - {name: other, webhook_configs: [{url: 'http://127.0.0.1/', timeout: 3s}]}
+inhibit_rules: [{source_matchers: [alertname=B], target_matchers: [alertname=C]}]
+";
+
+#[test]
+fn the_interface_sees_states_groups_and_errors() {
+    let mut world = World::new(vec![("main".to_owned(), world::config(TWO))]);
+    world.command("0s silence s1 alertname=A 1h");
+    for alert in ["alertname=A", "alertname=B", "alertname=C"] {
+        world.command(&format!("0s fire {alert}"));
+    }
+    world.command("0s refuses other/webhook[0]");
+    let all = AlertFilter::default();
+    let state = |world: &World, filter: &AlertFilter| -> Vec<String> {
+        let views = world.pipeline.alerts(world.now, filter);
+        let mut shown: Vec<String> = views
+            .iter()
+            .map(|view| {
+                let by = (&view.silenced_by, view.inhibited_by.len());
+                format!("{} {:?} {:?} {:?}", view.alert.labels.value("alertname"), view.state, by, view.receivers)
+            })
+            .collect();
+        shown.sort();
+        shown
+    };
+    assert_eq!(
+        state(&world, &all),
+        [
+            r#"A Suppressed (["s1"], 0) ["team"]"#,
+            r#"B Unprocessed ([], 0) ["other"]"#,
+            r#"C Suppressed ([], 1) ["team"]"#
+        ]
+    );
+    world.command("1m nothing");
+    assert_eq!(
+        state(&world, &AlertFilter { silenced: false, inhibited: false, ..all.clone() }),
+        [r#"B Active ([], 0) ["other"]"#]
+    );
+    let receiver = Matcher::new("receiver", MatchOp::Regex, "te.*").unwrap();
+    assert_eq!(state(&world, &AlertFilter { receiver: Some(receiver), ..all.clone() }).len(), 2);
+    let matchers = vec![Matcher::equal("alertname", "C")];
+    assert_eq!(state(&world, &AlertFilter { matchers, ..all.clone() }).len(), 1);
+    let groups: Vec<String> = world
+        .pipeline
+        .groups(world.now, &all)
+        .iter()
+        .map(|group| format!("{} {}", group.key, group.receiver))
+        .collect();
+    assert_eq!(
+        groups,
+        [r#"{}/{alertname="B"}:{alertname="B"} other"#, r#"{}:{alertname="A"} team"#, r#"{}:{alertname="C"} team"#]
+    );
+    let receivers = world.pipeline.receivers();
+    let other = &receivers[0].integrations[0];
+    assert_eq!((receivers[0].name.as_str(), other.failed, other.delivered), ("other", 1, 0));
+    assert_eq!(other.last_error.as_ref().map(|(_, reason)| reason.as_str()), Some("no"));
+    assert_eq!((other.pending.len(), other.pending[0].attempts, other.pending[0].next_attempt), (1, 1, None));
+    assert_eq!(receivers[1].integrations[0].pending.len(), 0);
+    assert_eq!(world.pipeline.silences().count(), 1);
+}
+
+/// Hands alerts in and returns the deliveries.
+fn deliveries(pipeline: &mut Pipeline, now: Timestamp, input: Input) -> Vec<Delivery> {
+    let mut effects = Vec::new();
+    pipeline.handle(now, input, &mut effects);
+    effects
+        .into_iter()
+        .filter_map(|effect| if let Effect::Deliver(delivery) = effect { Some(delivery) } else { None })
+        .collect()
+}
+
+fn alerts(names: std::ops::Range<usize>) -> Vec<Alert> {
+    let alert = |name: usize| Alert {
+        labels: Labels::new([("alertname", "B"), ("name", &format!("{name:03}"))]),
+        annotations: Labels::default(),
+        starts_at: Timestamp::EPOCH,
+        ends_at: None,
+        updated_at: Timestamp::EPOCH,
+        generator_url: String::new(),
+    };
+    names.map(alert).collect()
+}
+
+#[test]
+fn an_integration_has_a_bound_on_what_is_under_way() {
+    let config = world::config(&TWO.replace("alertname]", "name]").replace("10s", "0s"));
+    let mut pipeline = Pipeline::new(Timestamp::EPOCH, config, "", Vec::new());
+    let now = Timestamp::EPOCH;
+    let first = deliveries(&mut pipeline, now, Input::Alerts(alerts(0..20)));
+    assert_eq!(first.len(), outbox::MAX_IN_FLIGHT);
+    assert!(first.iter().all(|delivery| delivery.timeout == Span::from_seconds(3)), "the webhook's own timeout");
+    let next = deliveries(&mut pipeline, now, Input::Delivered { id: first[0].id, outcome: DeliveryOutcome::Ok });
+    assert_eq!(next.len(), 1, "one has ended, so one begins");
+    let again = deliveries(&mut pipeline, now, Input::Delivered { id: first[0].id, outcome: DeliveryOutcome::Ok });
+    assert_eq!(again.len(), 0, "an outcome that is told twice counts once");
+}
+
+#[test]
+fn a_receiver_that_asks_for_patience_gets_it() {
+    let config = world::config(&TWO.replace("10s", "0s"));
+    let mut pipeline = Pipeline::new(Timestamp::EPOCH, config, "", Vec::new());
+    let now = Timestamp::EPOCH;
+    let first = deliveries(&mut pipeline, now, Input::Alerts(alerts(0..1)));
+    let retry_after = Some(Span::from_seconds(42));
+    let outcome = DeliveryOutcome::Failed { retry: true, reason: "429".to_owned(), retry_after };
+    assert_eq!(deliveries(&mut pipeline, now, Input::Delivered { id: first[0].id, outcome }).len(), 0);
+    assert_eq!(pipeline.deadline(), Some(now + Span::from_seconds(42)));
+    let second = deliveries(&mut pipeline, now + Span::from_seconds(42), Input::Wake);
+    assert_eq!((second.len(), second[0].attempt, &second[0].body), (1, 2, &first[0].body));
+}
+
+#[test]
+fn records_that_cannot_be_read_are_told_and_skipped() {
+    let saved = |table: &str, key: &str| Saved { table: table.to_owned(), key: key.to_owned(), value: vec![0xc1] };
+    let records: Vec<Saved> = TABLES.iter().map(|table| saved(table, "x")).chain([saved("other", "y")]).collect();
+    let mut pipeline = Pipeline::new(Timestamp::EPOCH, world::config(TWO), "", records);
+    assert_eq!(pipeline.deadline(), Some(Timestamp::MIN), "what was found out is told at once");
+    let mut effects = Vec::new();
+    pipeline.handle(Timestamp::EPOCH, Input::Wake, &mut effects);
+    assert_eq!(effects.len(), TABLES.len() + 1);
+    assert!(effects.iter().all(|effect| matches!(effect, Effect::Fact(Fact::UnreadableState { .. }))));
+    assert_eq!(pipeline.deadline(), None);
+}
+
+#[test]
+fn silences_that_say_nothing_are_refused() {
+    let silence = Silence {
+        id: "s".to_owned(),
+        matchers: vec![Matcher::equal("a", "b")],
+        starts_at: Timestamp::EPOCH,
+        ends_at: Timestamp::from_millis(10),
+        updated_at: Timestamp::EPOCH,
+        created_by: String::new(),
+        comment: String::new(),
+    };
+    let check = |change: fn(&mut Silence)| {
+        let mut silence = silence.clone();
+        change(&mut silence);
+        silence.check(Timestamp::from_millis(5))
+    };
+    assert_eq!(check(|_| {}), Ok(()));
+    assert_eq!(check(|silence| silence.id.clear()), Err(SilenceError::NoId));
+    assert_eq!(check(|silence| silence.matchers.clear()), Err(SilenceError::NoMatchers));
+    assert_eq!(check(|silence| silence.matchers = vec![Matcher::equal("a", "")]), Err(SilenceError::MatchesEverything));
+    assert_eq!(
+        check(|silence| silence.matchers = vec![Matcher::equal("a", "b"); 65]),
+        Err(SilenceError::TooManyMatchers)
+    );
+    assert_eq!(check(|silence| silence.ends_at = Timestamp::EPOCH), Err(SilenceError::EndsBeforeItStarts));
+    assert_eq!(check(|silence| silence.ends_at = Timestamp::from_millis(5)), Err(SilenceError::Ended));
+}

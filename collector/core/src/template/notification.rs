@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
+use watchfire_shared::labels::Labels;
 use watchfire_shared::matcher;
 use watchfire_shared::time::Timestamp;
 
 use super::rule::wrong_arguments;
 use super::value::{ListKind, MapKind, Time, too_long};
 use super::{Functions, MAX_OUTPUT_BYTES, Value, clock, convert, humanize};
+use crate::alert::Alert;
 
 const NAMES: &[&str] = &[
     "toUpper",
@@ -93,6 +95,55 @@ impl Functions for NotificationFunctions {
             ("dict", pairs) => dict(pairs),
             (_, args) => Err(wrong_arguments(args)),
         }
+    }
+}
+
+/// What a notification's template sees as its dot: Alertmanager's `template.Data`.
+#[derive(Debug, Clone, Copy)]
+pub struct NotificationData<'a> {
+    pub now: Timestamp,
+    pub receiver: &'a str,
+    pub alerts: &'a [&'a Alert],
+    pub group_labels: &'a Labels,
+    pub common_labels: &'a Labels,
+    pub common_annotations: &'a Labels,
+    pub external_url: &'a str,
+}
+
+impl NotificationData<'_> {
+    /// The data as a value; the status is `firing` while one of the alerts is.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        let status = |firing: bool| Value::text(if firing { "firing" } else { "resolved" });
+        let pairs = |labels: &Labels| Value::labels(labels, MapKind::Pairs);
+        let alert = |alert: &&Alert| {
+            let resolved = alert.resolved_at(self.now);
+            let end = alert.ends_at.filter(|_| resolved).unwrap_or(clock::ZERO_TIME);
+            Value::structure(
+                "template.Alert",
+                vec![
+                    ("Status", status(!resolved)),
+                    ("Labels", pairs(&alert.labels)),
+                    ("Annotations", pairs(&alert.annotations)),
+                    ("StartsAt", Value::time(alert.starts_at)),
+                    ("EndsAt", Value::time(end)),
+                    ("GeneratorURL", Value::text(alert.generator_url.as_str())),
+                    ("Fingerprint", Value::text(alert.fingerprint().to_string())),
+                ],
+            )
+        };
+        Value::structure(
+            "*template.Data",
+            vec![
+                ("Receiver", Value::text(self.receiver)),
+                ("Status", status(self.alerts.iter().any(|alert| !alert.resolved_at(self.now)))),
+                ("Alerts", Value::list(self.alerts.iter().map(alert).collect(), ListKind::Alerts)),
+                ("GroupLabels", pairs(self.group_labels)),
+                ("CommonLabels", pairs(self.common_labels)),
+                ("CommonAnnotations", pairs(self.common_annotations)),
+                ("ExternalURL", Value::text(self.external_url)),
+            ],
+        )
     }
 }
 

@@ -1,7 +1,10 @@
 use watchfire_shared::labels::Labels;
 use watchfire_shared::time::Timestamp;
 
+use super::TemplateSet;
+use super::notification::{NotificationData, NotificationFunctions};
 use super::rule::{self, RuleData};
+use crate::alert::Alert;
 
 fn expand(text: &str) -> Result<String, String> {
     let labels = Labels::new([("__name__", "up"), ("instance", "web-1.example.org:9100"), ("severity", "page")]);
@@ -24,8 +27,37 @@ fn expand(text: &str) -> Result<String, String> {
     rule::expand(text, data, &query).map_err(|error| error.to_string())
 }
 
+/// Renders a notification template over two alerts, of which one has resolved.
+fn notify(text: &str) -> Result<String, String> {
+    let alert = |instance: &str, ends_at: Option<i64>| Alert {
+        labels: Labels::new([("alertname", "Disk <full>"), ("instance", instance), ("zone", "eu")]),
+        annotations: Labels::new([("summary", "a & b")]),
+        starts_at: Timestamp::from_millis(1_643_114_203_500),
+        ends_at: ends_at.map(Timestamp::from_millis),
+        updated_at: Timestamp::EPOCH,
+        generator_url: "http://g/".to_owned(),
+    };
+    let (firing, resolved) = (alert("b", None), alert("a", Some(1_643_114_263_500)));
+    let group_labels = Labels::new([("alertname", "Disk <full>")]);
+    let common_labels = Labels::new([("alertname", "Disk <full>"), ("zone", "eu"), ("a", "first")]);
+    let now = Timestamp::from_millis(1_643_114_323_500);
+    let data = NotificationData {
+        now,
+        receiver: "team",
+        alerts: &[&firing, &resolved],
+        group_labels: &group_labels,
+        common_labels: &common_labels,
+        common_annotations: &Labels::default(),
+        external_url: "http://watch:7960",
+    };
+    let functions = NotificationFunctions { now };
+    let mut set = TemplateSet::default();
+    set.add("t", text, &functions).map_err(|error| error.to_string())?;
+    set.render("t", &data.value(), &functions).map_err(|error| error.to_string())
+}
+
 /// Runs a script of `template`, then `=> output` or `!! error`; `\n` in both is a line end.
-fn check(script: &str) {
+fn check(script: &str, expand: fn(&str) -> Result<String, String>) {
     let mut template = String::new();
     let mut cases = 0;
     for line in script.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -46,17 +78,22 @@ fn check(script: &str) {
 
 #[test]
 fn the_language_is_gos() {
-    check(include_str!("../../testdata/template/language.txt"));
+    check(include_str!("../../testdata/template/language.txt"), expand);
 }
 
 #[test]
 fn rule_functions_are_prometheus() {
-    check(include_str!("../../testdata/template/rule.txt"));
+    check(include_str!("../../testdata/template/rule.txt"), expand);
+}
+
+#[test]
+fn notification_functions_are_alertmanagers() {
+    check(include_str!("../../testdata/template/notification.txt"), notify);
 }
 
 #[test]
 fn mistakes_are_named_with_their_place() {
-    check(include_str!("../../testdata/template/mistakes.txt"));
+    check(include_str!("../../testdata/template/mistakes.txt"), expand);
 }
 
 #[test]

@@ -408,13 +408,10 @@ impl Kind {
         for need in *needs {
             let here = need.own.iter().any(|key| set(key).is_some());
             if !here && !need.global.iter().any(|key| global.set.contains(key)) {
-                let global = if need.global.is_empty() {
-                    String::new()
-                } else {
-                    format!(", or {} in `global`", ticked(need.global))
-                };
-                let what = if need.own.len() == 1 { "must be set" } else { "is needed: one of them" };
-                report.add(table.at(), format!("{} {what}{global}", ticked(need.own)));
+                let what =
+                    if let [one] = need.own { format!("`{one}`") } else { format!("one of {}", ticked(need.own)) };
+                let elsewhere = if need.global.is_empty() { "" } else { ", or in `global` " };
+                report.add(table.at(), format!("{what} must be set{elsewhere}{}", ticked(need.global)));
             }
         }
         table.finish(report);
