@@ -73,7 +73,7 @@ fn damaged(data: &DataDir, name: &str, expected: &'static str, text: &str) -> St
 }
 
 /// What is to be written next; a later value replaces one that was not written yet.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 pub(super) struct Pending {
     pub(super) generation: Option<u32>,
     pub(super) peers: Option<Vec<Peer>>,
@@ -81,6 +81,7 @@ pub(super) struct Pending {
 
 /// Writes what is pending until `stop`, and the last of it before it ends.
 pub(super) async fn keep(folder: PathBuf, mut pending: watch::Receiver<Pending>, stop: CancellationToken) {
+    let mut written = Pending::default();
     loop {
         let last = tokio::select! {
             biased;
@@ -88,10 +89,15 @@ pub(super) async fn keep(folder: PathBuf, mut pending: watch::Receiver<Pending>,
             () = stop.cancelled() => true,
         };
         let next = pending.borrow_and_update().clone();
+        let news = Pending {
+            generation: next.generation.filter(|_| next.generation != written.generation),
+            peers: next.peers.clone().filter(|_| next.peers != written.peers),
+        };
         let folder = folder.clone();
-        let written = tokio::task::spawn_blocking(move || write(&folder, &next)).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!(%error, "gossip's state could not be kept");
+        match tokio::task::spawn_blocking(move || write(&folder, &news)).await {
+            Ok(Ok(())) => written = next,
+            Ok(Err(error)) => tracing::warn!(%error, "gossip's state could not be kept"),
+            Err(error) => tracing::error!(%error, "gossip's state could not be kept"),
         }
         if last {
             return;
