@@ -26,7 +26,8 @@ pub(crate) fn config(origin: &Origin) -> ExitCode {
             for mistake in &mistakes {
                 eprintln!("{mistake}");
             }
-            eprintln!("{} mistakes", mistakes.len());
+            let plural = if mistakes.len() == 1 { "" } else { "s" };
+            eprintln!("{} mistake{plural}", mistakes.len());
             ExitCode::from(exit::ERROR)
         }
     }

@@ -4,29 +4,32 @@
 //! senders, and their results come back through the inbox. Readers get what the engine published last and never wait
 //! for it.
 
+mod members;
+
+mod published;
+
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use watchfire_collector_core::engine::{ConnId, Effect, Engine, Input, Job};
 use watchfire_collector_core::fact::{Fact, Level};
 use watchfire_collector_core::notify::Delivery;
-use watchfire_collector_core::view::View;
 use watchfire_shared::machine::Machine;
-use watchfire_shared::member::{Member, MemberChange};
 use watchfire_shared::time::Timestamp;
 use watchfire_shell::clock::Clock;
 use watchfire_shell::driver::drive_on_thread;
-use watchfire_shell::membership::{Events, Index, MembershipHandle};
 use watchfire_store::{Disk, Snapshot};
 
 use crate::ingest::Connections;
 use crate::sender::Senders;
+
+pub(crate) use members::follow_members;
+pub(crate) use published::Published;
 
 /// Inputs that wait for the engine. Ten thousand agents send a thousand frames a second; this is four of them.
 const MAX_INBOX: usize = 4096;
@@ -51,22 +54,23 @@ impl Inbox {
     /// Sends a frame, after waiting until all waiting frames together leave room for it.
     pub(crate) async fn send_frame(&self, conn: ConnId, bytes: Vec<u8>) -> bool {
         let kib = u32::try_from(bytes.len() / 1024 + 1).unwrap_or(u32::MAX);
-        let _room = self.room.clone().acquire_many_owned(kib).await.ok();
-        self.inputs.send(Parcel { input: Some(Input::Frame { conn, bytes }), _room }).await.is_ok()
+        let room = self.room.clone().acquire_many_owned(kib).await.ok();
+        self.inputs.send(Parcel::Input(Box::new(Input::Frame { conn, bytes }), room)).await.is_ok()
     }
 }
 
 /// What travels to the engine's thread.
-struct Parcel {
-    /// `None` asks the thread to end.
-    input: Option<Input>,
-    /// The room that the bytes of the input take until it was handled.
-    _room: Option<OwnedSemaphorePermit>,
+enum Parcel {
+    /// An input, and the room that its bytes take until it was handled.
+    Input(Box<Input>, Option<OwnedSemaphorePermit>),
+    /// A reader wants to see what the store holds now.
+    Look(oneshot::Sender<Snapshot>),
+    Stop,
 }
 
 impl From<Input> for Parcel {
     fn from(input: Input) -> Self {
-        Self { input: Some(input), _room: None }
+        Self::Input(Box::new(input), None)
     }
 }
 
@@ -86,12 +90,13 @@ impl<D: Disk> Machine for Owned<D> {
     }
 
     fn handle(&mut self, now: Timestamp, parcel: Parcel, effects: &mut Vec<Effect>) {
-        let Some(input) = parcel.input else {
-            self.stopped = true;
-            return;
-        };
         let began = Instant::now();
-        self.engine.handle(now, input, effects);
+        match parcel {
+            Parcel::Input(input, _room) => self.engine.handle(now, *input, effects),
+            // A reader that gave up waiting needs nothing.
+            Parcel::Look(reader) => drop(reader.send(self.published.take_snapshot(&self.engine))),
+            Parcel::Stop => self.stopped = true,
+        }
         self.published.worked(began.elapsed());
     }
 
@@ -112,7 +117,7 @@ pub(crate) struct Running {
 impl Running {
     /// Lets the engine work off its inbox and waits for its end.
     pub(crate) async fn stop(self) {
-        let _ = self.inbox.inputs.send(Parcel { input: None, _room: None }).await;
+        let _ = self.inbox.inputs.send(Parcel::Stop).await;
         if tokio::task::spawn_blocking(move || self.thread.join()).await.is_err() {
             tracing::error!("the engine's thread could not be waited for");
         }
@@ -129,7 +134,10 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// The next input, for tests that stand in for the engine.
     pub(crate) async fn next(&mut self) -> Input {
-        self.inputs.recv().await.and_then(|parcel| parcel.input).expect("the inbox has ended")
+        match self.inputs.recv().await {
+            Some(Parcel::Input(input, _)) => *input,
+            _ => panic!("the inbox has ended"),
+        }
     }
 }
 
@@ -242,118 +250,29 @@ impl Performer {
 
 /// Writes a fact of the core to the log.
 fn write(fact: &Fact) {
-    let detail: Vec<String> = fact.fields.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-    let (message, detail) = (fact.message, detail.join(" "));
+    let detail = Detail(&fact.fields);
+    let message = fact.message;
     match fact.level {
-        Level::Error => tracing::error!(detail, "{message}"),
-        Level::Warn => tracing::warn!(detail, "{message}"),
-        Level::Info => tracing::info!(detail, "{message}"),
-        Level::Debug => tracing::debug!(detail, "{message}"),
+        Level::Error => tracing::error!(%detail, "{message}"),
+        Level::Warn => tracing::warn!(%detail, "{message}"),
+        Level::Info => tracing::info!(%detail, "{message}"),
+        Level::Debug => tracing::debug!(%detail, "{message}"),
     }
 }
 
-/// Tells the engine of every member and every change of one, until `stop`.
-pub(crate) async fn follow_members(membership: MembershipHandle, inbox: Inbox, stop: CancellationToken) {
-    // The place is noted before the members are read: a change between the two is told twice, and never missed.
-    let mut changes = membership.changes();
-    if !tell_all(&membership, &inbox).await {
-        return;
-    }
-    loop {
-        let events = tokio::select! {
-            events = changes.next() => events,
-            () = stop.cancelled() => return,
-        };
-        let told = match events {
-            None => return,
-            Some(Events::Lost) => tell_all(&membership, &inbox).await,
-            Some(Events::Changes(events)) => tell(&inbox, events.iter().map(|event| event.change.clone())).await,
-        };
-        if !told {
-            return;
+/// The fields of a fact. Their names are the core's, and tracing wants to know names when it is compiled.
+struct Detail<'a>(&'a [(&'static str, String)]);
+
+impl fmt::Display for Detail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (name, value)) in self.0.iter().enumerate() {
+            let space = if at == 0 { "" } else { " " };
+            if value.is_empty() || value.contains([' ', '"', '\n']) {
+                write!(f, "{space}{name}={value:?}")?;
+            } else {
+                write!(f, "{space}{name}={value}")?;
+            }
         }
-    }
-}
-
-async fn tell_all(membership: &MembershipHandle, inbox: &Inbox) -> bool {
-    let view = membership.view();
-    let as_change =
-        |member: &Member| MemberChange { at: member.since, previous: Some(member.state), member: member.clone() };
-    tell(inbox, view.members.iter().map(as_change)).await
-}
-
-async fn tell(inbox: &Inbox, changes: impl Iterator<Item = MemberChange>) -> bool {
-    for change in changes {
-        if !inbox.send(Input::Member(change)).await {
-            return false;
-        }
-    }
-    true
-}
-
-/// What the engine published last.
-#[derive(Clone)]
-pub(crate) struct Published(Arc<Latest>);
-
-struct Latest {
-    view: watch::Sender<Arc<View>>,
-    snapshot: ArcSwap<Snapshot>,
-    epoch: u64,
-    /// How long inputs took, microseconds in total, and how many they were.
-    busy_micros: AtomicU64,
-    inputs: AtomicU64,
-}
-
-impl Published {
-    pub(crate) fn new<D: Disk>(engine: &Engine<D>, epoch: u64) -> Self {
-        let (view, _) = watch::channel(engine.view());
-        let snapshot = ArcSwap::from_pointee(engine.snapshot().0);
-        Self(Arc::new(Latest { view, snapshot, epoch, busy_micros: AtomicU64::new(0), inputs: AtomicU64::new(0) }))
-    }
-
-    /// Nodes, rules, alerts and figures.
-    #[must_use]
-    pub(crate) fn view(&self) -> Arc<View> {
-        self.0.view.borrow().clone()
-    }
-
-    /// The store, for queries.
-    #[must_use]
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot::clone(&self.0.snapshot.load())
-    }
-
-    /// The version of the view.
-    #[must_use]
-    pub(crate) fn index(&self) -> Index {
-        Index { epoch: self.0.epoch, counter: self.0.view.borrow().version }
-    }
-
-    /// Waits until the view is later than `index`, for as long as the engine lives.
-    pub(crate) async fn later_than(&self, index: Index) {
-        let mut view = self.0.view.subscribe();
-        let _ = view.wait_for(|view| view.version > index.counter).await;
-    }
-
-    /// Seconds that the engine's thread has worked, and how many inputs that were.
-    #[must_use]
-    pub(crate) fn work(&self) -> (f64, u64) {
-        (self.0.busy_micros.load(Ordering::Relaxed) as f64 / 1e6, self.0.inputs.load(Ordering::Relaxed))
-    }
-
-    fn publish<D: Disk>(&self, engine: &Engine<D>) {
-        self.0.snapshot.store(Arc::new(engine.snapshot().0));
-        let view = engine.view();
-        self.0.view.send_if_modified(|last| {
-            let later = view.version != last.version;
-            *last = view;
-            later
-        });
-    }
-
-    fn worked(&self, time: Duration) {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.0.busy_micros.fetch_add(micros, Ordering::Relaxed);
-        self.0.inputs.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 }

@@ -3,10 +3,6 @@
 //! Handlers read what the engine published last, and the store's snapshot; none waits for the engine. The only thing that
 //! a request may set in motion is a reload.
 
-mod answer;
-
-mod parameters;
-
 mod query;
 
 mod rules;

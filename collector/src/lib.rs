@@ -33,6 +33,8 @@ mod sender;
 
 mod reload;
 
+mod prometheus;
+
 mod http;
 
 mod run;

@@ -81,8 +81,8 @@ impl Collector {
 
         let engine = open(&load, &data, node_id, &external_url, &clock).await?;
         let epoch = u64::try_from(clock.wall().as_millis()).unwrap_or_default();
-        let published = Published::new(&engine, epoch);
         let (inbox, waiting) = engine::inbox();
+        let published = Published::new(&engine, inbox.clone(), epoch);
         let connections = Connections::default();
         let senders = Senders::default();
         senders.set_folder(load.notify_folder());

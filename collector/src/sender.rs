@@ -6,8 +6,6 @@
 
 mod client;
 
-mod secrets;
-
 mod webhook;
 
 use std::collections::BTreeMap;

@@ -48,6 +48,8 @@ mod flow;
 
 mod alerting;
 
+mod absence;
+
 mod figures;
 
 mod picture;
@@ -87,8 +89,8 @@ pub struct Engine<D: Disk> {
     own_series: OwnSeries,
     picture: Picture,
     next_maintenance: Timestamp,
-    /// Results of rules that the store refused for another reason than room.
-    unstored_results: u64,
+    /// Evaluations whose samples the store did not take.
+    lost_results: u64,
     /// Effects of the start, which go out with the first call.
     early: Vec<Effect>,
 }
@@ -164,6 +166,7 @@ impl<D: Disk> Machine for Engine<D> {
 
     fn handle(&mut self, now: Timestamp, input: Input, effects: &mut Vec<Effect>) {
         effects.append(&mut self.early);
+        self.notice_absence(now, effects);
         self.take(now, input, effects);
         self.settle(now, effects);
     }

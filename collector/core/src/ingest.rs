@@ -274,6 +274,13 @@ impl Ingest {
         }
     }
 
+    /// We did not listen for a while: the time does not count against any connection.
+    pub(crate) fn excuse(&mut self, absence: Span) {
+        for connection in self.connections.values_mut() {
+            connection.last_frame_at += absence;
+        }
+    }
+
     /// Takes another way of naming. Agents are asked to send their dictionaries again if their series change names.
     pub(crate) fn rename(&mut self, identity: Identity, out: &mut Vec<Output>) {
         let renamed = self.identity.naming != identity.naming;

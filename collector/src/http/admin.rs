@@ -9,7 +9,7 @@ use serde::Serialize;
 use watchfire_shared::time::Timestamp;
 
 use super::App;
-use super::answer::Success;
+use crate::prometheus::answer::Success;
 
 /// The Prometheus version whose API this one follows. Grafana reads it to know which features it may use.
 const PROMETHEUS_VERSION: &str = "3.5.0";

@@ -17,8 +17,8 @@ use watchfire_shared::matcher::Matcher;
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::App;
-use super::answer::{self, ApiError, ErrorKind, QueryData, Result, Success};
-use super::parameters::Parameters;
+use crate::prometheus::answer::{self, ApiError, ErrorKind, QueryData, Result, Success};
+use crate::prometheus::parameters::Parameters;
 
 /// How long a query may take; Prometheus' default is the same.
 const MAX_QUERY_TIME: Duration = Duration::from_secs(120);
@@ -89,7 +89,7 @@ async fn evaluated(
     let busy = || ApiError::new(ErrorKind::Timeout, "query timed out in query queue");
     let place = tokio::time::timeout_at(deadline.into(), app.queries.clone().acquire_owned()).await;
     let place = place.map_err(|_| busy())?.map_err(|_| busy())?;
-    let snapshot = SnapshotStorage(app.published.snapshot());
+    let snapshot = SnapshotStorage(app.published.snapshot().await);
     let gone = Gone::default();
     let cancelled = gone.0.clone();
     let task = tokio::task::spawn_blocking(move || {
@@ -193,13 +193,13 @@ pub(super) async fn series(State(app): State<Arc<App>>, parameters: Parameters) 
     if lookup.selectors.is_empty() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
-    let snapshot = app.published.snapshot();
+    let snapshot = app.published.snapshot().await;
     looked_up(move || lookup.collect(|matchers| snapshot.series(matchers, lookup.from, lookup.to))).await
 }
 
 pub(super) async fn labels(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Vec<String>> {
     let lookup = Lookup::of(&parameters)?;
-    let snapshot = app.published.snapshot();
+    let snapshot = app.published.snapshot().await;
     looked_up(move || lookup.collect(|matchers| snapshot.label_names(matchers, lookup.from, lookup.to))).await
 }
 
@@ -212,7 +212,7 @@ pub(super) async fn label_values(
         return Err(ApiError::bad_data(format!("invalid label name: {name:?}")));
     }
     let lookup = Lookup::of(&parameters)?;
-    let snapshot = app.published.snapshot();
+    let snapshot = app.published.snapshot().await;
     looked_up(move || lookup.collect(|matchers| snapshot.label_values(&name, matchers, lookup.from, lookup.to))).await
 }
 

@@ -6,8 +6,8 @@ use axum::extract::State;
 use watchfire_collector_core::rules::view::{AlertsView, GroupView, RuleView, RulesView};
 
 use super::App;
-use super::answer::{ApiError, Result, Success};
-use super::parameters::Parameters;
+use crate::prometheus::answer::{ApiError, Result, Success};
+use crate::prometheus::parameters::Parameters;
 
 pub(super) async fn rules(State(app): State<Arc<App>>, parameters: Parameters) -> Result<RulesView> {
     let filter = Filter::of(&parameters)?;

@@ -4,6 +4,8 @@
 //! followed if the configuration says so, but a request that carries credentials never goes to another host, and never from
 //! https to http.
 
+pub(super) mod secrets;
+
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +17,7 @@ use watchfire_collector_core::alertmanager::http::{Authorization, HttpConfig, Tl
 use watchfire_collector_core::notify::DeliveryOutcome;
 use watchfire_shared::time::Span;
 
-use super::{failed, secrets};
+use super::failed;
 
 /// Clients kept at a time; an installation has as many as it has different `http_config`s.
 const MAX_CLIENTS: usize = 64;

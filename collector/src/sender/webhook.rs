@@ -3,7 +3,8 @@
 use watchfire_collector_core::alertmanager::IntegrationConfig;
 use watchfire_collector_core::notify::{Body, Delivery, DeliveryOutcome};
 
-use super::{Context, failed, secrets};
+use super::client::secrets;
+use super::{Context, failed};
 
 pub(super) async fn send(context: &Context, delivery: &Delivery) -> DeliveryOutcome {
     let IntegrationConfig::Webhook(webhook) = &delivery.integration.config;

@@ -51,8 +51,12 @@ impl<D: Disk> Engine<D> {
         match self.store.append_local(&append.source, append.at, &append.samples) {
             Ok(()) | Err(AppendError::Refused(_)) => self.durability.own_appended(now),
             // Alerts go on from memory; their series are missing from the log until there is room again.
-            Err(AppendError::Full) => self.durability.found_full(now),
-            Err(_) => self.unstored_results += 1,
+            Err(error) => {
+                self.lost_results += 1;
+                if error == AppendError::Full {
+                    self.durability.found_full(now);
+                }
+            }
         }
     }
 

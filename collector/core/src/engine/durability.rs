@@ -23,6 +23,8 @@ pub(crate) struct Durability {
     /// When what is pending has to be synced.
     due: Option<Timestamp>,
     full: bool,
+    /// Whether the log was told of it.
+    told_full: bool,
     failed: Option<String>,
     failures: u64,
 }
@@ -84,7 +86,8 @@ impl Durability {
             Ok(()) => self.succeeded(facts),
             Err(SyncError::Full) => {
                 self.failures += 1;
-                if !std::mem::replace(&mut self.full, true) {
+                self.full = true;
+                if !std::mem::replace(&mut self.told_full, true) {
                     let message =
                         "the disk is full: nothing is acknowledged until there is space, agents keep their samples";
                     facts.push(Fact::new(Level::Error, message));
@@ -107,7 +110,8 @@ impl Durability {
 
     fn succeeded(&mut self, facts: &mut Vec<Fact>) -> Synced {
         self.due = None;
-        if std::mem::replace(&mut self.full, false) {
+        self.full = false;
+        if std::mem::take(&mut self.told_full) {
             facts.push(Fact::new(Level::Info, "the disk has space again: samples are acknowledged"));
         }
         Synced::Done

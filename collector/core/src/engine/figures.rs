@@ -28,6 +28,7 @@ impl<D: Disk> Engine<D> {
             rule_evaluations: rules.evaluations,
             rule_evaluation_failures: rules.failures,
             rule_iterations_missed: rules.missed,
+            rule_results_lost: self.lost_results,
             notifications_queued: notifications.iter().map(|own| own.queued).sum(),
             notifications,
         }

@@ -1,5 +1,6 @@
 //! Start and reload: what was durable is brought back, and configuration is exchanged without losing it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use watchfire_shared::member::NodeId;
@@ -51,7 +52,12 @@ impl<D: Disk + Clone> Engine<D> {
     pub fn open(disk: D, settings: Settings, now: Timestamp) -> Result<(Self, Recovery), OpenError> {
         let (mut state, state_recovery) = State::open(disk.clone())?;
         let (store, store_recovery) = Store::open(disk, settings.storage.clone())?;
-        let nodes = state.load(NODE_TABLE)?.into_iter().filter_map(|(id, record)| decode(&id, &record));
+        let records = state.load(NODE_TABLE)?;
+        let nodes: BTreeMap<NodeId, NodeRecord> = records.iter().filter_map(|(id, value)| decode(id, value)).collect();
+        let early = (nodes.len() < records.len()).then(|| {
+            let fact = Fact::new(Level::Warn, "records of nodes could not be read; these nodes have to report anew");
+            Effect::Fact(fact.with("nodes", records.len() - nodes.len()))
+        });
         let fleet = Fleet::restore(now, settings.naming.clone(), nodes);
         let mut rules_out = rules::Output::default();
         let rules = RuleSet::new(
@@ -72,8 +78,8 @@ impl<D: Disk + Clone> Engine<D> {
             own_series: OwnSeries::new(now, own_interval(&settings)),
             picture: Picture::new(View::empty(now)),
             next_maintenance: now,
-            unstored_results: 0,
-            early: Vec::new(),
+            lost_results: 0,
+            early: early.into_iter().collect(),
             settings,
             store,
             state,
@@ -97,7 +103,7 @@ impl<D: Disk + Clone> Engine<D> {
         // What notification holds and no rule knows of belongs to rules that are no more.
         self.tell_notifier(now, notify::Input::Confirmed { since: now }, &mut effects);
         self.absorb_rules(now, rules_out, &mut effects);
-        self.early = effects;
+        self.early.append(&mut effects);
         let view = self.draw(now, 1);
         self.picture = Picture::new(view);
         alerts

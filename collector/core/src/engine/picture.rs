@@ -137,7 +137,7 @@ impl<D: Disk> Engine<D> {
 
 fn show(node: &Node, alerts: &BTreeMap<&str, InstanceAlerts>) -> NodeView {
     let nothing = InstanceAlerts::default();
-    let alerts = alerts.get(node.target.instance.as_str()).unwrap_or(&nothing);
+    let alerts = alerts.get(&*node.target.instance).unwrap_or(&nothing);
     let record = &node.record;
     let (health, reasons) = judge(&Evidence {
         role: record.role,

@@ -2,7 +2,7 @@
 
 use watchfire_shared::frame::message::{Hello, PROTOCOL};
 use watchfire_shared::labels::is_label_name;
-use watchfire_shared::limits::{MAX_LABEL_VALUE_BYTES, MAX_NAME_BYTES, MAX_NODE_LABELS, MAX_NODE_NAME_BYTES};
+use watchfire_shared::limits::{MAX_METADATA_BYTES, MAX_NAME_BYTES, MAX_NODE_LABELS, MAX_NODE_NAME_BYTES};
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::Span;
 
@@ -43,16 +43,22 @@ pub(crate) fn admit(hello: &Hello, cluster: &str, own_id: NodeId) -> Result<(), 
     admit_labels(hello)
 }
 
+/// Bytes of what a node says of itself. Gossip bounds it by what fits a datagram, and here it is kept for as long.
+fn size(hello: &Hello) -> usize {
+    let labels = hello.labels.iter().map(|(name, value)| name.len() + value.len());
+    hello.name.len() + hello.version.len() + labels.sum::<usize>()
+}
+
 fn admit_labels(hello: &Hello) -> Result<(), Rejection> {
     if hello.labels.len() > MAX_NODE_LABELS {
         return Err(Rejection(format!("a node has at most {MAX_NODE_LABELS} labels")));
     }
-    for (name, value) in &hello.labels {
+    if size(hello) > MAX_METADATA_BYTES {
+        return Err(Rejection(format!("name, labels and version of a node have at most {MAX_METADATA_BYTES} bytes")));
+    }
+    for name in hello.labels.keys() {
         if !is_label_name(name) || name.len() > MAX_NAME_BYTES || name.starts_with("__") {
             return Err(Rejection(format!("`{}` is no name of a node label", shown(name))));
-        }
-        if value.len() > MAX_LABEL_VALUE_BYTES {
-            return Err(Rejection(format!("node label {name} is longer than {MAX_LABEL_VALUE_BYTES} bytes")));
         }
     }
     Ok(())

@@ -18,7 +18,7 @@ pub(crate) struct Fleet {
     naming: Naming,
     nodes: BTreeMap<NodeId, Node>,
     /// Whose series carry a name. A node whose name another one holds writes none.
-    holders: BTreeMap<(Role, String), NodeId>,
+    holders: Holders,
     /// When silence alone may change some node's `up`.
     check_at: Option<Timestamp>,
     /// Nodes of which something was heard that may change their `up`.
@@ -42,7 +42,7 @@ impl Fleet {
         let mut fleet = Self {
             naming,
             nodes: BTreeMap::new(),
-            holders: BTreeMap::new(),
+            holders: Holders::default(),
             check_at: None,
             due: BTreeSet::new(),
             changed: BTreeSet::new(),
@@ -67,7 +67,7 @@ impl Fleet {
 
     /// Whether the node's series are written: it is the one that holds its name.
     pub(crate) fn holds_its_name(&self, node: &Node) -> bool {
-        self.holders.get(&(node.record.role, node.record.name.clone())) == Some(&node.id)
+        self.holders.get(node.record.role, &node.record.name) == Some(node.id)
     }
 
     /// Nodes that found no room.
@@ -203,6 +203,25 @@ impl Fleet {
         }
     }
 
+    /// We did not listen for a while: the time does not count against anybody.
+    pub(crate) fn excuse(&mut self, absence: Span) {
+        for node in self.nodes.values_mut() {
+            node.heard_at = node.heard_at.map(|at| at + absence);
+            node.expected_since += absence;
+        }
+        self.check_at = self.check_at.map(|at| at + absence);
+    }
+
+    /// We did not listen for so long that nothing is known of anybody any more, as after a start.
+    pub(crate) fn forget_reports(&mut self, now: Timestamp) {
+        for node in self.nodes.values_mut() {
+            node.heard_at = None;
+            node.expected_since = now;
+        }
+        self.due.extend(self.nodes.keys());
+        self.check_at = None;
+    }
+
     /// Takes another way of naming.
     pub(crate) fn rename(&mut self, naming: Naming) {
         self.naming = naming;
@@ -261,13 +280,9 @@ impl Fleet {
 
     fn update(&mut self, id: NodeId, record: NodeRecord) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        let old_key = (node.record.role, node.record.name.clone());
-        let renamed = old_key != (record.role, record.name.clone());
         node.target = target(&self.naming, id, &record);
-        node.record = record;
-        if renamed && self.holders.get(&old_key) == Some(&id) {
-            self.holders.remove(&old_key);
-        }
+        let old = std::mem::replace(&mut node.record, record);
+        self.holders.release(old.role, &old.name, id);
         self.changed.insert(id);
         self.unsaved.insert(id);
         self.claim_name(id);
@@ -277,15 +292,14 @@ impl Fleet {
     /// the host came back with a new identity.
     fn claim_name(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get(&id) else { return };
-        let key = (node.record.role, node.record.name.clone());
-        match self.holders.get(&key).copied().filter(|holder| *holder != id) {
-            Some(holder) if self.nodes.get(&holder).is_some_and(|holder| !gives_way(holder, node)) => {}
-            Some(holder) => {
-                self.remove(holder);
-                self.holders.insert(key, id);
+        let (role, name) = (node.record.role, node.record.name.clone());
+        if let Some(holder) = self.holders.get(role, &name).filter(|holder| *holder != id) {
+            if self.nodes.get(&holder).is_some_and(|holder| !gives_way(holder, node)) {
+                return;
             }
-            None => drop(self.holders.insert(key, id)),
+            self.remove(holder);
         }
+        self.holders.of(role).insert(name, id);
     }
 
     fn make_room(&mut self) -> bool {
@@ -298,12 +312,38 @@ impl Fleet {
 
     fn remove(&mut self, id: NodeId) {
         let Some(node) = self.nodes.remove(&id) else { return };
-        let key = (node.record.role, node.record.name);
-        if self.holders.get(&key) == Some(&id) {
-            self.holders.remove(&key);
-        }
+        self.holders.release(node.record.role, &node.record.name, id);
         self.changed.insert(id);
         self.unsaved.insert(id);
+    }
+}
+
+/// Who holds each name. An agent and a collector may share one: both go by their host's.
+#[derive(Default)]
+struct Holders {
+    agents: BTreeMap<String, NodeId>,
+    collectors: BTreeMap<String, NodeId>,
+}
+
+impl Holders {
+    fn of(&mut self, role: Role) -> &mut BTreeMap<String, NodeId> {
+        match role {
+            Role::Agent => &mut self.agents,
+            Role::Collector => &mut self.collectors,
+        }
+    }
+
+    fn get(&self, role: Role, name: &str) -> Option<NodeId> {
+        match role {
+            Role::Agent => self.agents.get(name).copied(),
+            Role::Collector => self.collectors.get(name).copied(),
+        }
+    }
+
+    fn release(&mut self, role: Role, name: &str, id: NodeId) {
+        if self.get(role, name) == Some(id) {
+            self.of(role).remove(name);
+        }
     }
 }
 

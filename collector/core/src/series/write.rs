@@ -55,7 +55,7 @@ fn info(node: &Node) -> Labels {
     // The node's labels come first, so that none of them can replace one that identifies the series.
     Labels::new(labels.chain([
         (METRIC_NAME, "watchfire_node_info"),
-        (INSTANCE, node.target.instance.as_str()),
+        (INSTANCE, &*node.target.instance),
         ("version", node.record.version.as_str()),
     ]))
 }
@@ -87,6 +87,7 @@ pub(crate) struct SelfFigures {
     pub(crate) rule_evaluations: u64,
     pub(crate) rule_evaluation_failures: u64,
     pub(crate) rule_iterations_missed: u64,
+    pub(crate) rule_results_lost: u64,
     pub(crate) notifications_queued: usize,
     pub(crate) notifications: Vec<IntegrationFigures>,
 }
@@ -123,6 +124,7 @@ pub(crate) fn self_samples(instance: &str, figures: &SelfFigures) -> Samples {
     push("watchfire_rule_evaluations_total", &[], figures.rule_evaluations as f64);
     push("watchfire_rule_evaluation_failures_total", &[], figures.rule_evaluation_failures as f64);
     push("watchfire_rule_group_iterations_missed_total", &[], figures.rule_iterations_missed as f64);
+    push("watchfire_rule_results_lost_total", &[], figures.rule_results_lost as f64);
     push("watchfire_notifications_queued", &[], figures.notifications_queued as f64);
     for integration in &figures.notifications {
         let labels = [("receiver", integration.receiver.as_str()), ("integration", integration.integration.as_str())];

@@ -228,3 +228,37 @@ fn for_timers_run_through_a_crash() {
     world.run(seconds(1.0));
     assert_eq!(world.alerts(), ["Slow firing"]);
 }
+
+#[test]
+fn nobody_is_accused_of_silence_while_the_collector_itself_slept() {
+    let mut world = World::new(RULES);
+    let mut agents = fleet(&mut world, 3);
+    live(&mut world, &mut agents, 3);
+    // The frames of half a minute wait in line, behind a wake-up that comes as late.
+    world.now += seconds(30.0);
+    world.input(crate::engine::Input::Wake);
+    assert_eq!(world.said("the collector was not running"), 1);
+    world.run(seconds(0.5));
+    live(&mut world, &mut agents, 2);
+    let up = world.points("up");
+    assert!(up.values().flatten().all(|(_, value)| *value == 1.0), "{up:?}");
+    assert_eq!((world.alerts(), world.view().fresh), (Vec::new(), true));
+}
+
+#[test]
+fn after_a_long_sleep_the_collector_is_as_blind_as_after_a_start() {
+    let mut world = World::new(RULES);
+    let mut agents = fleet(&mut world, 3);
+    live(&mut world, &mut agents, 2);
+    world.member(1, "web-1", MemberState::Down);
+    live(&mut world, &mut agents[1..], 3);
+    assert_eq!(world.alerts(), ["NodeDown firing", "NoReports firing"]);
+    world.now += seconds(3600.0);
+    world.input(crate::engine::Input::Wake);
+    world.run(seconds(20.0));
+    assert!(!world.view().fresh);
+    assert_eq!(world.alerts(), ["NodeDown firing", "NoReports firing"]);
+    live(&mut world, &mut agents[1..], 2);
+    assert!(world.view().fresh);
+    assert_eq!(world.alerts(), ["NodeDown firing", "NoReports firing"]);
+}

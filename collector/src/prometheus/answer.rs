@@ -11,11 +11,11 @@ use watchfire_shared::sample::Sample;
 use watchfire_shared::time::Timestamp;
 
 /// The result of a handler.
-pub(super) type Result<T> = std::result::Result<Success<T>, ApiError>;
+pub(crate) type Result<T> = std::result::Result<Success<T>, ApiError>;
 
 /// `{"status":"success","data":...}`.
 #[derive(Serialize)]
-pub(super) struct Success<T> {
+pub(crate) struct Success<T> {
     status: &'static str,
     data: T,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -25,7 +25,7 @@ pub(super) struct Success<T> {
 }
 
 impl<T> Success<T> {
-    pub(super) fn of(data: T) -> Self {
+    pub(crate) fn of(data: T) -> Self {
         Self { status: "success", data, warnings: Vec::new(), infos: Vec::new() }
     }
 }
@@ -38,13 +38,13 @@ impl<T: Serialize> IntoResponse for Success<T> {
 
 /// `{"status":"error","errorType":...,"error":...}`, with the status that Prometheus gives to the type.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct ApiError {
+pub(crate) struct ApiError {
     kind: ErrorKind,
     message: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ErrorKind {
+pub(crate) enum ErrorKind {
     BadData,
     Execution,
     Canceled,
@@ -66,16 +66,16 @@ impl ErrorKind {
 }
 
 impl ApiError {
-    pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
 
-    pub(super) fn bad_data(message: impl Into<String>) -> Self {
+    pub(crate) fn bad_data(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::BadData, message)
     }
 
     /// A parameter that cannot be used.
-    pub(super) fn parameter(name: &str, message: impl std::fmt::Display) -> Self {
+    pub(crate) fn parameter(name: &str, message: impl std::fmt::Display) -> Self {
         Self::bad_data(format!("invalid parameter \"{name}\": {message}"))
     }
 }
@@ -106,13 +106,13 @@ impl IntoResponse for ApiError {
 }
 
 /// The `data` of a query: `{"resultType":...,"result":...}`.
-pub(super) struct QueryData {
+pub(crate) struct QueryData {
     value: Value,
     at: Timestamp,
 }
 
 /// The answer of a query that was evaluated at `at`.
-pub(super) fn query(answer: Answer, at: Timestamp) -> Success<QueryData> {
+pub(crate) fn query(answer: Answer, at: Timestamp) -> Success<QueryData> {
     let data = QueryData { value: answer.value, at };
     Success { status: "success", data, warnings: answer.warnings, infos: answer.infos }
 }
@@ -201,7 +201,7 @@ impl Serialize for Seconds {
 }
 
 /// A number as `jsonutil.MarshalFloat` prints it: shortest form, an exponent only below 1e-6 and from 1e21.
-pub(super) fn go_float(value: f64) -> String {
+pub(crate) fn go_float(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }

@@ -9,7 +9,7 @@ use watchfire_shell::files;
 ///
 /// # Errors
 /// If the file cannot be read; names the file, which is no secret.
-pub(super) async fn read(source: &SecretSource, folder: &Path) -> Result<String, String> {
+pub(in crate::sender) async fn read(source: &SecretSource, folder: &Path) -> Result<String, String> {
     match source {
         SecretSource::Inline(secret) => Ok(secret.expose().to_owned()),
         SecretSource::File(path) => {
@@ -22,7 +22,10 @@ pub(super) async fn read(source: &SecretSource, folder: &Path) -> Result<String,
 }
 
 /// As [`read`], for a secret that may not be there.
-pub(super) async fn read_optional(source: Option<&SecretSource>, folder: &Path) -> Result<Option<String>, String> {
+pub(in crate::sender) async fn read_optional(
+    source: Option<&SecretSource>,
+    folder: &Path,
+) -> Result<Option<String>, String> {
     match source {
         Some(source) => read(source, folder).await.map(Some),
         None => Ok(None),
@@ -30,7 +33,7 @@ pub(super) async fn read_optional(source: Option<&SecretSource>, folder: &Path) 
 }
 
 /// Takes secrets out of a text from outside, such as the answer of a receiver that repeats what it was sent.
-pub(super) fn redact(text: &str, secrets: &[String]) -> String {
+pub(in crate::sender) fn redact(text: &str, secrets: &[String]) -> String {
     // Shorter ones would turn every text into stars and are no secrets.
     const SHORTEST: usize = 4;
     let mut text = text.to_owned();

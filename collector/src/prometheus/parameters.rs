@@ -7,7 +7,7 @@ use watchfire_shared::time::{Span, Timestamp};
 use super::answer::ApiError;
 
 /// Names and values in their order; a name may repeat (`match[]`).
-pub(super) struct Parameters(Vec<(String, String)>);
+pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl<S: Send + Sync> FromRequest<S> for Parameters {
     type Rejection = ApiError;
@@ -28,16 +28,16 @@ impl<S: Send + Sync> FromRequest<S> for Parameters {
 
 impl Parameters {
     /// The first value of a parameter; an empty one counts as absent.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
     /// A time: seconds since 1970, fractions included, or RFC 3339.
-    pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
+    pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let parsed = parse_time(text);
         let error = || ApiError::parameter(name, format!("cannot parse {text:?} to a valid timestamp"));
@@ -45,13 +45,13 @@ impl Parameters {
     }
 
     /// A time that must be given.
-    pub(super) fn required_time(&self, name: &str) -> Result<Timestamp, ApiError> {
+    pub(crate) fn required_time(&self, name: &str) -> Result<Timestamp, ApiError> {
         let missing = || ApiError::parameter(name, "cannot parse \"\" to a valid timestamp");
         self.time(name)?.ok_or_else(missing)
     }
 
     /// A duration: seconds, or as Prometheus writes durations.
-    pub(super) fn duration(&self, name: &str) -> Result<Option<Span>, ApiError> {
+    pub(crate) fn duration(&self, name: &str) -> Result<Option<Span>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let parsed = match text.parse::<f64>() {
             Ok(seconds) => span_of(seconds),

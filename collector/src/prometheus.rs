@@ -1,0 +1,5 @@
+//! The manners of Prometheus' HTTP API: how parameters are read, and how answers and errors look.
+
+pub(crate) mod answer;
+
+pub(crate) mod parameters;
