@@ -240,6 +240,8 @@ impl Pipeline {
             effects.push(Effect::Save(state::delete(state::GROUPS, id.to_string())));
         }
         self.outbox.reload(&self.config, effects);
+        let groups = &self.groups;
+        self.outbox.drop_orphans(|group| groups.contains_key(group), effects);
     }
 
     /// Deletes what is past its retention.

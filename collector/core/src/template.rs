@@ -46,8 +46,10 @@ use parse::Body;
 pub const MAX_OUTPUT_BYTES: usize = 1 << 20;
 /// Actions, loop rounds and calls of one rendering. A page of 10,000 alerts with ten labels each needs about 500,000.
 pub const MAX_STEPS: u32 = 2_000_000;
-/// Nesting of blocks, parentheses, called templates and nested lists. Real ones stay under ten; the stack holds more than this.
+/// Nesting of blocks and parentheses in one text, and of lists in each other. Real ones stay under ten.
 pub const MAX_DEPTH: u32 = 64;
+/// Nesting of blocks, parentheses and called templates while rendering. A thread's stack of 2 MiB holds several times as much.
+pub const MAX_RUN_DEPTH: u32 = 200;
 
 /// Why a template cannot be read or rendered, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -36,12 +36,15 @@ impl Pipeline {
         held_back.by_time = group::is_quiet_time(&config, route, now);
         let message = (!held_back.by_time && !visible.is_empty()).then(|| group::Message::new(now, &visible));
         self.note_held_back(id, held_back, effects);
-        if let Some(message) = message {
-            for integration in config.integrations(&route.receiver) {
-                self.plan(now, id, integration, &message, effects);
+        match message {
+            Some(message) => {
+                for integration in config.integrations(&route.receiver) {
+                    self.plan(now, id, integration, &message, effects);
+                }
+                self.outbox.wake_at_tick(now, id);
             }
+            None => self.outbox.hold(id),
         }
-        self.outbox.wake_at_tick(now, id);
         self.clean_group(now, id, None, effects);
     }
 
@@ -154,7 +157,10 @@ impl Pipeline {
         outcome: DeliveryOutcome,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(done) = self.outbox.finish(now, id, outcome, effects) else { return };
+        let Some(done) = self.outbox.finish(now, id, outcome, effects) else {
+            let groups = &self.groups;
+            return self.outbox.drop_orphans(|group| groups.contains_key(group), effects);
+        };
         let (key, resolved) = (done.key.clone(), done.resolved.clone());
         let interval = self.groups.get(&key.0).map(|group| self.config.routes.routes()[group.route].group_interval);
         let at = interval.map_or(done.at, |interval| done.at.max(now - interval));

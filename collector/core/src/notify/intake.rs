@@ -26,6 +26,10 @@ impl Pipeline {
                 held.saved_resolved = resolved;
                 effects.push(Effect::Save(state::save_alert(fingerprint, &held.alert, resolved)));
             }
+            // No group had room for it; there may be room now.
+            if held.groups.is_empty() {
+                self.join_groups(now, fingerprint, &BTreeMap::new(), effects);
+            }
             return;
         }
         if alert.resolved_at(now) {

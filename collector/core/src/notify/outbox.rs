@@ -247,6 +247,27 @@ impl Outbox {
         }
     }
 
+    /// Nothing of the group may be told now: what has not got out waits for an interval at which it may.
+    pub(super) fn hold(&mut self, group: &Arc<str>) {
+        for id in self.of_group(group).collect::<Vec<_>>() {
+            if let Some(pending) = self.pending.get_mut(&id)
+                && let Stage::Due(at) = pending.stage
+            {
+                pending.stage = Stage::AtTick;
+                self.due.remove(&(at, id));
+                if let Some(waiting) = self.waiting.get_mut(&pending.key.1) {
+                    waiting.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// Gives up what waits for an interval of a group that does not exist any more.
+    pub(super) fn drop_orphans(&mut self, exists: impl Fn(&Arc<str>) -> bool, effects: &mut Vec<Effect>) {
+        let orphan = |pending: &Pending| pending.stage == Stage::AtTick && !exists(&pending.key.0);
+        self.abandon(orphan, "its group does not exist any more", effects);
+    }
+
     /// Begins what is due, as far as the integrations' bounds allow.
     pub(super) fn start_due(&mut self, now: Timestamp, config: &Config, effects: &mut Vec<Effect>) {
         while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {

@@ -7,7 +7,7 @@ use watchfire_shared::document::Position;
 use super::parse::{Body, Branch, Command, Node, Operand, OperandKind, Pipe};
 use super::value::{MapKind, too_long};
 use super::{
-    Functions, MAX_DEPTH, MAX_OUTPUT_BYTES, MAX_STEPS, TemplateError, TemplateSet, Value, builtin, clock, value,
+    Functions, MAX_OUTPUT_BYTES, MAX_RUN_DEPTH, MAX_STEPS, TemplateError, TemplateSet, Value, builtin, clock, value,
 };
 
 /// Renders one template of a set; `variables` are set before it begins.
@@ -93,6 +93,15 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Goes one level down; the levels of all templates that call each other share one bound, for they share one stack.
+    fn descend(&mut self, scope: &Scope<'_>, at: Position) -> Outcome<()> {
+        self.depth += 1;
+        if self.depth > MAX_RUN_DEPTH {
+            return scope.error(at, format!("blocks and templates are nested more than {MAX_RUN_DEPTH} levels deep"));
+        }
+        Ok(())
+    }
+
     fn nodes(&mut self, scope: &mut Scope<'a>, nodes: &'a [Node]) -> Outcome<Flow> {
         for node in nodes {
             let flow = match node {
@@ -133,10 +142,7 @@ impl<'a> Run<'a> {
         let Some(body) = set.bodies.get(name) else {
             return scope.error(at, format!("template {name:?} not defined"));
         };
-        if self.depth >= MAX_DEPTH {
-            return scope.error(at, format!("templates call each other more than {MAX_DEPTH} levels deep"));
-        }
-        self.depth += 1;
+        self.descend(scope, at)?;
         let mut inner = Scope { body, dot: data.clone(), variables: vec![("$".to_owned(), data)] };
         self.nodes(&mut inner, &body.nodes)?;
         self.depth -= 1;
@@ -145,6 +151,7 @@ impl<'a> Run<'a> {
 
     fn condition(&mut self, scope: &mut Scope<'a>, branch: &'a Branch, with: bool) -> Outcome<Flow> {
         let variables = scope.variables.len();
+        self.descend(scope, branch.pipe.at)?;
         let value = self.pipe(scope, &branch.pipe)?;
         let flow = if !value.truth() {
             self.nodes(scope, &branch.otherwise)
@@ -157,11 +164,13 @@ impl<'a> Run<'a> {
             self.nodes(scope, &branch.then)
         };
         scope.variables.truncate(variables);
+        self.depth -= 1;
         flow
     }
 
     fn range(&mut self, scope: &mut Scope<'a>, branch: &'a Branch) -> Outcome<Flow> {
         let variables = scope.variables.len();
+        self.descend(scope, branch.pipe.at)?;
         let over = self.pipe(scope, &branch.pipe)?;
         let inner = scope.variables.len();
         let mut rounds: Box<dyn Iterator<Item = (Value, Value)>> = match &over {
@@ -198,6 +207,7 @@ impl<'a> Run<'a> {
             flow = self.nodes(scope, &branch.otherwise)?;
         }
         scope.variables.truncate(variables);
+        self.depth -= 1;
         Ok(flow)
     }
 
@@ -267,7 +277,9 @@ impl<'a> Run<'a> {
             OperandKind::Function(name) => self.function(scope, operand.at, name, &[], None)?,
             OperandKind::Pipe(pipe) => {
                 let variables = scope.variables.len();
+                self.descend(scope, operand.at)?;
                 let value = self.pipe(scope, pipe)?;
+                self.depth -= 1;
                 scope.variables.truncate(variables);
                 value
             }

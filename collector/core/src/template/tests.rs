@@ -104,6 +104,10 @@ fn a_template_cannot_run_away() {
     assert!(expand(silent).unwrap_err().contains("steps"));
     let recursion = r#"{{ define "a" }}{{ template "a" . }}{{ end }}{{ template "a" . }}"#;
     assert!(expand(recursion).unwrap_err().contains("levels deep"));
+    let (ifs, ends) = ("{{ if (((1))) }}".repeat(50), "{{ end }}".repeat(50));
+    let steep =
+        format!(r#"{{{{ define "a" }}}}{ifs}{{{{ template "a" . }}}}{ends}{{{{ end }}}}{{{{ template "a" . }}}}"#);
+    assert!(expand(&steep).unwrap_err().contains("levels deep"));
     let doubling = r#"{{ $x := "0123456789" }}{{ range 64 }}{{ $x = printf "%s%s" $x $x }}{{ end }}"#;
     assert!(expand(doubling).unwrap_err().contains("longer than"));
     let deep = format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000));
