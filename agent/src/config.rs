@@ -274,7 +274,8 @@ mod tests {
     fn an_unknown_key_stops_the_check_and_not_the_agent() {
         let text = "[colect]\ninterval = \"5s\"\n[node]\nlabel = {}\n";
         let error = read_text(text, true).unwrap_err().to_string();
-        let places: Vec<&str> = error.lines().filter_map(|line| line.split_once("agent.toml:")).map(|(_, at)| at).collect();
+        let places: Vec<&str> =
+            error.lines().filter_map(|line| line.split_once("agent.toml:")).map(|(_, at)| at).collect();
         let expected = [
             "1:2: unknown section `colect`, did you mean `collect`?",
             "4:1: unknown key `label`, did you mean `labels`?",

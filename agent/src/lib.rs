@@ -96,7 +96,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Run { origin, log_level, log_format } => run_program(origin.origin(), log_level.as_deref(), log_format),
+        Command::Run { origin, log_level, log_format } => {
+            run_program(origin.origin(), log_level.as_deref(), log_format)
+        }
         Command::CheckConfig { origin } => check_config(&origin.origin()),
         Command::Sample => {
             print!("{}", sampling::once());

@@ -124,8 +124,7 @@ impl Agent {
             stop.cancelled().await;
         });
         let stopping = Arc::new(AtomicBool::new(false));
-        let app =
-            http::App { membership: membership.clone(), clock, sampler, figures, stopping: stopping.clone() };
+        let app = http::App { membership: membership.clone(), clock, sampler, figures, stopping: stopping.clone() };
         tracing::info!(http = %server.address(), "listening");
         tasks.spawn("http", |stop| server.run(http::router(app), stop));
         Ok(Self { settings, origin, metadata, tasks, inputs, core, spool, membership, stopping, _data: data })
@@ -265,11 +264,9 @@ struct Performer {
 
 impl Performer {
     fn perform(&mut self, effects: &mut Vec<Effect>, core: &AgentCore) -> ControlFlow<()> {
-        let mut collects = false;
         for effect in effects.drain(..) {
             match effect {
                 Effect::Collect { tick, own } => {
-                    collects = true;
                     if self.sampler.try_send(Request::Collect { tick, own }).is_err() {
                         tracing::error!("the sampler does not take a request");
                     }
@@ -282,9 +279,8 @@ impl Performer {
                 Effect::Stopped => return ControlFlow::Break(()),
             }
         }
-        if collects {
-            self.figures.send_replace(core.figures());
-        }
+        let own = core.figures();
+        self.figures.send_if_modified(|last| std::mem::replace(last, own.clone()) != own);
         ControlFlow::Continue(())
     }
 

@@ -60,7 +60,9 @@ impl SpoolDisk {
                     segments.insert(segment, Segment { on_disk: scan.valid_bytes, pending: Vec::new() });
                     found.segments.push(FoundSegment { segment, scan });
                 }
-                Err(error) => tracing::warn!(%error, file = %entry.path().display(), "a part of the spool cannot be read"),
+                Err(error) => {
+                    tracing::warn!(%error, file = %entry.path().display(), "a part of the spool cannot be read")
+                }
             }
         }
         found.state = fs::read(folder.join(STATE)).ok();

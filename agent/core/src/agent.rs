@@ -96,9 +96,11 @@ pub enum Fact {
         address: String,
         collector: String,
     },
+    /// `attempts` counts those since the last greeting, this one included.
     Lost {
         address: String,
         reason: String,
+        attempts: u32,
         retry_at: Timestamp,
     },
     /// A collector refused a frame for good.
@@ -183,10 +185,7 @@ impl Machine for AgentCore {
         match input {
             Input::Wake => {}
             Input::Collected(round) => self.collected(now, round, effects),
-            Input::Members(members) => {
-                self.members = members;
-                self.retarget(now, effects);
-            }
+            Input::Members(members) => self.membership(now, members, effects),
             Input::Settings(settings) => self.reconfigure(now, settings, effects),
             Input::ConfigRead { good, unknown_keys } => {
                 self.own.config_good = good;

@@ -65,7 +65,8 @@ impl Guard {
         while !open.is_empty() {
             let Some(worker) = self.worker() else { return };
             let abandoned = Arc::new(AtomicBool::new(false));
-            let job = Job { points: open.iter().map(|at| points[*at].to_owned()).collect(), abandoned: abandoned.clone() };
+            let job =
+                Job { points: open.iter().map(|at| points[*at].to_owned()).collect(), abandoned: abandoned.clone() };
             if worker.jobs.send(job).is_err() {
                 return;
             }
@@ -161,7 +162,7 @@ mod tests {
         let good = FilesystemAnswer::Stats(FilesystemStats::default());
         let held = DEAD.lock().unwrap();
         let mut guard = Guard { ask, ..Guard::default() };
-        let mut round = |guard: &mut Guard| {
+        let round = |guard: &mut Guard| {
             let mut answers = Vec::new();
             guard.ask(&["a", "dead", "b"], &mut answers);
             answers

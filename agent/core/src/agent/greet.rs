@@ -241,8 +241,8 @@ impl AgentCore {
         let target = &mut self.targets[at];
         let retry_at = retry_at.unwrap_or_else(|| target.backoff(now, &mut self.random));
         target.phase = Phase::Idle { retry_at };
-        let address = target.address.clone();
-        effects.push(Effect::Fact(Fact::Lost { address, reason: reason.to_owned(), retry_at }));
+        let (address, attempts) = (target.address.clone(), target.attempts);
+        effects.push(Effect::Fact(Fact::Lost { address, reason: reason.to_owned(), attempts, retry_at }));
     }
 
     /// What was on its way is in doubt until the collector says what it has; it goes to the log meanwhile.

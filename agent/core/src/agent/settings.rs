@@ -6,10 +6,13 @@ use watchfire_shared::member::{Member, MemberState, NodeId, Role, SERVICE_INGEST
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::{AgentCore, Effect, Fact};
-use crate::uplink::Target;
+use crate::uplink::{Phase, Target};
 
 /// Collectors that get a full copy of everything (see the design: copies, not a ring).
 pub(super) const MAX_COLLECTORS: usize = 3;
+
+/// Over how long agents spread when a collector comes back.
+const COME_BACK: Span = Span::from_seconds(2);
 
 /// What comes from the configuration.
 #[derive(Clone, PartialEq, Debug)]
@@ -48,6 +51,27 @@ impl AgentCore {
         if greet_again {
             for at in 0..self.targets.len() {
                 self.hang_up(now, at, "the configuration changed", Some(now), effects);
+            }
+        }
+    }
+
+    /// Takes the members as they are now. A collector that has come back is dialled soon, whatever the wait was.
+    pub(super) fn membership(&mut self, now: Timestamp, members: Vec<Member>, effects: &mut Vec<Effect>) {
+        let before = std::mem::replace(&mut self.members, members);
+        self.retarget(now, effects);
+        for target in &mut self.targets {
+            let life = |members: &[Member]| {
+                let own = |member: &&Member| Some(member.id) == target.member && member.state == MemberState::Alive;
+                members.iter().find(own).map(|member| member.generation)
+            };
+            let now_alive = life(&self.members);
+            if let Phase::Idle { retry_at } = &mut target.phase
+                && now_alive.is_some()
+                && now_alive != life(&before)
+            {
+                // All agents learn it at the same time; they must not all come at once.
+                *retry_at = (*retry_at).min(now + self.random.between(Span::ZERO, COME_BACK));
+                target.attempts = 0;
             }
         }
     }

@@ -156,7 +156,6 @@ pub(super) struct World {
     pub(super) facts: Vec<Fact>,
     pub(super) attempts: Vec<Timestamp>,
     dialled: Vec<String>,
-    pub(super) hung_up: Vec<u64>,
 }
 
 impl World {
@@ -183,7 +182,6 @@ impl World {
             facts: Vec::new(),
             attempts: Vec::new(),
             dialled: Vec::new(),
-            hung_up: Vec::new(),
         };
         world.perform(effects);
         // Connections stand before the first tick.
@@ -242,7 +240,6 @@ impl World {
                 Effect::Send { connection, bytes } => self.send(connection, &bytes),
                 Effect::Disconnect { connection } => {
                     self.connections.remove(&connection);
-                    self.hung_up.push(connection);
                 }
                 Effect::Spool(effect) => self.spool(effect),
                 Effect::Fact(fact) => self.facts.push(fact),
@@ -268,8 +265,8 @@ impl World {
     fn connect(&mut self, connection: u64, address: &str) {
         self.attempts.push(self.now);
         self.dialled.push(address.to_owned());
-        let Some(whom) = address.strip_prefix("collector:").and_then(|whom| whom.parse::<usize>().ok()) else { return };
-        if self.up[whom] {
+        let whom = address.strip_prefix("collector:").and_then(|whom| whom.parse::<usize>().ok());
+        if let Some(whom) = whom.filter(|whom| self.up[*whom]) {
             self.connections.insert(connection, whom);
             self.input(Input::Connected { connection });
         } else {
@@ -337,7 +334,10 @@ impl World {
     /// Stops the agent and starts it again with what is on disk.
     pub(super) fn restart(&mut self) {
         self.input(Input::Stop);
+        // A new life numbers its connections anew.
         self.connections.clear();
+        self.dead.clear();
+        self.mute.clear();
         self.now += STEP;
         self.known_series = 0;
         let scan =
