@@ -197,7 +197,12 @@ async fn a_sample_becomes_a_rule_result_and_a_notification_and_survives_a_restar
     let names: Vec<&str> =
         nodes["items"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["watch", "web-1"]);
-    assert_eq!(world.get(&collector, "/v1/nodes/web-1").await.1["alerts"]["firing"], 1);
+    // The picture that the API shows is redrawn a moment after a change.
+    let firing = async || {
+        let node = world.get(&collector, "/v1/nodes/web-1").await.1;
+        (node["alerts"]["firing"] == 1).then_some(())
+    };
+    until("the node shows its alert", firing).await;
     let (_, alerts) = world.get(&collector, "/api/v1/alerts").await;
     assert_eq!(alerts["data"]["alerts"][0]["state"], "firing");
     collector.stop().await;
