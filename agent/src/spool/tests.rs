@@ -94,7 +94,7 @@ fn what_the_disk_does_not_take_waits_in_memory_and_is_written_later() {
     assert!(answers.iter().all(|input| matches!(input, Input::SpoolFailed { .. })) && answers.len() == 2);
     let read = SpoolEffect::Read { connection: 1, segment: 1, offset: 8, length: 4 };
     let expected = Input::SpoolRead { connection: 1, segment: 1, offset: 8, bytes: Some(b"\0WFS".to_vec()) };
-    assert_eq!(perform(&mut disk, [read.clone()]), [expected.clone()]);
+    assert_eq!(perform(&mut disk, vec![read.clone()]), std::slice::from_ref(&expected));
 
     fs::create_dir(folder.path().join("spool")).unwrap();
     assert_eq!(perform(&mut disk, late), [Input::SpoolRecovered]);
