@@ -126,6 +126,8 @@ impl Faults {
 fn heal(world: &mut World) {
     world.network.loss = 0.0;
     world.webhook_refuses = false;
+    // Whoever is just saying goodbye has gone by then.
+    world.run_for(Span::from_seconds(3));
     for host in 0..world.hosts.len() {
         if world.hosts[host].running.is_none() {
             world.start(host);
