@@ -1,13 +1,19 @@
 //! The collector's HTTP interface: members, nodes, Prometheus' query API, rules and alerts, health and metrics.
 //!
-//! Handlers read what the engine published last, and the store's snapshot; none waits for the engine. The only thing that
-//! a request may set in motion is a reload.
+//! Handlers read what the engine published last, and the store's snapshot. A request may set a reload in motion, and on
+//! loopback what [`catalogue`] offers: maintenance and the end of a node.
 
 mod query;
 
 mod rules;
 
 mod nodes;
+
+mod health;
+
+mod history;
+
+mod catalogue;
 
 mod admin;
 
@@ -24,7 +30,7 @@ use watchfire_shell::clock::Clock;
 use watchfire_shell::http::{member_routes, not_found, probe_routes};
 use watchfire_shell::membership::MembershipHandle;
 
-use crate::engine::Published;
+use crate::engine::{Inbox, Published};
 use crate::ingest::Connections;
 use crate::reload::Reloader;
 use crate::sender::Senders;
@@ -41,6 +47,9 @@ pub(crate) struct App {
     pub(crate) senders: Senders,
     pub(crate) reloader: Reloader,
     pub(crate) queries: Arc<Semaphore>,
+    pub(crate) inbox: Inbox,
+    /// Whether the server listens on loopback only, where no proof of identity is asked for.
+    pub(crate) is_local: bool,
     pub(crate) started_at: Timestamp,
     /// Set while the program stops, so that load balancers look elsewhere.
     pub(crate) stopping: AtomicBool,
@@ -52,7 +61,14 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     let not_ready = move || ready.stopping.load(Ordering::Relaxed).then(|| "stopping".to_owned());
     Router::new()
         .route("/v1/nodes", get(nodes::list))
-        .route("/v1/nodes/{name}", get(nodes::one))
+        .route("/v1/nodes/{name}", get(nodes::one).delete(catalogue::decommission))
+        .route("/v1/nodes/{name}/decommission", post(catalogue::decommission))
+        .route(
+            "/v1/nodes/{name}/maintenance",
+            post(catalogue::announce_maintenance).delete(catalogue::end_maintenance),
+        )
+        .route("/v1/health", get(health::list))
+        .route("/v1/history", get(history::list))
         .route("/api/v1/query", get(query::query).post(query::query))
         .route("/api/v1/query_range", get(query::query_range).post(query::query_range))
         .route("/api/v1/format_query", get(query::format_query).post(query::format_query))

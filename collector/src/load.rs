@@ -3,10 +3,13 @@
 //! Start, reload and `check-config` go the same way, so that what was checked is what will run. Nothing here changes
 //! anything; a mistake leaves everything as it was.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use watchfire_collector_core::alertmanager::{self, TemplateFile};
+use watchfire_collector_core::catalogue::Policy;
+use watchfire_collector_core::catalogue::inventory::{self, Expected};
 use watchfire_collector_core::engine;
 use watchfire_collector_core::ingest::naming::{NameTemplate, Naming};
 use watchfire_collector_core::rules::{self, Group};
@@ -39,6 +42,8 @@ pub(crate) struct Load {
     /// Routes and receivers; without a file, a route to nobody.
     pub(crate) alertmanager: Arc<alertmanager::Config>,
     naming: Naming,
+    /// What is expected of nodes, the inventory included.
+    nodes: Policy,
 }
 
 /// Why a configuration cannot be used: every mistake, one per line.
@@ -57,9 +62,10 @@ pub(crate) fn load(origin: &Origin) -> Result<Load, LoadError> {
     let naming = naming(&settings, &mut mistakes);
     let (rules, rule_files) = rule_groups(&settings, &mut mistakes);
     let alertmanager = routes(settings.notify_file.as_deref(), &mut mistakes);
+    let nodes = Policy { inventory: inventory(&settings.inventory_files, &mut mistakes), ..settings.nodes.clone() };
     match (naming, alertmanager) {
         (Some(naming), Some(alertmanager)) if mistakes.is_empty() => {
-            Ok(Load { settings, rules, rule_files, alertmanager: Arc::new(alertmanager), naming })
+            Ok(Load { settings, rules, rule_files, alertmanager: Arc::new(alertmanager), naming, nodes })
         }
         _ => Err(LoadError(mistakes)),
     }
@@ -88,22 +94,46 @@ fn naming(settings: &Settings, mistakes: &mut Vec<String>) -> Option<Naming> {
 }
 
 fn rule_groups(settings: &Settings, mistakes: &mut Vec<String>) -> (Vec<Group>, Vec<PathBuf>) {
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for pattern in &settings.rules.files {
-        match files::expand(pattern) {
-            Ok(found) => paths.extend(found),
-            Err(error) => mistakes.push(format!("rules.files: {error}")),
-        }
-    }
-    // A file that two patterns name is one file, at its first place.
-    let mut files = Vec::new();
-    for path in paths {
-        if !files.contains(&path) {
-            files.push(path);
-        }
-    }
+    let files = expand("rules.files", &settings.rules.files, mistakes);
     let groups = files.iter().flat_map(|path| groups_of(path, mistakes)).collect();
     (groups, files)
+}
+
+/// The files that patterns of a key name; one that two patterns name is one file, at its first place.
+fn expand(key: &str, patterns: &[String], mistakes: &mut Vec<String>) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for pattern in patterns {
+        match files::expand(pattern) {
+            Ok(found) => found.into_iter().for_each(|path| {
+                if !files.contains(&path) {
+                    files.push(path);
+                }
+            }),
+            Err(error) => mistakes.push(format!("{key}: {error}")),
+        }
+    }
+    files
+}
+
+/// Every node that a file of the inventory names; the first that names it says its labels.
+fn inventory(patterns: &[String], mistakes: &mut Vec<String>) -> Vec<Expected> {
+    let mut nodes: BTreeMap<String, Expected> = BTreeMap::new();
+    for path in expand("inventory.files", patterns, mistakes) {
+        let parsed = match files::read_text(&path) {
+            Ok(text) => inventory::parse(&path.display().to_string(), &text),
+            Err(error) => {
+                mistakes.push(error.to_string());
+                continue;
+            }
+        };
+        match parsed {
+            Ok(found) => found.into_iter().for_each(|node| {
+                nodes.entry(node.name.clone()).or_insert(node);
+            }),
+            Err(found) => mistakes.extend(found.iter().map(Mistake::to_string)),
+        }
+    }
+    nodes.into_values().collect()
 }
 
 fn groups_of(path: &Path, mistakes: &mut Vec<String>) -> Vec<Group> {
@@ -161,6 +191,7 @@ impl Load {
             node_id,
             node_name: settings.name.clone(),
             naming: self.naming.clone(),
+            nodes: self.nodes.clone(),
             storage: Options {
                 retention: settings.storage.retention,
                 max_wal_bytes: settings.storage.max_bytes,

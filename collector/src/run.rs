@@ -114,8 +114,10 @@ impl Collector {
             lifecycle::watchdog(stop.clone()).await;
             stop.cancelled().await;
         });
-        tasks.spawn("ingest", |stop| ingest::run(ingest, connections.clone(), inbox, stop));
+        tasks.spawn("ingest", |stop| ingest::run(ingest, connections.clone(), inbox.clone(), stop));
         let app = Arc::new(App {
+            inbox,
+            is_local: server.address().ip().is_loopback(),
             started_at: clock.wall(),
             clock,
             membership: membership.clone(),

@@ -23,6 +23,9 @@ use watchfire_shared::machine::Machine;
 use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::{Disk, State, Store};
 
+use crate::catalogue::causes::Causes;
+use crate::catalogue::maintenance::Maintenances;
+use crate::history::History;
 use crate::ingest::Ingest;
 use crate::notify::{self, Pipeline};
 use crate::rules::RuleSet;
@@ -43,6 +46,8 @@ mod ledger;
 mod durability;
 
 mod own_series;
+
+mod nodes;
 
 mod flow;
 
@@ -81,6 +86,9 @@ pub struct Engine<D: Disk> {
     state: State,
     ingest: Ingest,
     fleet: Fleet,
+    causes: Causes,
+    maintenances: Maintenances,
+    history: Arc<History>,
     freshness: Freshness,
     rules: RuleSet,
     notifier: Pipeline,
@@ -123,6 +131,10 @@ impl<D: Disk> Engine<D> {
                 self.fleet.member(now, change);
                 self.look_for_freshness(now, effects);
             }
+            Input::Unlisted(id) => self.fleet.unlisted(id),
+            Input::SetMaintenance(maintenance) => self.set_maintenance(now, *maintenance, effects),
+            Input::EndMaintenance { node } => self.end_maintenance(now, &node, effects),
+            Input::Decommission(id) => self.decommission(now, id, effects),
             Input::Evaluated(evaluation) => {
                 self.with_rules(now, effects, |rules, out| rules.apply(now, *evaluation, out))
             }
@@ -143,7 +155,8 @@ impl<D: Disk> Engine<D> {
         if self.freshness.deadline().is_some_and(|at| at <= now) {
             self.look_for_freshness(now, effects);
         }
-        self.write_own_series(now);
+        self.end_due_maintenance(now, effects);
+        self.write_own_series(now, effects);
         self.maintain(now, effects);
         if self.rules.deadline().is_some_and(|at| at <= now) {
             self.with_rules(now, effects, |rules, out| rules.wake(now, out));
@@ -177,6 +190,8 @@ impl<D: Disk> Machine for Engine<D> {
             self.durability.deadline(),
             self.freshness.deadline(),
             self.fleet.deadline(),
+            self.causes.deadline(),
+            self.maintenances.deadline(),
             Some(self.own_series.deadline()),
             Some(self.next_maintenance),
             self.rules.deadline(),

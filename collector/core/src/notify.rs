@@ -81,6 +81,9 @@ pub enum Input {
     SetSilence(Silence),
     /// A silence ends now.
     ExpireSilence { id: String },
+    /// Instances whose failure a fallen group explains, with the group's label and value. While an alert of
+    /// [`inhibit::GROUP_ALERT`] fires with these, theirs are quiet.
+    Explained(BTreeMap<String, (String, String)>),
     /// A new configuration; groups and the log of notifications go on.
     Reload(Arc<Config>),
     /// The deadline was reached.
@@ -199,6 +202,7 @@ impl Machine for Pipeline {
             Input::Delivered { id, outcome } => self.delivered(now, id, outcome, effects),
             Input::SetSilence(silence) => self.silences.set(silence, effects),
             Input::ExpireSilence { id } => self.silences.expire(now, &id, effects),
+            Input::Explained(instances) => self.inhibitor.explain(instances),
             Input::Reload(config) => self.reload(now, config, effects),
             Input::Wake => {}
         }
@@ -224,7 +228,7 @@ impl Pipeline {
     /// log, so that nothing is told twice.
     fn reload(&mut self, now: Timestamp, config: Arc<Config>, effects: &mut Vec<Effect>) {
         self.config = config;
-        self.inhibitor = Inhibitor::new(&self.config);
+        self.inhibitor = Inhibitor::new(&self.config).explaining_as(&self.inhibitor);
         let old = std::mem::take(&mut self.groups);
         self.timers.clear();
         let known: BTreeMap<_, _> = old.iter().map(|(id, group)| (id.clone(), group.timer)).collect();

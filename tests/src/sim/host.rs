@@ -6,6 +6,7 @@ use std::sync::Arc;
 use watchfire_agent_core::agent::{AgentCore, Settings as AgentSettings, Start};
 use watchfire_agent_core::spool::{Found, FoundSegment, SegmentScan};
 use watchfire_collector_core::alertmanager;
+use watchfire_collector_core::catalogue::Policy;
 use watchfire_collector_core::engine::{Engine, Settings};
 use watchfire_collector_core::ingest::naming::{NameTemplate, Naming};
 use watchfire_collector_core::rules;
@@ -28,6 +29,7 @@ pub struct Host {
     pub role: Role,
     /// Hosts whose addresses it is told to join.
     pub join: Vec<HostId>,
+    pub labels: BTreeMap<String, String>,
     /// How often it was started.
     pub life: u32,
     pub running: Option<Running>,
@@ -66,7 +68,8 @@ impl Host {
     #[must_use]
     pub fn new(id: HostId, name: &str, role: Role, join: &[HostId]) -> Self {
         let kept = Kept::default();
-        Self { id, name: name.to_owned(), role, join: join.to_vec(), life: 0, running: None, powered: true, kept }
+        let (name, join, labels) = (name.to_owned(), join.to_vec(), BTreeMap::new());
+        Self { id, name, role, join, labels, life: 0, running: None, powered: true, kept }
     }
 
     #[must_use]
@@ -82,6 +85,7 @@ impl Host {
             name: self.name.clone(),
             role: self.role,
             version: "sim".to_owned(),
+            labels: self.labels.clone(),
             services: if self.role == Role::Collector { BTreeMap::from([ingest]) } else { BTreeMap::new() },
             ..Metadata::default()
         };
@@ -103,7 +107,7 @@ impl Host {
         let settings = AgentSettings {
             cluster: CLUSTER.to_owned(),
             name: self.name.clone(),
-            labels: BTreeMap::new(),
+            labels: self.labels.clone(),
             interval: INTERVAL,
             collectors: Vec::new(),
             spool_bytes: 8 << 20,
@@ -129,6 +133,7 @@ impl Host {
                 instance: template("{name}"),
                 series_labels: Vec::new(),
             },
+            nodes: Policy::default(),
             storage: watchfire_store::Options { segment_bytes: 1 << 20, min_free_bytes: 0, ..Default::default() },
             self_interval: Span::from_seconds(10),
             rules,

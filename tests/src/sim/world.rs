@@ -163,8 +163,15 @@ impl World {
 
     /// Adds a host and starts it.
     pub fn add(&mut self, name: &str, role: Role, join: &[HostId]) -> HostId {
+        self.add_labelled(name, role, join, &[])
+    }
+
+    /// Adds a host with labels and starts it.
+    pub fn add_labelled(&mut self, name: &str, role: Role, join: &[HostId], labels: &[(&str, &str)]) -> HostId {
         let id = self.hosts.len();
-        self.hosts.push(Host::new(id, name, role, join));
+        let mut host = Host::new(id, name, role, join);
+        host.labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.hosts.push(host);
         self.network.sides.push(0);
         self.start(id);
         id

@@ -6,6 +6,7 @@ use watchfire_shared::member::NodeId;
 use watchfire_shared::time::Span;
 
 use crate::alertmanager;
+use crate::catalogue::Policy;
 use crate::ingest::naming::Naming;
 use crate::rules;
 
@@ -17,6 +18,8 @@ pub struct Settings {
     pub node_name: String,
     /// The cluster's name, and how series of its agents are called.
     pub naming: Naming,
+    /// What is expected of nodes.
+    pub nodes: Policy,
     /// Bounds of the store, retention included. A reload does not change them.
     pub storage: watchfire_store::Options,
     /// How often the collector writes its own series; at most every rule interval.

@@ -15,6 +15,7 @@ use watchfire_store::SimDisk;
 use watchfire_store::disk::CrashKeeps;
 
 use crate::alertmanager;
+use crate::catalogue::Policy;
 use crate::engine::{ConnId, Effect, Engine, Input, Recovery, Settings};
 use crate::fact::Fact;
 use crate::ingest::naming::Naming;
@@ -47,6 +48,7 @@ pub(super) fn settings(rules: &str) -> Settings {
         node_id: NodeId(0xc0),
         node_name: "watch-1".to_owned(),
         naming: Naming::standard(CLUSTER),
+        nodes: Policy::default(),
         storage: watchfire_store::Options { min_free_bytes: 0, ..Default::default() },
         self_interval: seconds(10.0),
         rules: rules::parse("rules.yml", rules).expect("the test's rules are good"),
