@@ -63,10 +63,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/v1/nodes", get(nodes::list))
         .route("/v1/nodes/{name}", get(nodes::one).delete(catalogue::decommission))
         .route("/v1/nodes/{name}/decommission", post(catalogue::decommission))
-        .route(
-            "/v1/nodes/{name}/maintenance",
-            post(catalogue::announce_maintenance).delete(catalogue::end_maintenance),
-        )
+        .route("/v1/nodes/{name}/maintenance", post(catalogue::announce_maintenance).delete(catalogue::end_maintenance))
         .route("/v1/health", get(health::list))
         .route("/v1/history", get(history::list))
         .route("/api/v1/query", get(query::query).post(query::query))

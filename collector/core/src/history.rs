@@ -206,7 +206,8 @@ fn intervals(node: &str, changes: &[Change]) -> Vec<Interval> {
 /// Places of the changes whose intervals ended by then.
 fn ended_before(changes: &[Change], until: Timestamp) -> Vec<usize> {
     let old = changes.iter().take_while(|change| change.at <= until).count();
-    let ended = |at: usize| changes[at + 1..].iter().any(|later| later.source == changes[at].source && later.at <= until);
+    let ended =
+        |at: usize| changes[at + 1..].iter().any(|later| later.source == changes[at].source && later.at <= until);
     (0..old).filter(|at| ended(*at)).collect()
 }
 
@@ -225,7 +226,8 @@ mod tests {
     fn shown(history: &History, from: i64, to: i64) -> Vec<String> {
         let second = |time: Timestamp| time.since(at(0)).as_seconds();
         let intervals = history.intervals(None, at(from), at(to));
-        let text = |i: &Interval| format!("{} {} {} {}-{:?}", i.node, i.source, i.state, second(i.from), i.to.map(second));
+        let text =
+            |i: &Interval| format!("{} {} {} {}-{:?}", i.node, i.source, i.state, second(i.from), i.to.map(second));
         intervals.iter().map(text).collect()
     }
 

@@ -151,7 +151,11 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> (Health, Vec<String>) {
 
 fn announced(maintenance: &Maintenance) -> String {
     let Maintenance { until, reason, .. } = maintenance;
-    if reason.is_empty() { format!("in maintenance until {until}") } else { format!("in maintenance until {until}: {reason}") }
+    if reason.is_empty() {
+        format!("in maintenance until {until}")
+    } else {
+        format!("in maintenance until {until}: {reason}")
+    }
 }
 
 fn by_group(evidence: &Evidence<'_>) -> Option<(Health, String)> {
@@ -229,7 +233,10 @@ mod tests {
         let announced = "in maintenance until 1970-01-01T00:00:00Z: disks";
         let reasons = ["its peers hear nothing from it", "it went down together with most of zone a"];
         let (health, told) = judge(&evidence);
-        assert_eq!((health, told), (Health::Maintenance, [&[announced], &reasons[..]].concat().iter().map(|t| (*t).to_owned()).collect()));
+        assert_eq!(
+            (health, told),
+            (Health::Maintenance, [&[announced], &reasons[..]].concat().iter().map(|t| (*t).to_owned()).collect())
+        );
         assert_eq!(judge(&Evidence { maintenance: None, ..evidence }).0, Health::Down);
         let overdue = Evidence { state: Some(MemberState::Left), up: Some(false), overdue: true, ..NOTHING };
         assert_eq!(judge(&overdue).0, Health::Down);

@@ -81,7 +81,9 @@ pub(super) async fn decommission(
     let node = find(&view.nodes, &name)?;
     let conflict = |detail: String| Problem::new(StatusCode::CONFLICT, "still_there", detail);
     let Some(id) = node.id else {
-        return Err(conflict(format!("{name} stands in the inventory and was never seen; take it out there and reload")));
+        return Err(conflict(format!(
+            "{name} stands in the inventory and was never seen; take it out there and reload"
+        )));
     };
     let reports = node.state.is_none() && node.health == Health::Ok;
     if reports || matches!(node.state, Some(MemberState::Alive | MemberState::Suspect)) {

@@ -53,6 +53,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> R
 
 fn time(query: &mut ListQuery, name: &'static str) -> Result<Option<Timestamp>, Problem> {
     let Some(text) = query.text(name) else { return Ok(None) };
-    let expected = || Problem::bad_request(format!("{name}: expected a time such as 2026-01-01T00:00:00Z, found {text:?}"));
+    let expected =
+        || Problem::bad_request(format!("{name}: expected a time such as 2026-01-01T00:00:00Z, found {text:?}"));
     Timestamp::parse_rfc3339(&text).map(Some).ok_or_else(expected)
 }

@@ -377,25 +377,20 @@ impl World {
         }
     }
 
-    /// The state that one running host gives another.
-    #[must_use]
-    pub fn state(&self, viewer: HostId, subject: HostId) -> Option<MemberState> {
-        let running = self.hosts[viewer].running.as_ref()?;
-        let id = self.hosts[subject].node_id();
-        running.gossip.members().iter().find(|member| member.id == id).map(|member| member.state)
-    }
-
     /// Whether every running host sees every running host alive and no other.
     #[must_use]
     pub fn views_are_right(&self) -> bool {
         let runs = |id: HostId| self.hosts[id].running.is_some();
-        let all = 0..self.hosts.len();
-        let right = |viewer: HostId, subject: HostId| match self.state(viewer, subject) {
-            Some(MemberState::Alive) => runs(subject),
-            Some(MemberState::Down | MemberState::Left) => !runs(subject),
-            Some(MemberState::Suspect) | None => false,
+        let right = |viewer: &Running| {
+            let members = viewer.gossip.members();
+            let states: BTreeMap<_, _> = members.iter().map(|member| (member.id, member.state)).collect();
+            self.hosts.iter().all(|subject| match states.get(&subject.node_id()) {
+                Some(MemberState::Alive) => runs(subject.id),
+                Some(MemberState::Down | MemberState::Left) => !runs(subject.id),
+                Some(MemberState::Suspect) | None => false,
+            })
         };
-        all.clone().filter(|viewer| runs(*viewer)).all(|viewer| all.clone().all(|subject| right(viewer, subject)))
+        self.hosts.iter().filter_map(|host| host.running.as_ref()).all(right)
     }
 
     /// The engine of a running collector.

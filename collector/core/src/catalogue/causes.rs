@@ -211,7 +211,8 @@ impl Causes {
 
     fn describe(&self, group: &Group, fleet: &Fleet) -> Fallen {
         let members = self.members.get(group).into_iter().flatten();
-        let states: Vec<bool> = members.filter_map(|id| fleet.get(*id)).map(|node| node.is(MemberState::Down)).collect();
+        let states: Vec<bool> =
+            members.filter_map(|id| fleet.get(*id)).map(|node| node.is(MemberState::Down)).collect();
         let (label, value) = self.name(group, fleet);
         Fallen { label, value, nodes: states.len(), down: states.iter().filter(|down| **down).count() }
     }

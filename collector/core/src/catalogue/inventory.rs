@@ -152,7 +152,10 @@ mod tests {
     #[test]
     fn what_is_no_inventory_is_refused_with_its_place() {
         let mistakes = names("[{\"targets\": [\"a\"], \"lables\": {}}]").unwrap_err();
-        assert!(mistakes[0].starts_with("inventory:1:") && mistakes[0].contains("unknown field `lables`"), "{mistakes:?}");
+        assert!(
+            mistakes[0].starts_with("inventory:1:") && mistakes[0].contains("unknown field `lables`"),
+            "{mistakes:?}"
+        );
         assert_eq!(names("[{\"targets\": [\":9100\"]}]").unwrap_err().len(), 1);
         let many: String = (0..=MAX_MEMBERS).map(|n| format!("node-{n}\n")).collect();
         assert_eq!(names(&many).unwrap_err().len(), 1);

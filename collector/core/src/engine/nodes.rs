@@ -65,7 +65,11 @@ impl<D: Disk> Engine<D> {
     pub(super) fn note_start(&mut self, now: Timestamp, seen_at: Option<Timestamp>) {
         let (name, id) = (self.settings.node_name.clone(), self.settings.node_id);
         if let Some(at) = seen_at {
-            self.record(now, &name, Change { at, id, source: Source::Collector, state: "away".to_owned(), reason: String::new() });
+            self.record(
+                now,
+                &name,
+                Change { at, id, source: Source::Collector, state: "away".to_owned(), reason: String::new() },
+            );
         }
         self.note(now, &name, id, Source::Collector, "running", "");
         self.note_running(now);
@@ -243,7 +247,11 @@ impl<D: Disk> Engine<D> {
         write::fleet_samples(&FleetFigures {
             fallen: self.causes.fallen(&self.fleet),
             never_seen: self.never_seen().map(|expected| self.expected_instance(expected)).collect(),
-            ephemeral: policy.group_minimum.iter().map(|(group, minimum)| (group.as_str(), *minimum, self.living(policy, group))).collect(),
+            ephemeral: policy
+                .group_minimum
+                .iter()
+                .map(|(group, minimum)| (group.as_str(), *minimum, self.living(policy, group)))
+                .collect(),
         })
     }
 
@@ -271,7 +279,8 @@ struct States {
 impl States {
     fn of(node: &Node) -> Self {
         let membership = node.record.membership;
-        let known = membership.filter(|own| node.gossiped || matches!(own.state, MemberState::Down | MemberState::Left));
+        let known =
+            membership.filter(|own| node.gossiped || matches!(own.state, MemberState::Down | MemberState::Left));
         let peers = known.map(|own| match (own.state, own.cause) {
             // Suspicion comes and goes, and is no downtime before it is confirmed.
             (MemberState::Alive | MemberState::Suspect, _) => ("alive", ""),

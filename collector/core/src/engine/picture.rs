@@ -196,11 +196,7 @@ fn show(node: &Node, context: &Context<'_>) -> NodeView {
 }
 
 /// A node that the inventory names and nobody has seen.
-fn show_expected(
-    expected: &Expected,
-    alerts: Option<&InstanceAlerts>,
-    maintenance: Option<&Maintenance>,
-) -> NodeView {
+fn show_expected(expected: &Expected, alerts: Option<&InstanceAlerts>, maintenance: Option<&Maintenance>) -> NodeView {
     let (health, mut reasons) = judge(&Evidence {
         role: Role::Agent,
         state: None,

@@ -95,7 +95,8 @@ pub(crate) struct FleetFigures<'a> {
 pub(crate) fn fleet_samples(figures: &FleetFigures<'_>) -> Samples {
     let mut samples = Samples::new();
     for fallen in &figures.fallen {
-        let series = |metric| Labels::new([(METRIC_NAME, metric), ("label", &*fallen.label), ("value", &*fallen.value)]);
+        let series =
+            |metric| Labels::new([(METRIC_NAME, metric), ("label", &*fallen.label), ("value", &*fallen.value)]);
         samples.push((series("watchfire_group_down"), 1.0));
         samples.push((series("watchfire_group_nodes"), fallen.nodes as f64));
         samples.push((series("watchfire_group_nodes_down"), fallen.down as f64));

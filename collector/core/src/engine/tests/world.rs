@@ -223,6 +223,17 @@ impl World {
     }
 
     pub(super) fn member_because(&mut self, id: u64, name: &str, state: MemberState, cause: Option<DownCause>) {
+        self.labelled(id, name, state, cause, &BTreeMap::new());
+    }
+
+    pub(super) fn labelled(
+        &mut self,
+        id: u64,
+        name: &str,
+        state: MemberState,
+        cause: Option<DownCause>,
+        labels: &BTreeMap<String, String>,
+    ) {
         let member = Member {
             id: NodeId(id),
             name: name.to_owned(),
@@ -232,7 +243,7 @@ impl World {
             incarnation: 0,
             generation: 1,
             role: Role::Agent,
-            labels: BTreeMap::new(),
+            labels: labels.clone(),
             version: "0.1.0".to_owned(),
             services: BTreeMap::new(),
             rtt_ms: None,
