@@ -189,7 +189,8 @@ fn every_file_says_what_it_is_and_none_is_two_things() {
     for (path, text) in sources() {
         let lines = text.lines().count();
         assert!(lines <= MAX_LINES, "{path} has {lines} lines");
-        assert!(text.starts_with("//!") || path.ends_with("tests.rs"), "{path} has no head docs");
+        let unit_tests = path.ends_with("tests.rs") || path.contains("/tests/") && path.contains("/src/");
+        assert!(text.starts_with("//!") || unit_tests, "{path} has no head docs");
         assert!(!path.ends_with("/mod.rs"), "{path}: modules are foo.rs beside foo/");
     }
 }
