@@ -87,7 +87,6 @@ impl Host {
             version: "sim".to_owned(),
             labels: self.labels.clone(),
             services: if self.role == Role::Collector { BTreeMap::from([ingest]) } else { BTreeMap::new() },
-            ..Metadata::default()
         };
         GossipConfig {
             cluster: CLUSTER.to_owned(),

@@ -70,7 +70,8 @@ pub(super) enum Event {
 struct Scheduled {
     at: Timestamp,
     order: u64,
-    event: Event,
+    /// On the heap, because the queue moves its entries about.
+    event: Box<Event>,
 }
 
 impl PartialEq for Scheduled {
@@ -259,7 +260,7 @@ impl World {
             }
             let Some(Reverse(next)) = self.queue.pop() else { break };
             self.now = self.now.max(next.at);
-            self.serve(next.event);
+            self.serve(*next.event);
         }
         self.now = until;
     }
@@ -280,7 +281,7 @@ impl World {
 
     pub(super) fn schedule(&mut self, at: Timestamp, event: Event) {
         self.order += 1;
-        self.queue.push(Reverse(Scheduled { at: at.max(self.now), order: self.order, event }));
+        self.queue.push(Reverse(Scheduled { at: at.max(self.now), order: self.order, event: Box::new(event) }));
     }
 
     fn serve(&mut self, event: Event) {

@@ -183,7 +183,7 @@ impl<D: Disk> Engine<D> {
     fn mute(&mut self, now: Timestamp, maintenance: &Maintenance, effects: &mut Vec<Effect>) {
         let silence = Silence {
             id: silence_id(&maintenance.node),
-            matchers: vec![Matcher::equal(INSTANCE, &self.instance_of(&maintenance.node))],
+            matchers: vec![Matcher::equal(INSTANCE, self.instance_of(&maintenance.node))],
             starts_at: maintenance.since,
             ends_at: maintenance.until,
             updated_at: now,
