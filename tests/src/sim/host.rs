@@ -35,6 +35,8 @@ pub struct Host {
     pub running: Option<Running>,
     /// Whether the machine is on: one that is answers for a dead program that nobody listens.
     pub powered: bool,
+    /// Its power fails during one of the next operations of its disk.
+    pub dying: bool,
     pub kept: Kept,
 }
 
@@ -69,7 +71,7 @@ impl Host {
     pub fn new(id: HostId, name: &str, role: Role, join: &[HostId]) -> Self {
         let kept = Kept::default();
         let (name, join, labels) = (name.to_owned(), join.to_vec(), BTreeMap::new());
-        Self { id, name, role, join, labels, life: 0, running: None, powered: true, kept }
+        Self { id, name, role, join, labels, life: 0, running: None, powered: true, dying: false, kept }
     }
 
     #[must_use]
