@@ -51,17 +51,20 @@ pub(crate) fn shape(matcher: &Matcher) -> Value {
     })
 }
 
-/// A matcher of the API as it is typed.
-pub(crate) fn shown(matcher: &Value) -> String {
-    let is = |name: &str, absent: bool| matcher[name].as_bool().unwrap_or(absent);
-    let sign = match (is("isEqual", true), is("isRegex", false)) {
-        (true, false) => "=",
-        (false, false) => "!=",
-        (true, true) => "=~",
-        (false, true) => "!~",
+/// A matcher of the API; `None` if it is none.
+pub(crate) fn read(shape: &Value) -> Option<Matcher> {
+    let op = match (shape["isEqual"].as_bool().unwrap_or(true), shape["isRegex"].as_bool()?) {
+        (true, false) => MatchOp::Equal,
+        (false, false) => MatchOp::NotEqual,
+        (true, true) => MatchOp::Regex,
+        (false, true) => MatchOp::NotRegex,
     };
-    let text = |name: &str| matcher[name].as_str().unwrap_or_default().to_owned();
-    format!("{}{sign}{:?}", text("name"), text("value"))
+    Matcher::new(shape["name"].as_str()?, op, shape["value"].as_str()?).ok()
+}
+
+/// A matcher of the API as it is typed.
+pub(crate) fn shown(shape: &Value) -> String {
+    read(shape).map_or_else(|| shape.to_string(), |matcher| matcher.to_string())
 }
 
 #[cfg(test)]
@@ -88,6 +91,7 @@ mod tests {
         for text in ["a=b", "a!=b", "a=~b", "a!~b"] {
             let matcher = one(false, text).unwrap();
             assert_eq!(shown(&shape(&matcher)), matcher.to_string());
+            assert_eq!(read(&shape(&matcher)), Some(matcher));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use watchfire_shared::matcher::Matcher;
+use watchfire_shared::matcher::{MatchOp, Matcher};
 use watchfire_shared::time::{Span, Timestamp};
 
 use crate::client::{Client, ClientArguments, encode};
@@ -68,9 +68,9 @@ struct AddArguments {
 
 #[derive(Args)]
 struct ListArguments {
-    /// Show only silences that concern alerts with these labels
-    #[arg(value_name = "MATCHER")]
-    matchers: Vec<String>,
+    /// Show only silences that may concern alerts with these labels, such as `NodeDown instance=web-1`
+    #[arg(value_name = "NAME=VALUE")]
+    labels: Vec<String>,
     /// Show those that have ended too
     #[arg(long)]
     expired: bool,
@@ -88,9 +88,12 @@ pub(crate) fn run(arguments: &SilenceArguments) -> Result<ExitCode, Failure> {
             block_on(make(&client, format, add, &body))?;
         }
         SilenceCommand::List(list) => {
-            let matchers = matching::parse(&list.matchers)?;
-            let path = path(&matchers, list.expired);
-            let fetch = async |client: &Client| client.get(&path).await.map(page);
+            let labels = matching::parse(&list.labels)?;
+            if let Some(other) = labels.iter().find(|matcher| matcher.op != MatchOp::Equal) {
+                return Err(Failure::Usage(format!("{other} is no label: expected NAME=VALUE")));
+            }
+            let path = format!("/api/v2/silences?expired={}", list.expired);
+            let fetch = async |client: &Client| client.get(&path).await.map(|all| page(concerning(all, &labels)));
             block_on(watch::show(&client, format, list.watch, watch::STATUS, fetch))?;
         }
         SilenceCommand::Expire { ids } => block_on(async {
@@ -156,9 +159,14 @@ async fn make(client: &Client, format: Format, arguments: &AddArguments, body: &
     Printer::new(format, false).print(&page).map_err(Failure::from_output)
 }
 
-fn path(matchers: &[Matcher], expired: bool) -> String {
-    let filters = matchers.iter().map(|matcher| format!("&filter={}", encode(&matcher.to_string())));
-    format!("/api/v2/silences?expired={expired}{}", filters.collect::<String>())
+/// The silences none of whose matchers speaks against an alert with these labels.
+fn concerning(silences: Value, labels: &[Matcher]) -> Value {
+    let fits = |matcher: &Value| {
+        let label = labels.iter().find(|label| label.name == text(matcher, "/name"));
+        label.is_none_or(|label| matching::read(matcher).is_none_or(|matcher| matcher.matches(&label.value)))
+    };
+    let fitting = items(&silences, "").iter().filter(|silence| items(silence, "/matchers").iter().all(fits));
+    fitting.cloned().collect()
 }
 
 fn page(silences: Value) -> Page {
@@ -217,6 +225,30 @@ mod tests {
         ] {
             assert_eq!(add(duration, start, end).unwrap_err().to_string(), message);
         }
+    }
+
+    #[test]
+    fn a_silence_concerns_alerts_that_it_may_match() {
+        let silence = |id: &str, words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let matchers: Vec<Value> = matching::parse(&words).unwrap().iter().map(matching::shape).collect();
+            json!({"id": id, "matchers": matchers})
+        };
+        let all = json!([
+            silence("1", &["NodeDown", "instance=~web-.*"]),
+            silence("2", &["instance!=web-1"]),
+            silence("3", &["zone=eu"])
+        ]);
+        let ids = |labels: &[&str]| {
+            let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
+            let found = concerning(all.clone(), &matching::parse(&labels).unwrap());
+            items(&found, "").iter().map(|silence| text(silence, "/id").to_owned()).collect::<String>()
+        };
+        assert_eq!(ids(&[]), "123");
+        assert_eq!(ids(&["NodeDown"]), "123");
+        assert_eq!(ids(&["AgentDown"]), "23");
+        assert_eq!(ids(&["instance=web-1"]), "13");
+        assert_eq!(ids(&["NodeDown", "instance=db-1", "zone=us"]), "2");
     }
 
     fn text_of(value: &Value) -> &str {
