@@ -51,7 +51,7 @@ pub(crate) async fn fetch(client: &Client, matchers: &[Matcher], state: Option<&
     alerts.retain(|alert| {
         matching::matches(matchers, &alert["labels"]) && state.is_none_or(|state| text(alert, "/state") == state)
     });
-    Ok(page(alerts))
+    Ok(page(&alerts))
 }
 
 /// One item per set of labels: what notification makes of it, and what its rule computed.
@@ -107,7 +107,7 @@ fn quiet(alert: &Value) -> Option<&'static str> {
         .find_map(|(what, state)| by(what).then_some(state))
 }
 
-fn page(alerts: Vec<Value>) -> Page {
+fn page(alerts: &[Value]) -> Page {
     let row = |alert: &Value| -> [Cell; 7] {
         let receivers: Vec<&str> = items(alert, "/receivers").iter().filter_map(Value::as_str).collect();
         let summary = match text(alert, "/annotations/summary") {

@@ -93,7 +93,7 @@ pub(crate) fn run(arguments: &SilenceArguments) -> Result<ExitCode, Failure> {
                 return Err(Failure::Usage(format!("{other} is no label: expected NAME=VALUE")));
             }
             let path = format!("/api/v2/silences?expired={}", list.expired);
-            let fetch = async |client: &Client| client.get(&path).await.map(|all| page(concerning(all, &labels)));
+            let fetch = async |client: &Client| client.get(&path).await.map(|all| page(&concerning(&all, &labels)));
             block_on(watch::show(&client, format, list.watch, watch::STATUS, fetch))?;
         }
         SilenceCommand::Expire { ids } => block_on(async {
@@ -160,16 +160,16 @@ async fn make(client: &Client, format: Format, arguments: &AddArguments, body: &
 }
 
 /// The silences none of whose matchers speaks against an alert with these labels.
-fn concerning(silences: Value, labels: &[Matcher]) -> Value {
+fn concerning(silences: &Value, labels: &[Matcher]) -> Value {
     let fits = |matcher: &Value| {
         let label = labels.iter().find(|label| label.name == text(matcher, "/name"));
         label.is_none_or(|label| matching::read(matcher).is_none_or(|matcher| matcher.matches(&label.value)))
     };
-    let fitting = items(&silences, "").iter().filter(|silence| items(silence, "/matchers").iter().all(fits));
+    let fitting = items(silences, "").iter().filter(|silence| items(silence, "/matchers").iter().all(fits));
     fitting.cloned().collect()
 }
 
-fn page(silences: Value) -> Page {
+fn page(silences: &Value) -> Page {
     let row = |silence: &Value| -> [Cell; 7] {
         let state = text(silence, "/status/state");
         let tone = if state == "active" { Tone::Good } else { Tone::Plain };
@@ -185,7 +185,7 @@ fn page(silences: Value) -> Page {
         ]
     };
     let headings = ["ID", "STATE", "MATCHERS", "START", "END", "BY", "COMMENT"];
-    let table = Table::new(headings, items(&silences, "").iter().map(row));
+    let table = Table::new(headings, items(silences, "").iter().map(row));
     let notes = if table.len() == 0 { vec!["no silences".to_owned()] } else { Vec::new() };
     Page { table, notes, value: json!({ "items": silences }) }
 }
@@ -241,7 +241,7 @@ mod tests {
         ]);
         let ids = |labels: &[&str]| {
             let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
-            let found = concerning(all.clone(), &matching::parse(&labels).unwrap());
+            let found = concerning(&all, &matching::parse(&labels).unwrap());
             items(&found, "").iter().map(|silence| text(silence, "/id").to_owned()).collect::<String>()
         };
         assert_eq!(ids(&[]), "123");
