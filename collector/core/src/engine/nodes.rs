@@ -151,7 +151,7 @@ impl<D: Disk> Engine<D> {
 
     pub(super) fn end_maintenance(&mut self, now: Timestamp, node: &str, effects: &mut Vec<Effect>) {
         if self.maintenances.end(node).is_some() {
-            self.tell_notifier(now, notify::Input::ExpireSilence { id: silence_id(node) }, effects);
+            self.tell_notifier(now, notify::Input::Unmute { id: silence_id(node) }, effects);
             self.ended_maintenance(now, node, effects);
         }
     }
@@ -189,8 +189,9 @@ impl<D: Disk> Engine<D> {
             updated_at: now,
             created_by: "maintenance".to_owned(),
             comment: maintenance.reason.clone(),
+            annotations: BTreeMap::new(),
         };
-        self.tell_notifier(now, notify::Input::SetSilence(silence), effects);
+        self.tell_notifier(now, notify::Input::Mute(silence), effects);
     }
 
     /// Other names may follow from a new configuration.

@@ -15,3 +15,5 @@ mod storage;
 mod crash;
 
 mod notifications;
+
+mod outside;
