@@ -12,7 +12,7 @@ use watchfire_shared::time::Timestamp;
 
 use crate::ingest::Counters;
 use crate::notify::{Silence, query};
-use crate::rules;
+use crate::{remediation, rules};
 
 /// The state of the collector at one time.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct View {
     pub alerts: Arc<rules::view::AlertsView>,
     /// What notification makes of the alerts.
     pub notifications: Arc<Notifications>,
+    /// Remediations and their orders.
+    pub remediation: Arc<remediation::view::View>,
     pub stats: Stats,
 }
 
@@ -55,6 +57,7 @@ impl View {
             rules: Arc::new(rules::view::RulesView { groups: Vec::new() }),
             alerts: Arc::new(rules::view::AlertsView { alerts: Vec::new() }),
             notifications: Arc::default(),
+            remediation: Arc::default(),
             stats: Stats::default(),
         }
     }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use watchfire_promql::Storage;
 use watchfire_shared::frame::FrameError;
 use watchfire_shared::member::MemberChange;
+use watchfire_shared::order::Order;
 use watchfire_shared::time::Timestamp;
 
 use super::Settings;
@@ -54,6 +55,8 @@ pub enum Effect {
     /// Send a notification and hand back what became of it as [`Input::Delivered`], once and within its timeout. The
     /// intent is durable already.
     Deliver(Box<Delivery>),
+    /// Sign the order and send it on a connection that is still open. It is durable already.
+    Order { conn: ConnId, order: Box<Order> },
     /// Write a line to the log.
     Fact(Fact),
     /// The log on disk failed for good: nothing more is stored or acknowledged. The process has to end with an error, so

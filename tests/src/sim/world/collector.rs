@@ -40,6 +40,7 @@ impl World {
                 let life = self.hosts[id].life;
                 self.schedule(at, Event::Webhook { collector: id, life, delivery });
             }
+            Effect::Order { order, .. } => panic!("nobody here takes orders: {order:?}"),
             Effect::Fact(fact) => self.trace.note(self.now, format_args!("{}: {fact:?}", self.hosts[id].name)),
             Effect::Fatal { reason } => panic!("{} gives up: {reason}\n{}", self.hosts[id].name, self.trace),
         }
