@@ -133,6 +133,7 @@ impl Host {
             self_interval: Span::from_seconds(10),
             rules,
             rule_settings: rules::Settings::default(),
+            remediations: Vec::new(),
             alertmanager,
         }
     }
