@@ -115,11 +115,20 @@ fn a_flood_of_output_is_bounded_and_its_end_is_kept() {
 }
 
 #[test]
-fn a_fork_bomb_is_over_with_its_time() {
+fn what_forks_faster_than_it_can_be_looked_at_is_caught() {
     let mark = format!("6{}", std::process::id());
-    let script = format!("f() {{ sleep {mark} & f & sleep 0.05; f; }}; f");
-    let outcome = run(&script, 300);
+    // Each generation starts the next one and ends; only ever a few are there.
+    let outcome = run(&format!("f() {{ sleep 0.001; f & }}; f; sleep {mark}"), 300);
     assert_eq!((&outcome["timed_out"], &outcome["left"]), (&json!(true), &json!(0)), "{outcome}");
+    assert!(!is_running(&mark), "something of the tree is left");
+}
+
+#[test]
+fn an_action_with_too_many_processes_is_stopped_before_its_time() {
+    let mark = format!("5{}", std::process::id());
+    let script = format!("i=0; while [ $i -lt 300 ]; do sleep {mark} & i=$((i+1)); done; sleep {mark}");
+    let outcome = run(&script, 600_000);
+    assert_eq!((&outcome["too_many"], &outcome["left"]), (&json!(true), &json!(0)), "{outcome}");
     assert!(!is_running(&mark), "something of the tree is left");
 }
 

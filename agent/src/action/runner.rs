@@ -138,6 +138,9 @@ fn ended(outcome: Result<Outcome, String>, timeout: Duration) -> Ended {
         Outcome { timed_out: true, .. } => {
             (OrderState::TimedOut, format!("it was not done after {timeout:?} and was killed"))
         }
+        Outcome { too_many: true, .. } => {
+            (OrderState::Failed, "it started more processes than an action may and was killed".to_owned())
+        }
         Outcome { abandoned: true, .. } => (OrderState::Interrupted, "the agent stopped".to_owned()),
         Outcome { exit_code: Some(0), .. } => (OrderState::Succeeded, String::new()),
         Outcome { exit_code: Some(code), .. } => (OrderState::Failed, format!("it ended with code {code}")),

@@ -31,6 +31,10 @@ const GRACE: Duration = Duration::from_secs(2);
 const MAX_KILL_TIME: Duration = Duration::from_secs(10);
 /// The wait between two looks at `/proc` while the tree is being ended.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Processes below an action at a time. No repair needs as many; a fork bomb is stopped while it can still be counted.
+const MAX_PROCESSES: usize = 256;
+/// How often they are counted while the action runs.
+const COUNT_EVERY: Duration = Duration::from_millis(200);
 /// A task as text, bytes: sixty-four arguments and some variables.
 const MAX_TASK_BYTES: u64 = 256 << 10;
 
@@ -52,6 +56,9 @@ pub(super) struct Outcome {
     pub(super) signal: Option<i32>,
     #[serde(default)]
     pub(super) timed_out: bool,
+    /// It started more processes than an action may.
+    #[serde(default)]
+    pub(super) too_many: bool,
     /// The agent went away.
     #[serde(default)]
     pub(super) abandoned: bool,
@@ -117,7 +124,7 @@ fn run(task: &Task) -> Result<Outcome, String> {
     let mut tree = Tree { main: Pid::from_child(&child), status: None };
     let mut output = Output { reader: Some(reader), ring: VecDeque::new(), truncated: false };
     let why = tree.watch(deadline, &mut output);
-    let left = tree.end(why != Why::Ended, &mut output);
+    let left = tree.end(matches!(why, Why::Late | Why::Abandoned), &mut output);
     output.drain();
     let status = tree.status;
     Ok(Outcome {
@@ -125,6 +132,7 @@ fn run(task: &Task) -> Result<Outcome, String> {
         exit_code: status.and_then(|status| status.exit_status()),
         signal: status.and_then(|status| status.terminating_signal()),
         timed_out: why == Why::Late,
+        too_many: why == Why::TooMany,
         abandoned: why == Why::Abandoned,
         truncated: output.truncated,
         output: String::from_utf8_lossy(output.ring.make_contiguous()).into_owned(),
@@ -137,6 +145,7 @@ fn run(task: &Task) -> Result<Outcome, String> {
 enum Why {
     Ended,
     Late,
+    TooMany,
     Abandoned,
 }
 
@@ -194,14 +203,18 @@ impl Tree {
     fn watch(&mut self, deadline: Instant, output: &mut Output) -> Why {
         let Ok(pidfd) = pidfd_open(self.main, PidfdFlags::empty()) else { return Why::Late };
         let stdin = std::io::stdin();
+        let mut count_at = Instant::now() + COUNT_EVERY;
         loop {
             self.reap();
             let left = deadline.saturating_duration_since(Instant::now());
             match () {
                 () if self.status.is_some() => return Why::Ended,
                 () if left.is_zero() => return Why::Late,
-                () => {}
+                () if Instant::now() < count_at => {}
+                () if self.descendants().len() > MAX_PROCESSES => return Why::TooMany,
+                () => count_at = Instant::now() + COUNT_EVERY,
             }
+            let left = left.min(COUNT_EVERY);
             let mut fds = vec![PollFd::new(&stdin, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
             fds.extend(output.reader.as_ref().map(|reader| PollFd::from_borrowed_fd(reader.as_fd(), PollFlags::IN)));
             let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
@@ -220,7 +233,8 @@ impl Tree {
         if gently {
             self.tell_all(Signal::TERM);
             let until = Instant::now() + GRACE;
-            while Instant::now() < until && !self.descendants().is_empty() {
+            // What multiplies instead of ending gets no time to do so.
+            while Instant::now() < until && (1..=MAX_PROCESSES).contains(&self.descendants().len()) {
                 self.step(output);
             }
         }
