@@ -175,7 +175,8 @@ impl Remediator {
         let epoch = self.epoch;
         let Some(issued) = self.orders.get_mut(&id) else { return };
         let arrived = last.is_some_and(|last| last >= (issued.order.epoch, issued.order.seq));
-        if arrived || !matches!(issued.state, State::Dispatched | State::Unknown) {
+        let was_accepted = issued.history.iter().any(|step| step.state == State::Accepted);
+        if arrived || was_accepted || !matches!(issued.state, State::Dispatched | State::Unknown) {
             return;
         }
         if issued.order.epoch == epoch && issued.is_valid(now) {

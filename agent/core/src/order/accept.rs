@@ -25,11 +25,11 @@ impl Orders {
         }
         self.forget(now, effects);
         let verdict = self.judge(now, &order);
+        self.last = Some(place(&order));
         if self.journal_failure.is_some() || self.entries.len() >= MAX_ENTRIES {
             let reason = verdict.err().unwrap_or_else(|| "too many orders are in mind already".to_owned());
             return refuse(now, &order, reason, effects);
         }
-        self.last = Some(place(&order));
         let (id, action, remediation) = (order.id, order.action.clone(), order.remediation.clone());
         let (accepted_at, report, fact) = match verdict {
             Ok(()) => {

@@ -113,6 +113,7 @@ impl<D: Disk + Clone> Engine<D> {
         self.tell_notifier(now, notify::Input::Confirmed { since: now }, &mut effects);
         self.absorb_rules(now, rules_out, &mut effects);
         self.early.append(&mut effects);
+        self.picture.change_remediation(now);
         let view = self.draw(now, 1);
         self.picture = Picture::new(view);
         alerts

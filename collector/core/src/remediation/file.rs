@@ -28,6 +28,8 @@ use watchfire_shared::time::Span;
 pub const MAX_REMEDIATIONS: usize = 1000;
 /// The longest window in which attempts are counted; orders are kept for as long.
 pub(super) const MAX_WINDOW: Span = Span::from_seconds(86_400);
+/// The shortest: what is refused at once must not be ordered again at once.
+const MIN_WINDOW: Span = Span::from_seconds(1);
 const DEFAULT_COOLDOWN: Span = Span::from_seconds(600);
 const DEFAULT_ATTEMPTS: Attempts = Attempts { max: 3, per: Span::from_seconds(3600) };
 /// Orders that one remediation may have under way at a time.
@@ -215,9 +217,9 @@ fn attempts(node: &Node, report: &mut Report) -> Option<Attempts> {
 
 fn window(node: &Node, report: &mut Report) -> Option<Span> {
     let window = span(node, report)?;
-    if window <= MAX_WINDOW {
+    if (MIN_WINDOW..=MAX_WINDOW).contains(&window) {
         return Some(window);
     }
-    report.add(node.at, format!("{window} is longer than {MAX_WINDOW}"));
+    report.add(node.at, format!("{window} is not between {MIN_WINDOW} and {MAX_WINDOW}"));
     None
 }

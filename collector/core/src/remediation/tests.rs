@@ -288,7 +288,7 @@ fn an_order_that_never_arrived_goes_again_in_time_and_expires_after_it() {
     world.run(seconds(61));
     let first = world.dispatched[0].clone();
     world.offer(None);
-    assert_eq!(world.dispatched, [first.clone(), first.clone()]);
+    assert_eq!(world.dispatched, [first.clone(), first]);
     world.run(seconds(70));
     world.offer(None);
     assert_eq!((world.states(), world.dispatched.len()), (vec!["expired"], 2));
@@ -350,7 +350,7 @@ fn bad_files_are_refused_by_place_and_name() {
     check_file("action: restart, ", "", "6:13: the key `action` is missing");
     check_file("cooldown", "cooldwn", "7:15: unknown key `cooldwn`, did you mean `cooldown`?");
     check_file("max: 2", "max: 0", "7:46: 0 is not between 1 and 100");
-    check_file("per: 1h", "per: 2d", "7:54: 2d is longer than 1d");
+    check_file("per: 1h", "per: 2d", "7:54: 2d is not between 1s and 1d");
     check_file("name: nginx", "name: ../nginx", "3:11: \"../nginx\" is no name");
     check_file("alert: NginxDown, ", "", "4:11: the key `alert` is missing");
     let two = format!("{FILE}{}", FILE.trim_start().trim_start_matches("remediations:\n"));

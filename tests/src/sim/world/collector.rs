@@ -41,7 +41,10 @@ impl World {
                 let life = self.hosts[id].life;
                 self.schedule(at, Event::Webhook { collector: id, life, delivery });
             }
-            Effect::Order { order, .. } => panic!("nobody here takes orders: {order:?}"),
+            Effect::Order { conn, order } => {
+                let frame = self.order_frame(&order);
+                self.reply(conn, frame);
+            }
             Effect::Fact(fact) => self.trace.note(self.now, format_args!("{}: {fact:?}", self.hosts[id].name)),
             Effect::Fatal { reason } => {
                 assert!(self.hosts[id].dying, "{} gives up: {reason}\n{}", self.hosts[id].name, self.trace);
