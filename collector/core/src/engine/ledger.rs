@@ -79,6 +79,11 @@ impl Ledger {
         }
     }
 
+    /// Whether no change waits for a disk that refused it.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.failing.is_none()
+    }
+
     pub(crate) fn failures(&self) -> u64 {
         self.failures
     }

@@ -26,16 +26,19 @@ pub(crate) struct Picture {
     notifications_changed: bool,
     remediation_changed: bool,
     due: Option<Timestamp>,
+    /// When what notification shows changes by the mere passing of time.
+    turn: Option<Timestamp>,
 }
 
 impl Picture {
-    pub(crate) fn new(view: View) -> Self {
+    pub(crate) fn new(view: View, turn: Option<Timestamp>) -> Self {
         Self {
             view: Arc::new(view),
             changed: false,
             notifications_changed: false,
             remediation_changed: false,
             due: None,
+            turn,
         }
     }
 
@@ -44,7 +47,7 @@ impl Picture {
     }
 
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
-        self.due
+        [self.due, self.turn].into_iter().flatten().min()
     }
 
     /// Some state changed.
@@ -78,8 +81,12 @@ impl Picture {
         self.view.version + u64::from(self.changed)
     }
 
-    fn replace(&mut self, view: View) {
-        *self = Self::new(view);
+    /// Notes that silences or alerts have begun or ended since the last picture, if they have.
+    fn pass_turn(&mut self, now: Timestamp) {
+        if self.turn.is_some_and(|at| at <= now) {
+            self.turn = None;
+            self.change_notifications(now);
+        }
     }
 }
 
@@ -92,9 +99,12 @@ struct InstanceAlerts {
 
 impl<D: Disk> Engine<D> {
     pub(super) fn refresh_view(&mut self, now: Timestamp) {
-        if self.picture.deadline().is_some_and(|at| at <= now) {
+        self.picture.pass_turn(now);
+        if self.picture.due.is_some_and(|at| at <= now) {
+            let turn =
+                if self.picture.notifications_changed { self.notifier.next_turn(now) } else { self.picture.turn };
             let view = self.draw(now, self.picture.next_version());
-            self.picture.replace(view);
+            self.picture = Picture::new(view, turn);
         }
     }
 
@@ -125,6 +135,7 @@ impl<D: Disk> Engine<D> {
             groups: self.notifier.groups(now, &all),
             receivers: self.notifier.receivers(),
             silences: self.notifier.silences().cloned().collect(),
+            config: Some(Arc::clone(&self.settings.alertmanager)),
         })
     }
 

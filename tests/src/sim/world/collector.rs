@@ -46,6 +46,8 @@ impl World {
                 self.reply(conn, frame);
             }
             Effect::Fact(fact) => self.trace.note(self.now, format_args!("{}: {fact:?}", self.hosts[id].name)),
+            // Nobody asks in a simulated world.
+            Effect::Answer { .. } => {}
             Effect::Fatal { reason } => {
                 assert!(self.hosts[id].dying, "{} gives up: {reason}\n{}", self.hosts[id].name, self.trace);
                 self.cut_power(id, CrashKeeps::NOTHING);

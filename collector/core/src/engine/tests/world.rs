@@ -19,7 +19,7 @@ use crate::alertmanager;
 use crate::engine::{ConnId, Effect, Engine, Input, Recovery, Settings};
 use crate::fact::Fact;
 use crate::ingest::naming::Naming;
-use crate::notify::{Body, Delivery, DeliveryOutcome};
+use crate::notify::{Answer, Body, Delivery, DeliveryOutcome};
 use crate::rules;
 use crate::view::{NodeView, View};
 
@@ -90,6 +90,8 @@ pub(super) struct World {
     pub(super) evaluated: Vec<Timestamp>,
     pub(super) webhook: Webhook,
     pub(super) arrived: Vec<Arrived>,
+    /// What askers were told, and whether it is durable.
+    pub(super) answers: Vec<(Answer, bool)>,
     /// Effects of the current life that are performed; the process dies after them.
     pub(super) dies_after: usize,
     pub(super) effects: usize,
@@ -117,6 +119,7 @@ impl World {
             evaluated: Vec::new(),
             webhook: Webhook::Takes,
             arrived: Vec::new(),
+            answers: Vec::new(),
             dies_after: usize::MAX,
             effects: 0,
             next_conn: now.as_millis() as u64,
@@ -158,6 +161,7 @@ impl World {
                     }
                     Effect::Deliver(delivery) => inputs.extend(self.deliver(&delivery)),
                     Effect::Order { conn, order } => self.orders.push((conn, *order)),
+                    Effect::Answer { answer, durable } => self.answers.push((answer, durable)),
                     Effect::Fact(fact) => self.facts.push(fact),
                     Effect::Fatal { reason } => self.fatal.push(reason),
                 }
