@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use watchfire_collector_core::engine::SnapshotStorage;
-use watchfire_collector_core::notify::query::ReceiverView;
+use watchfire_collector_core::notify::query::{AlertState, AlertView, ReceiverView};
 use watchfire_collector_core::rules::view::{GroupView, RuleView};
 use watchfire_collector_core::view::{Health, View};
 use watchfire_promql::{Options, Value, instant, parse};
@@ -37,7 +37,7 @@ pub(super) struct Status {
     config: Config,
 }
 
-#[derive(Serialize, Default)]
+#[derive(Serialize)]
 struct Nodes {
     total: usize,
     ok: usize,
@@ -83,7 +83,7 @@ struct FailingRule {
     error: String,
 }
 
-#[derive(Serialize, Default)]
+#[derive(Serialize)]
 struct Alerts {
     pending: usize,
     firing: usize,
@@ -177,16 +177,14 @@ async fn ingest_rate(app: &App) -> Option<f64> {
 }
 
 fn nodes(view: &View) -> Nodes {
-    let mut nodes = Nodes { total: view.nodes.len(), ..Nodes::default() };
-    for node in &view.nodes {
-        match node.health {
-            Health::Ok => nodes.ok += 1,
-            Health::Degraded => nodes.degraded += 1,
-            Health::Down => nodes.down += 1,
-            Health::Unknown => nodes.unknown += 1,
-        }
+    let count = |health| view.nodes.iter().filter(|node| node.health == health).count();
+    Nodes {
+        total: view.nodes.len(),
+        ok: count(Health::Ok),
+        degraded: count(Health::Degraded),
+        down: count(Health::Down),
+        unknown: count(Health::Unknown),
     }
-    nodes
 }
 
 fn rules(groups: &[GroupView]) -> Rules {
@@ -210,9 +208,7 @@ fn rules(groups: &[GroupView]) -> Rules {
 fn alerts(view: &View, now: Timestamp) -> Alerts {
     let pending = view.alerts.alerts.iter().filter(|alert| alert.state == "pending").count();
     let firing = view.notifications.alerts.iter().filter(|alert| !alert.alert.resolved_at(now));
-    let quiet = |alert: &&watchfire_collector_core::notify::query::AlertView| {
-        alert.state == watchfire_collector_core::notify::query::AlertState::Suppressed
-    };
+    let quiet = |alert: &&AlertView| alert.state == AlertState::Suppressed;
     Alerts {
         pending,
         firing: firing.clone().count(),

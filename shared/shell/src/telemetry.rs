@@ -43,8 +43,12 @@ pub struct FilterError {
 /// # Errors
 /// If the filter is not valid.
 pub fn start(flag: Option<&str>, configured: &str, format: LogFormat) -> Result<(), FilterError> {
-    let chosen = flag.map(str::to_owned).or_else(|| std::env::var(LOG_VARIABLE).ok());
-    let filter = parse(chosen.as_deref().unwrap_or(configured))?;
+    let variable = std::env::var(LOG_VARIABLE).ok();
+    begin(flag.or(variable.as_deref()), configured, format)
+}
+
+fn begin(chosen: Option<&str>, configured: &str, format: LogFormat) -> Result<(), FilterError> {
+    let filter = parse(chosen.unwrap_or(configured))?;
     let (filter, handle) = reload::Layer::new(filter);
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colour);
@@ -85,6 +89,15 @@ mod tests {
     fn a_bad_filter_is_named() {
         let error = start(Some("watchfire=loud"), "info", LogFormat::Text).unwrap_err();
         assert!(error.to_string().starts_with("the log filter \"watchfire=loud\" is not valid"), "{error}");
+    }
+
+    #[test]
+    fn another_filter_counts_at_once_and_a_bad_one_never() {
+        begin(None, "info", LogFormat::Text).unwrap();
+        assert!(tracing::enabled!(tracing::Level::INFO) && !tracing::enabled!(tracing::Level::DEBUG));
+        reconfigure("debug").unwrap();
+        assert!(tracing::enabled!(tracing::Level::DEBUG));
         assert!(reconfigure("watchfire=loud").is_err());
+        assert!(tracing::enabled!(tracing::Level::DEBUG), "the old one stays");
     }
 }
