@@ -138,6 +138,12 @@ pub const KEYS: &[ConfigKey] = &[
         "Files that name the nodes that should exist, as http_sd JSON or one name a line. Read at start and at reload; one that is not there is an alert.",
     ),
     key(
+        "remediation.files",
+        ConfigKind::Globs,
+        "[\"/etc/watchfire/remediations.d/*.yml\"]",
+        "Which alerts order which actions on nodes. A pattern may match nothing, a file named in words must exist.",
+    ),
+    key(
         "series.instance",
         ConfigKind::Text,
         "\"{name}\"",
@@ -175,6 +181,7 @@ struct Raw {
     notify: RawNotify,
     nodes: RawNodes,
     inventory: Inventory,
+    remediation: RawRemediation,
     series: Series,
     security: Security,
     log: Log,
@@ -213,6 +220,11 @@ struct RawIngest {
 #[derive(Deserialize, Clone, PartialEq, Debug)]
 struct RawNotify {
     file: PathBuf,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawRemediation {
+    files: Vec<String>,
 }
 
 /// How much is kept, and how long.
@@ -286,6 +298,8 @@ pub struct Settings {
     pub nodes: Policy,
     /// Paths and patterns of inventory files, not yet expanded.
     pub inventory_files: Vec<String>,
+    /// Paths and patterns, not yet expanded.
+    pub remediation_files: Vec<String>,
     pub series: Series,
     pub log: Log,
     /// The files that all this was read from.
@@ -346,6 +360,7 @@ fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
         notify_file: (!default_notify || raw.notify.file.exists()).then_some(raw.notify.file),
         nodes: policy(raw.nodes)?,
         inventory_files: raw.inventory.files,
+        remediation_files: raw.remediation.files,
         series: raw.series,
         log: raw.log,
         files: loaded.files,

@@ -15,6 +15,10 @@ mod history;
 
 mod catalogue;
 
+mod remediations;
+
+mod orders;
+
 mod status;
 
 mod alertmanager;
@@ -75,6 +79,8 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         )
         .route("/v1/health", get(health::list))
         .route("/v1/history", get(history::list))
+        .route("/v1/remediations", get(remediations::list))
+        .route("/v1/orders", get(orders::list))
         .route("/v1/status", get(status::status))
         .route("/api/v1/query", get(query::query).post(query::query))
         .route("/api/v1/query_range", get(query::query_range).post(query::query_range))

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! frames  -> ingest ----> store --> snapshot -> Job (beside) -> rules -> notify -> state commit -> Deliver
+//!                                                                    \-> remediation -> state commit -> Order
 //! members -> fleet -> own series --^                 (an input comes back)          (durable first)
 //! ```
 //!
@@ -28,6 +29,7 @@ use crate::catalogue::maintenance::Maintenances;
 use crate::history::History;
 use crate::ingest::Ingest;
 use crate::notify::{self, Pipeline};
+use crate::remediation::Remediator;
 use crate::rules::RuleSet;
 use crate::series::fleet::Fleet;
 use crate::series::freshness::Freshness;
@@ -52,6 +54,8 @@ mod nodes;
 mod flow;
 
 mod alerting;
+
+mod remedy;
 
 mod absence;
 
@@ -92,6 +96,7 @@ pub struct Engine<D: Disk> {
     freshness: Freshness,
     rules: RuleSet,
     notifier: Pipeline,
+    remediator: Remediator,
     ledger: Ledger,
     durability: Durability,
     own_series: OwnSeries,
@@ -170,6 +175,9 @@ impl<D: Disk> Engine<D> {
         if self.notifier.deadline().is_some_and(|at| at <= now) {
             self.tell_notifier(now, notify::Input::Wake, effects);
         }
+        if self.remediator.deadline().is_some_and(|at| at <= now) {
+            self.remedy(now, effects);
+        }
         self.commit(now, effects);
         self.refresh_view(now);
     }
@@ -202,6 +210,7 @@ impl<D: Disk> Machine for Engine<D> {
             Some(self.next_maintenance),
             self.rules.deadline(),
             self.notifier.deadline(),
+            self.remediator.deadline(),
             self.ledger.deadline(),
             self.picture.deadline(),
         ];

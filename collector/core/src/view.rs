@@ -15,7 +15,7 @@ use crate::catalogue::maintenance::Maintenance;
 use crate::history::History;
 use crate::ingest::Counters;
 use crate::notify::{Silence, query};
-use crate::rules;
+use crate::{remediation, rules};
 
 /// The state of the collector at one time.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct View {
     pub alerts: Arc<rules::view::AlertsView>,
     /// What notification makes of the alerts.
     pub notifications: Arc<Notifications>,
+    /// Remediations and their orders.
+    pub remediation: Arc<remediation::view::View>,
     pub stats: Stats,
 }
 
@@ -62,6 +64,7 @@ impl View {
             rules: Arc::new(rules::view::RulesView { groups: Vec::new() }),
             alerts: Arc::new(rules::view::AlertsView { alerts: Vec::new() }),
             notifications: Arc::default(),
+            remediation: Arc::default(),
             stats: Stats::default(),
         }
     }
