@@ -29,7 +29,7 @@ use watchfire_agent_core::agent::{self, News};
 use watchfire_agent_core::order::{Catalogue, Effect, Entry, Fact, Input, Orders};
 use watchfire_shared::document::Mistake;
 use watchfire_shared::member::NodeId;
-use watchfire_shared::order::OrderState;
+use watchfire_shared::order::{Order, OrderState};
 use watchfire_shell::clock::Clock;
 use watchfire_shell::driver::drive;
 use watchfire_shell::files::DataDir;
@@ -112,8 +112,14 @@ impl Handle {
             News::Seen(id) => Input::Seen { id },
             News::Order(signed) => {
                 let key = *self.key.borrow();
-                let order = key.ok_or_else(|| "no collector's key is pinned".to_owned());
-                Input::Order { from, order: order.and_then(|key| key.verify(&signed)).map(Box::new) }
+                let verified = key.ok_or_else(|| "no collector's key is pinned".to_owned());
+                match verified.and_then(|key| key.verify(&signed)) {
+                    Ok(order) => Input::Order { from, order: Box::new(order) },
+                    Err(reason) => {
+                        let claims = Order::from_bytes(&signed.order).ok().map(|order| order.id);
+                        Input::Forged { from, claims, reason }
+                    }
+                }
             }
         };
         if self.inputs.try_send(input).is_err() {

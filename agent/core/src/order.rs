@@ -100,10 +100,16 @@ pub enum Input {
     Greeted {
         collector: NodeId,
     },
-    /// An order arrived from a collector; the error says why its signature or its bytes are no good.
+    /// An order arrived from a collector, signed by whom we trust.
     Order {
         from: NodeId,
-        order: Result<Box<Order>, String>,
+        order: Box<Order>,
+    },
+    /// Something arrived that is no such order; `claims` is the identity that it claims to have.
+    Forged {
+        from: NodeId,
+        claims: Option<OrderId>,
+        reason: String,
     },
     /// The collector has the final report of an order on its disk.
     Seen {
@@ -205,8 +211,8 @@ impl Machine for Orders {
         match input {
             Input::Wake => {}
             Input::Greeted { collector } => self.greeted(collector, effects),
-            Input::Order { from, order: Ok(order) } => self.order(now, from, *order, effects),
-            Input::Order { from, order: Err(reason) } => effects.push(Effect::Fact(Fact::Forged { from, reason })),
+            Input::Order { from, order } => self.order(now, from, *order, effects),
+            Input::Forged { from, claims, reason } => self.forged(now, from, claims, reason, effects),
             Input::Seen { id } => self.seen(id, effects),
             Input::Journaled { id, state, result } => self.journaled(now, id, state, result, effects),
             Input::Verifying { id } => self.tell_progress(now, id, OrderState::Verifying, effects),
@@ -272,6 +278,16 @@ impl Orders {
         let unseen = |kept: &&Kept| kept.durable && !kept.entry.seen && kept.entry.order.issuer == collector;
         effects.push(Effect::Say { to: Some(collector), message: Box::new(self.offer()) });
         effects.extend(self.entries.values().filter(unseen).map(|kept| tell(&kept.entry)));
+    }
+
+    /// Nothing is done and nothing kept. Whoever sent it is told, unless it claims to be an order that is known: that one
+    /// goes its own way.
+    fn forged(&self, now: Timestamp, from: NodeId, claims: Option<OrderId>, reason: String, effects: &mut Vec<Effect>) {
+        if let Some(id) = claims.filter(|id| !self.entries.contains_key(id)) {
+            let message = Message::OrderReport(OrderReport::new(id, OrderState::Refused, now, &*reason));
+            effects.push(Effect::Say { to: Some(from), message: Box::new(message) });
+        }
+        effects.push(Effect::Fact(Fact::Forged { from, reason }));
     }
 
     /// The collector has the outcome. What the action wrote is its to keep from now on.

@@ -87,7 +87,7 @@ impl World {
     }
 
     fn order(&mut self, order: Order) {
-        self.input(Input::Order { from: COLLECTOR, order: Ok(Box::new(order)) });
+        self.input(Input::Order { from: COLLECTOR, order: Box::new(order) });
     }
 
     fn end(&mut self, id: OrderId) {
@@ -230,8 +230,15 @@ fn whatever_is_not_exactly_what_was_allowed_is_refused() {
 #[test]
 fn a_forged_order_leaves_nothing_behind() {
     let mut world = World::new();
-    world.input(Input::Order { from: COLLECTOR, order: Err("bad signature".to_owned()) });
-    assert_eq!((world.journal.len(), world.said.len(), world.orders.last), (0, 0, None));
+    let forged = |claims| Input::Forged { from: COLLECTOR, claims, reason: "bad signature".to_owned() };
+    world.input(forged(None));
+    assert_eq!((world.journal.len(), world.reported().len(), world.orders.last), (0, 0, None));
+    world.input(forged(Some(OrderId(9))));
+    assert_eq!((world.journal.len(), world.reported()), (0, vec!["refused: bad signature".to_owned()]));
+    world.order(order(1));
+    world.reported();
+    world.input(forged(Some(order(1).id)));
+    assert_eq!((world.reported().len(), world.runs.len()), (0, 1));
 }
 
 #[test]

@@ -158,3 +158,32 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use watchfire_shared::member::NodeId;
+    use watchfire_shared::order::OrderId;
+    use watchfire_store::SimDisk;
+
+    use super::*;
+
+    #[test]
+    fn an_order_waits_for_the_disk_however_long_that_takes() {
+        let disk = SimDisk::new();
+        let (mut state, _) = State::open(disk.clone()).unwrap();
+        let mut ledger = Ledger::default();
+        let start = Timestamp::from_millis(1_800_000_000_000);
+        let order = remediation::Output::Seen { node: NodeId(1), id: OrderId(1) };
+        disk.fail_syncs(1000);
+        ledger.change(start, "orders", "1".to_owned(), Some(vec![1]));
+        ledger.order(order.clone());
+        for second in 0..60 {
+            let released = ledger.settle(start + Span::from_seconds(second), &mut state);
+            assert_eq!(released.orders, [], "after {second} s");
+        }
+        assert!(ledger.failures() > 10);
+        disk.fail_syncs(0);
+        let released = ledger.settle(start + Span::from_seconds(61), &mut state);
+        assert_eq!(released.orders, [order]);
+    }
+}

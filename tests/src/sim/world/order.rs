@@ -88,8 +88,8 @@ impl World {
             agent_core::News::Greeted => Input::Greeted { collector },
             agent_core::News::Seen(order) => Input::Seen { id: order },
             agent_core::News::Order(signed) => {
-                let order = Order::from_bytes(&signed.order).map(Box::new).map_err(|error| error.to_string());
-                Input::Order { from: collector, order }
+                let order = Order::from_bytes(&signed.order).expect("orders of this world are orders");
+                Input::Order { from: collector, order: Box::new(order) }
             }
         };
         self.work.push_back(Work::Orders(id, input));
