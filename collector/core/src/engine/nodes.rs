@@ -176,6 +176,7 @@ impl<D: Disk> Engine<D> {
     pub(super) fn mark_maintenance(&mut self, now: Timestamp) {
         let maintenances = &self.maintenances;
         self.fleet.mark_maintenance(|name| maintenances.get(name).map(|own| own.until));
+        self.remediator.look_soon(now);
         self.picture.change(now);
     }
 
