@@ -7,7 +7,7 @@ use watchfire_shared::document::{self, Node, Report, Table};
 use watchfire_shared::time::Span;
 
 use super::http::{self, HttpConfig, TlsConfig};
-use super::receiver::Smarthost;
+use super::receiver::{Smarthost, email};
 use super::secret::{self, Secret, SecretSource};
 
 /// What `global` sets for all receivers.
@@ -126,7 +126,7 @@ fn smtp(table: &mut Table<'_>, smtp: &mut SmtpDefaults, report: &mut Report) {
         table.optional(report, key, document::text).filter(|text| !text.is_empty())
     };
     smtp.from = text(table, report, "smtp_from");
-    smtp.hello = text(table, report, "smtp_hello");
+    smtp.hello = table.optional(report, "smtp_hello", email::hello);
     smtp.smarthost = table.optional(report, "smtp_smarthost", Smarthost::read);
     smtp.username = text(table, report, "smtp_auth_username");
     smtp.password = secret::source(table, report, "smtp_auth_password", "smtp_auth_password_file");

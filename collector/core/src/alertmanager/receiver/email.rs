@@ -105,11 +105,7 @@ pub(super) fn read(node: &Node, global: &Global, report: &mut Report) -> Option<
     let text = |table: &mut Table<'_>, report: &mut Report, key| {
         table.optional(report, key, document::text).filter(|text| !text.is_empty())
     };
-    let hello = text(&mut table, report, "hello").or_else(|| defaults.hello.clone());
-    let hello = hello.unwrap_or_else(|| "localhost".to_owned());
-    if !hello.bytes().all(|byte| byte.is_ascii_graphic()) {
-        report.add(table.at(), format!("`hello` is no name of a host, found {hello:?}"));
-    }
+    let hello = table.optional(report, "hello", hello).or_else(|| defaults.hello.clone());
     let username = text(&mut table, report, "auth_username").or_else(|| defaults.username.clone());
     let password = secret::source(&mut table, report, "auth_password", "auth_password_file");
     let identity = text(&mut table, report, "auth_identity").or_else(|| defaults.identity.clone());
@@ -132,7 +128,7 @@ pub(super) fn read(node: &Node, global: &Global, report: &mut Report) -> Option<
     let email = Email {
         to: to?,
         from: from?,
-        hello,
+        hello: hello.unwrap_or_else(|| "localhost".to_owned()),
         username,
         password: password.or_else(|| defaults.password.clone()),
         identity,
@@ -146,6 +142,15 @@ pub(super) fn read(node: &Node, global: &Global, report: &mut Report) -> Option<
         threading,
     };
     Some((send_resolved, IntegrationConfig::Email(Box::new(email))))
+}
+
+/// Reads the name that the client gives itself; an empty one counts as not set.
+pub(in crate::alertmanager) fn hello(node: &Node, report: &mut Report) -> Option<String> {
+    let hello = document::text(node, report)?;
+    if !hello.bytes().all(|byte| byte.is_ascii_graphic()) {
+        report.add(node.at, format!("expected the name of a host, found {hello:?}"));
+    }
+    Some(hello).filter(|hello| !hello.is_empty())
 }
 
 fn headers(node: &Node, report: &mut Report) -> Option<BTreeMap<String, Template>> {
