@@ -1,3 +1,5 @@
+//! Datagrams from whoever can reach the port: none changes a view, grows memory or stops the machine.
+
 use foca::{Codec, Header, Member, Message, State};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
