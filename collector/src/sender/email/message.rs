@@ -42,3 +42,6 @@ pub(super) fn write(mail: &Mail, now: SystemTime) -> Result<Ready, String> {
     let message = message.map_err(|error| format!("the mail cannot be written: {error}"))?;
     Ok(Ready { from: from.email, to, bytes: message.formatted() })
 }
+
+#[cfg(test)]
+mod tests;
