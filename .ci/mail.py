@@ -29,7 +29,7 @@ global:
   smtp_hello: watch.example.org
   smtp_auth_username: {user}
   smtp_auth_password_file: password
-  smtp_tls_config: {{ca_file: {folder}/mail/cert.pem}}
+  smtp_tls_config: {{ca_file: {folder}/mail/ca.pem}}
 templates: [own.tmpl]
 route: {{receiver: team, group_wait: 0s, group_interval: 2s, repeat_interval: 1h, group_by: [alertname]}}
 receivers:
@@ -41,7 +41,7 @@ receivers:
         send_resolved: true
         smarthost: 127.0.0.1:{implicit}
         force_implicit_tls: true
-        tls_config: {{ca_file: {folder}/mail/cert.pem, server_name: mail.test}}
+        tls_config: {{ca_file: {folder}/mail/ca.pem, server_name: mail.test}}
         headers: {{Subject: '{{{{ template "own.subject" . }}}}'}}
         text: ''
         html: '<p title="{{{{ .CommonLabels.instance }}}}">{{{{ .Status }}}}</p>'

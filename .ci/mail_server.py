@@ -46,6 +46,7 @@ box:
   user = {uid}
   group = {uid}
   envelope_to_add
+  batch_max = 10
 begin retry
 * * F,1m,1s
 begin authenticators
@@ -75,12 +76,12 @@ class Exim:
         exim = Path(peers) / "root/usr/sbin/exim4"
         for name in ("box", "spool"):
             (self.folder / name).mkdir()
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=mail.test",
-             "-addext", "subjectAltName=DNS:localhost,DNS:mail.test",
-             "-keyout", self.folder / "key.pem", "-out", self.folder / "cert.pem"],
-            check=True, stderr=subprocess.DEVNULL,
-        )
+        new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+        ca = ["-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.pem"]
+        own = ["-subj", "/CN=mail.test", "-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=CA:FALSE",
+               "-addext", "subjectAltName=DNS:localhost,DNS:mail.test", "-keyout", "key.pem", "-out", "cert.pem"]
+        for options in (ca, own):
+            subprocess.run(new + options, cwd=self.folder, check=True, stderr=subprocess.DEVNULL)
         user, group = f"Debian-exim:x:{UID}:{UID}::/:/bin/false\n", f"Debian-exim:x:{UID}:\n"
         (self.folder / "passwd").write_text(Path("/etc/passwd").read_text() + user)
         (self.folder / "group").write_text(Path("/etc/group").read_text() + group)

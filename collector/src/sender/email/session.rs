@@ -168,5 +168,14 @@ fn again(reason: String) -> Failure {
 
 /// A server that answers 5xx will do so again; anything else may be gone soon.
 fn told(step: &str, error: &lettre::transport::smtp::Error) -> Failure {
-    Failure { retry: !error.is_permanent(), reason: format!("{step}: {error}") }
+    let mut cause: &dyn std::error::Error = error;
+    // The innermost reason says most, unless it is the server's answer, which stands beside its code.
+    while let (None, Some(inner)) = (error.status(), cause.source()) {
+        cause = inner;
+    }
+    let hint = match cause.to_string().contains("CaUsedAsEndEntity") {
+        true => " (the server shows a certificate that is meant for a CA; give it one of its own)",
+        false => "",
+    };
+    Failure { retry: !error.is_permanent(), reason: format!("{step}: {cause}{hint}") }
 }
