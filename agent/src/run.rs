@@ -23,7 +23,7 @@ use watchfire_shell::files::DataDir;
 use watchfire_shell::http::Server;
 use watchfire_shell::lifecycle::{self, Signal, Signals, Tasks, exit};
 use watchfire_shell::membership::MembershipHandle;
-use watchfire_shell::{bind, gossip};
+use watchfire_shell::{bind, gossip, telemetry};
 
 use crate::config::{self, Loaded, Origin, Settings};
 use crate::sampling::{self, Request};
@@ -153,7 +153,12 @@ impl Agent {
     /// Reads the configuration again. A bad one changes nothing.
     async fn reload(&mut self) {
         lifecycle::reloading();
-        match config::read(&self.origin, false) {
+        let loaded = config::read(&self.origin, false).map_err(|error| error.to_string());
+        let loaded = loaded.and_then(|loaded| match telemetry::reconfigure(&loaded.settings.log_level) {
+            Ok(()) => Ok(loaded),
+            Err(error) => Err(format!("log.level: {error}")),
+        });
+        match loaded {
             Ok(loaded) => {
                 warn_unknown(&loaded.unknown);
                 let config_read = Input::ConfigRead { good: true, unknown_keys: loaded.unknown.len() as u64 };
@@ -212,7 +217,7 @@ fn fixed_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("node.data_dir", old.data_dir != new.data_dir),
         ("gossip", old.gossip != new.gossip),
         ("http.bind", old.http_bind != new.http_bind),
-        ("log", (&old.log_level, old.log_format) != (&new.log_level, new.log_format)),
+        ("log.format", old.log_format != new.log_format),
     ];
     pairs.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }

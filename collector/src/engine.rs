@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use watchfire_collector_core::engine::{ConnId, Effect, Engine, Input, Job};
 use watchfire_collector_core::fact::{Fact, Level};
-use watchfire_collector_core::notify::Delivery;
+use watchfire_collector_core::notify::{Answer, Delivery};
 use watchfire_shared::machine::Machine;
 use watchfire_shared::time::Timestamp;
 use watchfire_shell::clock::Clock;
@@ -63,9 +63,19 @@ impl Inbox {
 enum Parcel {
     /// An input, and the room that its bytes take until it was handled.
     Input(Box<Input>, Option<OwnedSemaphorePermit>),
+    /// An input whose answer somebody waits for.
+    Ask(Box<Input>, oneshot::Sender<Answered>),
     /// A reader wants to see what the store holds now.
     Look(oneshot::Sender<Snapshot>),
     Stop,
+}
+
+/// What became of an input.
+struct Answered {
+    answer: Answer,
+    durable: bool,
+    /// The version of the view that did not show it yet.
+    version: u64,
 }
 
 impl From<Input> for Parcel {
@@ -93,6 +103,16 @@ impl<D: Disk> Machine for Owned<D> {
         let began = Instant::now();
         match parcel {
             Parcel::Input(input, _room) => self.engine.handle(now, *input, effects),
+            Parcel::Ask(input, asker) => {
+                let version = self.engine.view().version;
+                self.engine.handle(now, *input, effects);
+                for effect in effects.extract_if(.., |effect| matches!(effect, Effect::Answer { .. })) {
+                    if let Effect::Answer { answer, durable } = effect {
+                        drop(asker.send(Answered { answer, durable, version }));
+                        break;
+                    }
+                }
+            }
             // A reader that gave up waiting needs nothing.
             Parcel::Look(reader) => drop(reader.send(self.published.take_snapshot(&self.engine))),
             Parcel::Stop => self.stopped = true,
@@ -218,6 +238,8 @@ impl Performer {
             Effect::Evaluate(job) => self.evaluate(*job),
             Effect::Deliver(delivery) => self.deliver(*delivery),
             Effect::Fact(fact) => write(&fact),
+            // Whoever asked was answered by the owner of the engine.
+            Effect::Answer { .. } => {}
             Effect::Fatal { reason } => {
                 tracing::error!(reason, "the collector cannot go on");
                 self.failed.cancel();

@@ -1,13 +1,17 @@
 //! The collector's HTTP interface: members, nodes, Prometheus' query API, rules and alerts, health and metrics.
 //!
-//! Handlers read what the engine published last, and the store's snapshot; none waits for the engine. The only thing that
-//! a request may set in motion is a reload.
+//! Handlers read what the engine published last, and the store's snapshot; none waits for the engine. What changes something
+//! (reloads, alerts from outside, silences) stands behind a [`Guard`] against pages of other sites.
 
 mod query;
 
 mod rules;
 
 mod nodes;
+
+mod status;
+
+mod alertmanager;
 
 mod admin;
 
@@ -21,7 +25,7 @@ use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 use watchfire_shared::time::Timestamp;
 use watchfire_shell::clock::Clock;
-use watchfire_shell::http::{member_routes, not_found, probe_routes};
+use watchfire_shell::http::{Guard, member_routes, not_found, probe_routes};
 use watchfire_shell::membership::MembershipHandle;
 
 use crate::engine::Published;
@@ -42,6 +46,8 @@ pub(crate) struct App {
     pub(crate) reloader: Reloader,
     pub(crate) queries: Arc<Semaphore>,
     pub(crate) started_at: Timestamp,
+    /// Before whatever changes something.
+    pub(crate) guard: Guard,
     /// Set while the program stops, so that load balancers look elsewhere.
     pub(crate) stopping: AtomicBool,
 }
@@ -53,6 +59,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     Router::new()
         .route("/v1/nodes", get(nodes::list))
         .route("/v1/nodes/{name}", get(nodes::one))
+        .route("/v1/status", get(status::status))
         .route("/api/v1/query", get(query::query).post(query::query))
         .route("/api/v1/query_range", get(query::query_range).post(query::query_range))
         .route("/api/v1/format_query", get(query::format_query).post(query::format_query))
@@ -65,8 +72,9 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/api/v1/status/runtimeinfo", get(admin::runtime_info))
         .route("/-/healthy", get(admin::healthy))
         .route("/-/ready", get(admin::ready))
-        .route("/-/reload", post(admin::reload).put(admin::reload))
+        .route("/-/reload", app.guard.over(post(admin::reload).put(admin::reload)))
         .route("/metrics", get(metrics::metrics))
+        .merge(alertmanager::routes(&app.guard))
         .with_state(app.clone())
         .merge(member_routes(app.membership.clone(), app.clock.clone()))
         .merge(probe_routes(not_ready))

@@ -202,7 +202,7 @@ impl Load {
             ("http.bind", new.http_bind != running.http_bind),
             ("ingest.bind", (new.ingest_bind, new.ingest_advertise) != (running.ingest_bind, running.ingest_advertise)),
             ("storage", new.storage != running.storage),
-            ("log", new.log != running.log),
+            ("log.format", new.log.format != running.log.format),
         ];
         differs.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect()
     }

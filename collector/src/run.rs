@@ -16,7 +16,7 @@ use watchfire_collector_core::engine::{Engine, Recovery};
 use watchfire_shared::member::{Metadata, Role, SERVICE_HTTP, SERVICE_INGEST};
 use watchfire_shell::clock::Clock;
 use watchfire_shell::files::DataDir;
-use watchfire_shell::http::Server;
+use watchfire_shell::http::{Guard, Server};
 use watchfire_shell::lifecycle::{self, Signal, Signals, Tasks, exit};
 use watchfire_shell::membership::MembershipHandle;
 use watchfire_shell::{bind, gossip};
@@ -117,6 +117,7 @@ impl Collector {
         tasks.spawn("ingest", |stop| ingest::run(ingest, connections.clone(), inbox, stop));
         let app = Arc::new(App {
             started_at: clock.wall(),
+            guard: Guard::new(load.settings.external_url.as_deref()),
             clock,
             membership: membership.clone(),
             published,

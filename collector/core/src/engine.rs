@@ -91,6 +91,8 @@ pub struct Engine<D: Disk> {
     next_maintenance: Timestamp,
     /// Evaluations whose samples the store did not take.
     lost_results: u64,
+    /// What became of the input at hand, told once it is durable.
+    answer: Option<notify::Answer>,
     /// Effects of the start, which go out with the first call.
     early: Vec<Effect>,
 }
@@ -127,10 +129,14 @@ impl<D: Disk> Engine<D> {
                 self.with_rules(now, effects, |rules, out| rules.apply(now, *evaluation, out))
             }
             Input::Delivered { id, outcome } => {
+                self.picture.change_notifications(now);
                 self.tell_notifier(now, notify::Input::Delivered { id, outcome }, effects);
             }
-            Input::SetSilence(silence) => self.tell_notifier(now, notify::Input::SetSilence(*silence), effects),
-            Input::ExpireSilence { id } => self.tell_notifier(now, notify::Input::ExpireSilence { id }, effects),
+            Input::PostAlerts(alerts) => self.ask_notifier(now, notify::Input::Post(alerts), effects),
+            Input::SetSilence { silence, replaces } => {
+                self.ask_notifier(now, notify::Input::SetSilence { silence: *silence, replaces }, effects);
+            }
+            Input::ExpireSilence { id } => self.ask_notifier(now, notify::Input::ExpireSilence { id }, effects),
             Input::Reload(settings) => self.reload(now, *settings, effects, &mut out),
         }
         self.absorb(now, out, effects);

@@ -39,6 +39,8 @@ mod restore;
 
 mod intake;
 
+pub mod post;
+
 mod flush;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,7 +55,8 @@ use crate::alertmanager::Config;
 
 pub use dedup::{Due, Quiet, Reason, ReceiverData};
 pub use outbox::{Body, Delivery, DeliveryId, DeliveryOutcome};
-pub use silence::{Silence, SilenceError};
+pub use post::PostedAlert;
+pub use silence::{Silence, SilenceError, SilenceState};
 pub use state::{Change, Saved, TABLES};
 
 use dedup::LogEntry;
@@ -83,9 +86,11 @@ pub enum Input {
     Confirmed { since: Timestamp },
     /// How a delivery ended.
     Delivered { id: DeliveryId, outcome: DeliveryOutcome },
-    /// A silence was made or changed.
-    SetSilence(Silence),
-    /// A silence ends now.
+    /// Somebody outside reports alerts. Answered.
+    Post(Vec<PostedAlert>),
+    /// A silence is made; `replaces` names the one that it changes. Answered.
+    SetSilence { silence: Silence, replaces: Option<String> },
+    /// A silence ends now. Answered.
     ExpireSilence { id: String },
     /// A new configuration; groups and the log of notifications go on.
     Reload(Arc<Config>),
@@ -99,8 +104,19 @@ pub enum Effect {
     /// To be durable before any delivery of the same call begins.
     Save(Change),
     Deliver(Delivery),
+    /// What became of an input that asks for an answer; one for each of them.
+    Answer(Answer),
     /// To be logged, counted and shown.
     Fact(Fact),
+}
+
+/// What whoever asked is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The id of the silence that was made, changed or ended.
+    Silence(Result<String, SilenceError>),
+    /// Why some of the reported alerts were refused; the others were taken.
+    Posted { refused: Vec<String> },
 }
 
 /// What happened, for logs, metrics and the event stream.
@@ -203,8 +219,15 @@ impl Machine for Pipeline {
             Input::Alerts(alerts) => alerts.into_iter().for_each(|alert| self.take_alert(now, alert, effects)),
             Input::Confirmed { since } => self.resolve_unconfirmed(now, since, effects),
             Input::Delivered { id, outcome } => self.delivered(now, id, outcome, effects),
-            Input::SetSilence(silence) => self.silences.set(silence, effects),
-            Input::ExpireSilence { id } => self.silences.expire(now, &id, effects),
+            Input::Post(alerts) => self.take_posted(now, alerts, effects),
+            Input::SetSilence { silence, replaces } => {
+                let id = self.silences.set(now, silence, replaces.as_deref(), effects);
+                effects.push(Effect::Answer(Answer::Silence(id)));
+            }
+            Input::ExpireSilence { id } => {
+                let id = self.silences.expire(now, &id, effects);
+                effects.push(Effect::Answer(Answer::Silence(id)));
+            }
             Input::Reload(config) => self.reload(now, config, effects),
             Input::Wake => {}
         }

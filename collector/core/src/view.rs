@@ -10,6 +10,7 @@ use serde::Serialize;
 use watchfire_shared::member::{DownCause, MemberState, NodeId, Role};
 use watchfire_shared::time::Timestamp;
 
+use crate::alertmanager::Config;
 use crate::ingest::Counters;
 use crate::notify::{Silence, query};
 use crate::rules;
@@ -42,6 +43,8 @@ pub struct Notifications {
     /// Every receiver, with what waits for it and its last error.
     pub receivers: Vec<query::ReceiverView>,
     pub silences: Vec<Silence>,
+    /// The routes and receivers in force; `None` before anything is known.
+    pub config: Option<Arc<Config>>,
 }
 
 impl View {

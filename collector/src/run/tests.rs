@@ -1,5 +1,7 @@
 //! A whole collector in this process: real sockets, a real disk, an agent and a webhook that the tests play.
 
+mod outside;
+
 use std::path::Path;
 use std::sync::Mutex;
 

@@ -12,7 +12,7 @@ use super::Settings;
 use super::storage::SnapshotStorage;
 use crate::fact::Fact;
 use crate::ingest::ConnId;
-use crate::notify::{Delivery, DeliveryId, DeliveryOutcome, Silence};
+use crate::notify::{Answer, Delivery, DeliveryId, DeliveryOutcome, PostedAlert, Silence};
 use crate::rules;
 
 /// What happened outside.
@@ -34,9 +34,11 @@ pub enum Input {
     Evaluated(Box<rules::Evaluation>),
     /// What became of a [`Delivery`].
     Delivered { id: DeliveryId, outcome: DeliveryOutcome },
-    /// A silence was made or changed; it was checked already.
-    SetSilence(Box<Silence>),
-    /// A silence ends now.
+    /// Somebody outside reports alerts. Answered.
+    PostAlerts(Vec<PostedAlert>),
+    /// A silence is made; `replaces` names the one that it changes. Answered.
+    SetSilence { silence: Box<Silence>, replaces: Option<String> },
+    /// A silence ends now. Answered.
     ExpireSilence { id: String },
     /// The configuration was read again and is valid.
     Reload(Box<Settings>),
@@ -54,6 +56,9 @@ pub enum Effect {
     /// Send a notification and hand back what became of it as [`Input::Delivered`], once and within its timeout. The
     /// intent is durable already.
     Deliver(Box<Delivery>),
+    /// Tell whoever asked what became of the input of this very call. Unless `durable`, it holds in memory only, for the
+    /// disk refused it.
+    Answer { answer: Answer, durable: bool },
     /// Write a line to the log.
     Fact(Fact),
     /// The log on disk failed for good: nothing more is stored or acknowledged. The process has to end with an error, so

@@ -66,6 +66,11 @@ impl Ledger {
         self.held.push(delivery);
     }
 
+    /// Whether no change waits for a disk that refused it.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.failing.is_none()
+    }
+
     pub(crate) fn failures(&self) -> u64 {
         self.failures
     }

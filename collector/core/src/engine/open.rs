@@ -76,9 +76,10 @@ impl<D: Disk + Clone> Engine<D> {
             ledger: Ledger::default(),
             durability: Durability::default(),
             own_series: OwnSeries::new(now, own_interval(&settings)),
-            picture: Picture::new(View::empty(now)),
+            picture: Picture::new(View::empty(now), None),
             next_maintenance: now,
             lost_results: 0,
+            answer: None,
             early: early.into_iter().collect(),
             settings,
             store,
@@ -104,8 +105,9 @@ impl<D: Disk + Clone> Engine<D> {
         self.tell_notifier(now, notify::Input::Confirmed { since: now }, &mut effects);
         self.absorb_rules(now, rules_out, &mut effects);
         self.early.append(&mut effects);
+        self.picture.change_notifications(now);
         let view = self.draw(now, 1);
-        self.picture = Picture::new(view);
+        self.picture = Picture::new(view, self.notifier.next_turn(now));
         alerts
     }
 }
@@ -126,7 +128,7 @@ impl<D: Disk> Engine<D> {
         let (rule_settings, groups) = (self.settings.rule_settings.clone(), self.settings.rules.clone());
         self.tell_notifier(now, notify::Input::Reload(Arc::clone(&self.settings.alertmanager)), effects);
         self.with_rules(now, effects, |rules, out| rules.reload(rule_settings, groups, now, out));
-        self.picture.change(now);
+        self.picture.change_notifications(now);
         effects.push(Effect::Fact(Fact::new(Level::Info, "the configuration was taken over")));
     }
 }

@@ -24,11 +24,13 @@ pub(crate) struct Picture {
     changed: bool,
     notifications_changed: bool,
     due: Option<Timestamp>,
+    /// When what notification shows changes by the mere passing of time.
+    turn: Option<Timestamp>,
 }
 
 impl Picture {
-    pub(crate) fn new(view: View) -> Self {
-        Self { view: Arc::new(view), changed: false, notifications_changed: false, due: None }
+    pub(crate) fn new(view: View, turn: Option<Timestamp>) -> Self {
+        Self { view: Arc::new(view), changed: false, notifications_changed: false, due: None, turn }
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
@@ -36,7 +38,7 @@ impl Picture {
     }
 
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
-        self.due
+        [self.due, self.turn].into_iter().flatten().min()
     }
 
     /// Some state changed.
@@ -64,8 +66,12 @@ impl Picture {
         self.view.version + u64::from(self.changed)
     }
 
-    fn replace(&mut self, view: View) {
-        *self = Self::new(view);
+    /// Notes that silences or alerts have begun or ended since the last picture, if they have.
+    fn pass_turn(&mut self, now: Timestamp) {
+        if self.turn.is_some_and(|at| at <= now) {
+            self.turn = None;
+            self.change_notifications(now);
+        }
     }
 }
 
@@ -78,9 +84,12 @@ struct InstanceAlerts {
 
 impl<D: Disk> Engine<D> {
     pub(super) fn refresh_view(&mut self, now: Timestamp) {
-        if self.picture.deadline().is_some_and(|at| at <= now) {
+        self.picture.pass_turn(now);
+        if self.picture.due.is_some_and(|at| at <= now) {
+            let turn =
+                if self.picture.notifications_changed { self.notifier.next_turn(now) } else { self.picture.turn };
             let view = self.draw(now, self.picture.next_version());
-            self.picture.replace(view);
+            self.picture = Picture::new(view, turn);
         }
     }
 
@@ -110,6 +119,7 @@ impl<D: Disk> Engine<D> {
             groups: self.notifier.groups(now, &all),
             receivers: self.notifier.receivers(),
             silences: self.notifier.silences().cloned().collect(),
+            config: Some(Arc::clone(&self.settings.alertmanager)),
         })
     }
 

@@ -13,3 +13,5 @@ mod storage;
 mod crash;
 
 mod notifications;
+
+mod outside;

@@ -18,7 +18,7 @@ use crate::alertmanager;
 use crate::engine::{ConnId, Effect, Engine, Input, Recovery, Settings};
 use crate::fact::Fact;
 use crate::ingest::naming::Naming;
-use crate::notify::{Body, Delivery, DeliveryOutcome};
+use crate::notify::{Answer, Body, Delivery, DeliveryOutcome};
 use crate::rules;
 use crate::view::{NodeView, View};
 
@@ -86,6 +86,8 @@ pub(super) struct World {
     pub(super) evaluated: Vec<Timestamp>,
     pub(super) webhook: Webhook,
     pub(super) arrived: Vec<Arrived>,
+    /// What askers were told, and whether it is durable.
+    pub(super) answers: Vec<(Answer, bool)>,
     /// Effects of the current life that are performed; the process dies after them.
     pub(super) dies_after: usize,
     pub(super) effects: usize,
@@ -112,6 +114,7 @@ impl World {
             evaluated: Vec::new(),
             webhook: Webhook::Takes,
             arrived: Vec::new(),
+            answers: Vec::new(),
             dies_after: usize::MAX,
             effects: 0,
             next_conn: now.as_millis() as u64,
@@ -152,6 +155,7 @@ impl World {
                         inputs.push(Input::Evaluated(Box::new(job.run())));
                     }
                     Effect::Deliver(delivery) => inputs.extend(self.deliver(&delivery)),
+                    Effect::Answer { answer, durable } => self.answers.push((answer, durable)),
                     Effect::Fact(fact) => self.facts.push(fact),
                     Effect::Fatal { reason } => self.fatal.push(reason),
                 }

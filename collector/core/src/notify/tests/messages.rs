@@ -32,6 +32,7 @@ fn bodies(receiver: &str) -> Vec<String> {
         starts_at: NOW,
         ends_at: resolved.then_some(NOW),
         updated_at: NOW,
+        timeout: false,
         generator_url: "http://watch:7960/graph?g0.expr=up&g0.tab=1".to_owned(),
     };
     let mut effects = Vec::new();
