@@ -40,7 +40,7 @@ fn bodies(receiver: &str) -> Vec<String> {
     let deliveries = effects.into_iter().filter_map(|effect| match effect {
         Effect::Deliver(delivery) => Some(delivery),
         Effect::Fact(fact) => panic!("{fact:?}"),
-        Effect::Save(_) => None,
+        Effect::Save(_) | Effect::Answer(_) => None,
     });
     let body = |delivery: crate::notify::Delivery| match delivery.body {
         Body::Json(body) => body.to_string(),
