@@ -101,6 +101,12 @@ pub const KEYS: &[ConfigKey] = &[
         "Routes and receivers, as Alertmanager reads them. The default file may be absent: then nobody is notified.",
     ),
     key(
+        "remediation.files",
+        ConfigKind::Globs,
+        "[\"/etc/watchfire/remediations.d/*.yml\"]",
+        "Which alerts order which actions on nodes. A pattern may match nothing, a file named in words must exist.",
+    ),
+    key(
         "series.instance",
         ConfigKind::Text,
         "\"{name}\"",
@@ -136,6 +142,7 @@ struct Raw {
     storage: Storage,
     rules: Rules,
     notify: RawNotify,
+    remediation: RawRemediation,
     series: Series,
     security: Security,
     log: Log,
@@ -174,6 +181,11 @@ struct RawIngest {
 #[derive(Deserialize, Clone, PartialEq, Debug)]
 struct RawNotify {
     file: PathBuf,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawRemediation {
+    files: Vec<String>,
 }
 
 /// How much is kept, and how long.
@@ -229,6 +241,8 @@ pub struct Settings {
     pub rules: Rules,
     /// `None` if the default file does not exist.
     pub notify_file: Option<PathBuf>,
+    /// Paths and patterns, not yet expanded.
+    pub remediation_files: Vec<String>,
     pub series: Series,
     pub log: Log,
     /// The files that all this was read from.
@@ -285,6 +299,7 @@ fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
         storage: raw.storage,
         rules: raw.rules,
         notify_file: (!default_notify || raw.notify.file.exists()).then_some(raw.notify.file),
+        remediation_files: raw.remediation.files,
         series: raw.series,
         log: raw.log,
         files: loaded.files,

@@ -9,6 +9,10 @@ mod rules;
 
 mod nodes;
 
+mod remediations;
+
+mod orders;
+
 mod status;
 
 mod alertmanager;
@@ -59,6 +63,8 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     Router::new()
         .route("/v1/nodes", get(nodes::list))
         .route("/v1/nodes/{name}", get(nodes::one))
+        .route("/v1/remediations", get(remediations::list))
+        .route("/v1/orders", get(orders::list))
         .route("/v1/status", get(status::status))
         .route("/api/v1/query", get(query::query).post(query::query))
         .route("/api/v1/query_range", get(query::query_range).post(query::query_range))

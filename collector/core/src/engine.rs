@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! frames  -> ingest ----> store --> snapshot -> Job (beside) -> rules -> notify -> state commit -> Deliver
+//!                                                                    \-> remediation -> state commit -> Order
 //! members -> fleet -> own series --^                 (an input comes back)          (durable first)
 //! ```
 //!
@@ -25,6 +26,7 @@ use watchfire_store::{Disk, State, Store};
 
 use crate::ingest::Ingest;
 use crate::notify::{self, Pipeline};
+use crate::remediation::Remediator;
 use crate::rules::RuleSet;
 use crate::series::fleet::Fleet;
 use crate::series::freshness::Freshness;
@@ -47,6 +49,8 @@ mod own_series;
 mod flow;
 
 mod alerting;
+
+mod remedy;
 
 mod absence;
 
@@ -84,6 +88,7 @@ pub struct Engine<D: Disk> {
     freshness: Freshness,
     rules: RuleSet,
     notifier: Pipeline,
+    remediator: Remediator,
     ledger: Ledger,
     durability: Durability,
     own_series: OwnSeries,
@@ -157,6 +162,9 @@ impl<D: Disk> Engine<D> {
         if self.notifier.deadline().is_some_and(|at| at <= now) {
             self.tell_notifier(now, notify::Input::Wake, effects);
         }
+        if self.remediator.deadline().is_some_and(|at| at <= now) {
+            self.remedy(now, effects);
+        }
         self.commit(now, effects);
         self.refresh_view(now);
     }
@@ -187,6 +195,7 @@ impl<D: Disk> Machine for Engine<D> {
             Some(self.next_maintenance),
             self.rules.deadline(),
             self.notifier.deadline(),
+            self.remediator.deadline(),
             self.ledger.deadline(),
             self.picture.deadline(),
         ];

@@ -13,7 +13,7 @@ use watchfire_shared::time::Timestamp;
 use crate::alertmanager::Config;
 use crate::ingest::Counters;
 use crate::notify::{Silence, query};
-use crate::rules;
+use crate::{remediation, rules};
 
 /// The state of the collector at one time.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct View {
     pub alerts: Arc<rules::view::AlertsView>,
     /// What notification makes of the alerts.
     pub notifications: Arc<Notifications>,
+    /// Remediations and their orders.
+    pub remediation: Arc<remediation::view::View>,
     pub stats: Stats,
 }
 
@@ -58,6 +60,7 @@ impl View {
             rules: Arc::new(rules::view::RulesView { groups: Vec::new() }),
             alerts: Arc::new(rules::view::AlertsView { alerts: Vec::new() }),
             notifications: Arc::default(),
+            remediation: Arc::default(),
             stats: Stats::default(),
         }
     }

@@ -1,13 +1,15 @@
 //! A host of the world: what its disk keeps from life to life, and the machines while it runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use watchfire_agent_core::agent::{AgentCore, Settings as AgentSettings, Start};
+use watchfire_agent_core::order::{Entry, Orders};
 use watchfire_agent_core::spool::{Found, FoundSegment, SegmentScan};
 use watchfire_collector_core::alertmanager;
 use watchfire_collector_core::engine::{Engine, Settings};
 use watchfire_collector_core::ingest::naming::{NameTemplate, Naming};
+use watchfire_collector_core::remediation::Remediation;
 use watchfire_collector_core::rules;
 use watchfire_gossip::{Gossip, GossipConfig, Peer, Profile};
 use watchfire_shared::member::{Metadata, NodeId, Role, SERVICE_INGEST};
@@ -48,6 +50,12 @@ pub struct Kept {
     /// An agent's spool.
     pub segments: BTreeMap<u64, Vec<u8>>,
     pub spool_state: Option<Vec<u8>>,
+    /// An agent's journal of orders, and what is being written to it.
+    pub journal: Vec<Entry>,
+    pub writing: VecDeque<Entry>,
+    pub journal_until: Timestamp,
+    /// How often the machine was booted.
+    pub boots: u32,
 }
 
 /// The machines of a running host.
@@ -60,7 +68,7 @@ pub struct Running {
 
 /// What runs beside gossip.
 pub enum Program {
-    Agent { core: Box<AgentCore>, greeted: bool },
+    Agent { core: Box<AgentCore>, orders: Box<Orders>, greeted: bool },
     Collector(Box<Engine<SimDisk>>),
 }
 
@@ -130,7 +138,12 @@ impl Host {
 
     /// How its engine is started.
     #[must_use]
-    pub fn engine_settings(&self, rules: Vec<rules::Group>, alertmanager: Arc<alertmanager::Config>) -> Settings {
+    pub fn engine_settings(
+        &self,
+        rules: Vec<rules::Group>,
+        alertmanager: Arc<alertmanager::Config>,
+        remediations: Vec<Remediation>,
+    ) -> Settings {
         let template = |text| NameTemplate::parse(text).expect("these are templates");
         Settings {
             node_id: self.node_id(),
@@ -145,6 +158,7 @@ impl Host {
             self_interval: Span::from_seconds(10),
             rules,
             rule_settings: rules::Settings::default(),
+            remediations,
             alertmanager,
         }
     }

@@ -40,7 +40,16 @@ impl<D: Disk> Engine<D> {
                 }
             }
             Report::Clock { id, clock_offset } => self.fleet.clock(id, clock_offset),
-            Report::Disconnected { id } => self.fleet.disconnected(id),
+            Report::Offers { id, offers } => {
+                self.with_remediator(now, effects, |own, out| own.offers(now, id, offers, out));
+            }
+            Report::Order { id, report } => {
+                self.with_remediator(now, effects, |own, out| own.report(now, id, report, out));
+            }
+            Report::Disconnected { id } => {
+                self.fleet.disconnected(id);
+                self.with_remediator(now, effects, |own, _| own.gone(now, id));
+            }
         }
     }
 

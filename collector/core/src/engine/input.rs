@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use watchfire_promql::Storage;
 use watchfire_shared::frame::FrameError;
 use watchfire_shared::member::MemberChange;
+use watchfire_shared::order::Order;
 use watchfire_shared::time::Timestamp;
 
 use super::Settings;
@@ -56,6 +57,8 @@ pub enum Effect {
     /// Send a notification and hand back what became of it as [`Input::Delivered`], once and within its timeout. The
     /// intent is durable already.
     Deliver(Box<Delivery>),
+    /// Sign the order and send it on a connection that is still open. It is durable already.
+    Order { conn: ConnId, order: Box<Order> },
     /// Tell whoever asked what became of the input of this very call. Unless `durable`, it holds in memory only, for the
     /// disk refused it.
     Answer { answer: Answer, durable: bool },

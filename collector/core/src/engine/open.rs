@@ -15,6 +15,7 @@ use super::{Effect, Engine, NODE_TABLE, Settings};
 use crate::fact::{Fact, Level};
 use crate::ingest::{Identity, Ingest, Output};
 use crate::notify::{self, Pipeline};
+use crate::remediation::{self, Remediator};
 use crate::rules::{self, RuleSet};
 use crate::series::fleet::Fleet;
 use crate::series::freshness::Freshness;
@@ -70,6 +71,13 @@ impl<D: Disk + Clone> Engine<D> {
         let external_url = settings.rule_settings.external_url.clone();
         let notifier =
             Pipeline::new(now, Arc::clone(&settings.alertmanager), external_url, saved_notifications(&mut state)?);
+        let remediator = Remediator::restore(
+            now,
+            settings.node_id,
+            settings.remediations.clone(),
+            &state.load(remediation::ORDER_TABLE)?,
+            &state.load(remediation::EPOCH_TABLE)?,
+        );
         let mut engine = Self {
             ingest: Ingest::new(identity(&settings)),
             freshness: Freshness::new(now),
@@ -87,6 +95,7 @@ impl<D: Disk + Clone> Engine<D> {
             fleet,
             rules,
             notifier,
+            remediator,
         };
         let alerts = engine.begin(now, rules_out);
         let nodes = engine.fleet.nodes().count();
@@ -105,6 +114,7 @@ impl<D: Disk + Clone> Engine<D> {
         self.tell_notifier(now, notify::Input::Confirmed { since: now }, &mut effects);
         self.absorb_rules(now, rules_out, &mut effects);
         self.early.append(&mut effects);
+        self.picture.change_remediation(now);
         self.picture.change_notifications(now);
         let view = self.draw(now, 1);
         self.picture = Picture::new(view, self.notifier.next_turn(now));
@@ -127,6 +137,7 @@ impl<D: Disk> Engine<D> {
         self.settings = settings;
         let (rule_settings, groups) = (self.settings.rule_settings.clone(), self.settings.rules.clone());
         self.tell_notifier(now, notify::Input::Reload(Arc::clone(&self.settings.alertmanager)), effects);
+        self.remediator.reload(now, self.settings.remediations.clone());
         self.with_rules(now, effects, |rules, out| rules.reload(rule_settings, groups, now, out));
         self.picture.change_notifications(now);
         effects.push(Effect::Fact(Fact::new(Level::Info, "the configuration was taken over")));

@@ -9,6 +9,7 @@ use watchfire_store::Disk;
 
 use super::Engine;
 use crate::notify::query::AlertFilter;
+use crate::remediation;
 use crate::rules::alert::State;
 use crate::series::node::Node;
 use crate::view::{AlertCounts, Evidence, NodeView, Notifications, View, judge};
@@ -23,6 +24,7 @@ pub(crate) struct Picture {
     view: Arc<View>,
     changed: bool,
     notifications_changed: bool,
+    remediation_changed: bool,
     due: Option<Timestamp>,
     /// When what notification shows changes by the mere passing of time.
     turn: Option<Timestamp>,
@@ -30,7 +32,14 @@ pub(crate) struct Picture {
 
 impl Picture {
     pub(crate) fn new(view: View, turn: Option<Timestamp>) -> Self {
-        Self { view: Arc::new(view), changed: false, notifications_changed: false, due: None, turn }
+        Self {
+            view: Arc::new(view),
+            changed: false,
+            notifications_changed: false,
+            remediation_changed: false,
+            due: None,
+            turn,
+        }
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
@@ -50,6 +59,12 @@ impl Picture {
     /// Something changed of what notification shows.
     pub(crate) fn change_notifications(&mut self, now: Timestamp) {
         self.notifications_changed = true;
+        self.change(now);
+    }
+
+    /// Something changed of what is shown of remediation.
+    pub(crate) fn change_remediation(&mut self, now: Timestamp) {
+        self.remediation_changed = true;
         self.change(now);
     }
 
@@ -105,6 +120,7 @@ impl<D: Disk> Engine<D> {
             rules: Arc::new(self.rules.rules_view()),
             alerts: Arc::new(self.rules.alerts_view()),
             notifications: self.draw_notifications(now),
+            remediation: self.draw_remediation(),
             stats: self.stats(),
         }
     }
@@ -121,6 +137,13 @@ impl<D: Disk> Engine<D> {
             silences: self.notifier.silences().cloned().collect(),
             config: Some(Arc::clone(&self.settings.alertmanager)),
         })
+    }
+
+    fn draw_remediation(&self) -> Arc<remediation::view::View> {
+        match self.picture.remediation_changed {
+            true => Arc::new(self.remediator.view()),
+            false => Arc::clone(&self.picture.view.remediation),
+        }
     }
 
     fn alerts_by_instance(&self) -> BTreeMap<&str, InstanceAlerts> {

@@ -7,6 +7,7 @@ use watchfire_shared::time::Span;
 
 use crate::alertmanager;
 use crate::ingest::naming::Naming;
+use crate::remediation::Remediation;
 use crate::rules;
 
 /// Everything the engine is told by configuration.
@@ -28,4 +29,6 @@ pub struct Settings {
     pub rule_settings: rules::Settings,
     /// Routes, receivers, inhibition and timings, templates loaded.
     pub alertmanager: Arc<alertmanager::Config>,
+    /// Because of which alerts nodes are ordered to do what.
+    pub remediations: Vec<Remediation>,
 }

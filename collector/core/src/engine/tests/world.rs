@@ -9,6 +9,7 @@ use watchfire_shared::labels::{Labels, METRIC_NAME};
 use watchfire_shared::machine::Machine;
 use watchfire_shared::matcher::Matcher;
 use watchfire_shared::member::{DownCause, Member, MemberChange, MemberState, NodeId, Role};
+use watchfire_shared::order::Order;
 use watchfire_shared::sample::{MetricKind, is_stale};
 use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::SimDisk;
@@ -52,6 +53,7 @@ pub(super) fn settings(rules: &str) -> Settings {
         rules: rules::parse("rules.yml", rules).expect("the test's rules are good"),
         rule_settings: rules::Settings::default(),
         alertmanager: Arc::new(alertmanager::parse("alertmanager.yml", ROUTES).expect("the test's routes are good")),
+        remediations: Vec::new(),
     }
 }
 
@@ -80,6 +82,8 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) replies: Vec<(ConnId, Message)>,
     pub(super) closed: Vec<(ConnId, String)>,
+    /// Orders that left, with the connection on which they did.
+    pub(super) orders: Vec<(ConnId, Order)>,
     pub(super) facts: Vec<Fact>,
     pub(super) fatal: Vec<String>,
     /// Times of the evaluations that were made.
@@ -109,6 +113,7 @@ impl World {
             now,
             replies: Vec::new(),
             closed: Vec::new(),
+            orders: Vec::new(),
             facts: Vec::new(),
             fatal: Vec::new(),
             evaluated: Vec::new(),
@@ -155,6 +160,7 @@ impl World {
                         inputs.push(Input::Evaluated(Box::new(job.run())));
                     }
                     Effect::Deliver(delivery) => inputs.extend(self.deliver(&delivery)),
+                    Effect::Order { conn, order } => self.orders.push((conn, *order)),
                     Effect::Answer { answer, durable } => self.answers.push((answer, durable)),
                     Effect::Fact(fact) => self.facts.push(fact),
                     Effect::Fatal { reason } => self.fatal.push(reason),
