@@ -43,6 +43,12 @@ enum Command {
     },
 }
 
+/// The command line of the program, for its manual pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
 /// Runs the program with these arguments, the first being its own name.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     // Fails only if a provider is already there, which is as good.
