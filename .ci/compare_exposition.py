@@ -28,7 +28,8 @@ def read(path):
         elif line and not line.startswith("#"):
             series, value = line.rsplit(" ", 1)
             name, _, labels = series.partition("{")
-            pairs = tuple(sorted(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels)))
+            # An empty label is an absent one.
+            pairs = tuple(sorted(p for p in re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels) if p[1]))
             values[(name, pairs)] = float(value)
     return types, values
 

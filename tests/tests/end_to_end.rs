@@ -2,8 +2,12 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests are shells")]
 
+use std::io::Write;
+use std::net::{TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use watchfire_tests::house::{House, Setup};
 
 /// Generous: a loaded machine must not fail a test that a quiet one passes in a few seconds.
@@ -100,4 +104,53 @@ async fn a_graceful_stop_shows_as_left_and_alerts_nobody() {
     assert_eq!(about_c, 0, "{}", house.logs());
     house.start("c");
     house.wait_until_complete(SOON).await;
+}
+
+/// The value of the series of a family whose labels hold a text, summed.
+async fn metric_sum(house: &House, node: &str, family: &str, holding: &str) -> f64 {
+    let (_, text) = house.get_text(node, "/metrics").await.unwrap_or_default();
+    let lines = text.lines().filter(|line| line.starts_with(family) && line.contains(holding));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_on_every_port_is_counted_and_changes_nothing() {
+    let house = house_of(&["a"]).await;
+    wait_for_reports(&house, 1).await;
+    let mut rng = StdRng::seed_from_u64(5);
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
+    let ingest = house.node("watch").ingest.expect("a collector takes frames");
+    for round in 0..200 {
+        let mut bytes = vec![0u8; rng.random_range(0..2000)];
+        rng.fill(bytes.as_mut_slice());
+        for node in ["a", "watch"] {
+            let _ = socket.send_to(&bytes, house.node(node).gossip);
+        }
+        let Ok(mut stream) = TcpStream::connect(ingest) else { continue };
+        // Every other one claims four gigabytes.
+        let length = if round % 2 == 0 { u32::MAX } else { bytes.len() as u32 };
+        let _ = stream.write_all(&length.to_le_bytes());
+        let _ = stream.write_all(&bytes);
+    }
+    house
+        .wait("the garbage is counted", SOON, async || {
+            let gossip = metric_sum(&house, "watch", "watchfire_gossip_events_total", "dropped").await;
+            let frames = metric_sum(&house, "watch", "watchfire_ingest_rejected_frames_total", "").await;
+            (gossip >= 100.0 && frames >= 100.0).then_some(())
+        })
+        .await;
+    house.wait_until_complete(SOON).await;
+    let samples = house.metric("watch", "watchfire_ingest_samples_total").await.unwrap_or_default();
+    house
+        .wait("samples still arrive", SOON, async || {
+            let now = house.metric("watch", "watchfire_ingest_samples_total").await?;
+            (now > samples).then_some(())
+        })
+        .await;
+    for node in ["a", "watch"] {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", house.pid(node))).unwrap_or_default();
+        let resident =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+        assert!(resident.is_some_and(|kilobytes: u64| kilobytes < 150_000), "{node} has grown to {resident:?} kB");
+    }
 }

@@ -49,8 +49,8 @@ pub async fn run(binary: &Path, effort: Effort) -> anyhow::Result<()> {
 
 /// Bytes and frames that the collector has received in all.
 async fn received(house: &House) -> (f64, f64) {
-    let bytes = house.metric("watch", "watchfire_ingest_bytes_total").await.unwrap_or_default();
-    let frames = house.metric("watch", "watchfire_ingest_frames_total").await.unwrap_or_default();
+    let bytes = house.metric("watch", "watchfire_ingest_received_bytes_total").await.unwrap_or_default();
+    let frames = house.metric("watch", "watchfire_ingest_received_frames_total").await.unwrap_or_default();
     (bytes, frames)
 }
 
@@ -84,8 +84,8 @@ fn report(cpu_per_tick: &f64, used: Usage, ticks: usize, theirs: Option<&Exporte
     };
     let milliseconds = cpu_per_tick * 1e3;
     Row {
-        what: format!("agent, CPU per tick, {ticks} ticks"),
-        ours: format!("{milliseconds:.2} ms ({:.4} % of a core at 10 s)", cpu_per_tick * 10.0),
+        what: format!("agent, CPU per tick of 1 s, {ticks} ticks"),
+        ours: format!("{milliseconds:.2} ms, gossip of two members included"),
         peer: peer(&|exporter| {
             (format!("{:.2} ms", exporter.cpu_per_tick * 1e3), exporter.cpu_per_tick / cpu_per_tick)
         }),
