@@ -9,6 +9,7 @@ mod foca_side;
 mod join;
 mod leave;
 mod metadata;
+mod refusal;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -105,6 +106,7 @@ pub struct Gossip {
     guard: evidence::Guard,
     reminded: NodeId,
     asks: evidence::Asks,
+    refusals: refusal::Refusals,
     pulling: anti_entropy::Pulling,
     rumors: metadata::Rumors,
     wants: BTreeMap<NodeId, metadata::Want>,
@@ -153,6 +155,7 @@ impl Gossip {
             guard: evidence::Guard::new(now),
             reminded: NodeId(0),
             asks: evidence::Asks::new(now),
+            refusals: refusal::Refusals::default(),
             pulling: anti_entropy::Pulling::default(),
             rumors: metadata::Rumors::default(),
             wants: BTreeMap::new(),
@@ -251,6 +254,7 @@ impl Gossip {
             Packet::Meta { news, items } => self.receive_metadata(now, news, items),
             Packet::Leave(identities) => self.receive_leave(now, &identities),
             Packet::Suspected { identity, incarnation } => self.receive_suspected(now, identity, incarnation),
+            Packet::Refused { from, identity } => self.receive_refused(now, from, identity),
         }
     }
 
@@ -318,16 +322,20 @@ impl Gossip {
             self.schedule.set_by(Alarm::SavePeers, now.max(self.last_saved + SAVE_EVERY));
             self.count_conflicts();
         }
-        self.out.extend(differences.into_iter().map(|difference| match difference {
-            Difference::Changed(change) => Effect::Changed(change),
-            Difference::Removed(removal) => Effect::Removed(removal),
-        }));
+        self.tell(differences);
         if let Some(at) = self.view.next_unnamed() {
             self.schedule.set(Alarm::List, at);
         }
         if self.stopped {
             self.schedule.clear();
         }
+    }
+
+    fn tell(&mut self, differences: Vec<Difference>) {
+        self.out.extend(differences.into_iter().map(|difference| match difference {
+            Difference::Changed(change) => Effect::Changed(change),
+            Difference::Removed(removal) => Effect::Removed(removal),
+        }));
     }
 
     fn count_conflicts(&mut self) {
@@ -338,6 +346,9 @@ impl Gossip {
 
     /// What a change of state sets in motion.
     fn moved(&mut self, now: Timestamp, id: NodeId, before: Option<MemberState>, after: MemberState) {
+        if after != MemberState::Suspect {
+            self.refusals.forget(id);
+        }
         match (before, after) {
             (Some(MemberState::Suspect), MemberState::Alive) => self.asks.forget(id),
             (Some(_), MemberState::Alive) => {
@@ -386,6 +397,7 @@ impl Gossip {
         self.view.forget(now, identity.id, &mut differences);
         self.contacts.forget(identity.id);
         self.asks.forget(identity.id);
+        self.refusals.forget(identity.id);
         self.wants.remove(&identity.id);
         self.forget_in_foca(now, identity);
         self.out.extend(differences.into_iter().filter_map(|difference| match difference {

@@ -36,6 +36,7 @@ const META_REQUEST: u8 = 6;
 const META: u8 = 7;
 const LEAVE: u8 = 8;
 const SUSPECTED: u8 = 9;
+const REFUSED: u8 = 10;
 
 /// Whom one node introduces itself to the other as.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,6 +113,11 @@ pub(crate) enum Packet {
     Suspected {
         identity: Identity,
         incarnation: u16,
+    },
+    /// The host of a suspect refused the sender a connection.
+    Refused {
+        from: Identity,
+        identity: Identity,
     },
 }
 
@@ -265,6 +271,11 @@ fn put_body(out: &mut Vec<u8>, packet: &Packet) -> u8 {
             out.extend_from_slice(&incarnation.to_le_bytes());
             SUSPECTED
         }
+        Packet::Refused { from, identity } => {
+            put_identity(out, from);
+            put_identity(out, identity);
+            REFUSED
+        }
     }
 }
 
@@ -306,6 +317,7 @@ fn read_body(kind: u8, body: &[u8]) -> Result<Packet, Refusal> {
         META => Packet::Meta { news: reader.u8()? == 1, items: read_all(&mut reader, read_meta_item)? },
         LEAVE => Packet::Leave(read_all(&mut reader, |reader| reader.identity())?),
         SUSPECTED => Packet::Suspected { identity: reader.identity()?, incarnation: reader.u16()? },
+        REFUSED => Packet::Refused { from: reader.identity()?, identity: reader.identity()? },
         _ => return Err(Refusal::UnknownKind),
     };
     reader.finish()?;
@@ -370,6 +382,7 @@ mod tests {
             Packet::Meta { news: true, items: vec![MetaItem { id: NodeId(1), stamp: 2, bytes: vec![9; 1200] }] },
             Packet::Leave(vec![identity; LEAVE_IDENTITIES]),
             Packet::Suspected { identity, incarnation: 4 },
+            Packet::Refused { from: identity, identity },
         ]
     }
 

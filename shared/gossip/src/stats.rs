@@ -57,6 +57,8 @@ counters! {
     renewals,
     /// Declarations of death that the isolation guard held back.
     downs_held_back,
+    /// Suspects declared down because their hosts refused connections.
+    downs_by_refusal,
     /// Metadata that was refused at the door.
     metadata_refused,
     /// Times that two living members with one name were seen.

@@ -33,6 +33,8 @@ pub struct Host {
     pub running: Option<Running>,
     /// Whether the machine is on: one that is answers for a dead program that nobody listens.
     pub powered: bool,
+    /// Its power fails during one of the next operations of its disk.
+    pub dying: bool,
     pub kept: Kept,
 }
 
@@ -66,7 +68,17 @@ impl Host {
     #[must_use]
     pub fn new(id: HostId, name: &str, role: Role, join: &[HostId]) -> Self {
         let kept = Kept::default();
-        Self { id, name: name.to_owned(), role, join: join.to_vec(), life: 0, running: None, powered: true, kept }
+        Self {
+            id,
+            name: name.to_owned(),
+            role,
+            join: join.to_vec(),
+            life: 0,
+            running: None,
+            powered: true,
+            dying: false,
+            kept,
+        }
     }
 
     #[must_use]

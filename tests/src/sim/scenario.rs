@@ -113,12 +113,29 @@ impl Faults {
             0..6 if !runs => world.start(host),
             6 if world.hosts[COLLECTOR].running.is_some() => {
                 self.collector_crashes += 1;
-                let keeps = CrashKeeps { changes: world.rng.random_range(0..4), bytes: world.rng.random_range(0..200) };
-                if world.rng.random_bool(0.5) { world.kill(COLLECTOR) } else { world.cut_power(COLLECTOR, keeps) }
+                crash(world, COLLECTOR);
             }
             6 | 7 if world.hosts[COLLECTOR].running.is_none() => world.start(COLLECTOR),
             8 => world.webhook_refuses = !world.webhook_refuses,
             _ => world.network.loss = world.rng.random_range(0.0..0.05),
+        }
+    }
+}
+
+/// A collector ends: killed, without power at any time, or without power in the middle of writing.
+fn crash(world: &mut World, id: HostId) {
+    let keeps = CrashKeeps { changes: world.rng.random_range(0..4), bytes: world.rng.random_range(0..200) };
+    match world.rng.random_range(0..4) {
+        0 => world.kill(id),
+        1 => world.cut_power(id, keeps),
+        _ => {
+            let operations = world.rng.random_range(0..12);
+            world.cut_power_in(id, operations);
+            world.run_for(Span::from_seconds(3));
+            // A disk that nobody wrote to has not failed yet.
+            if world.hosts[id].running.is_some() {
+                world.cut_power(id, CrashKeeps::NOTHING);
+            }
         }
     }
 }

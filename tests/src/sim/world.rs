@@ -221,8 +221,16 @@ impl World {
         self.hosts[id].powered = false;
     }
 
-    fn end(&mut self, id: HostId, keeps: CrashKeeps) {
+    /// Lets a host's power fail in the middle of its `operations`-th change of the disk from now.
+    pub fn cut_power_in(&mut self, id: HostId, operations: u64) {
+        self.trace.note(self.now, format_args!("{} loses its power in {operations} operations", self.hosts[id].name));
+        self.hosts[id].dying = true;
+        self.hosts[id].kept.disk.power_off_in(operations);
+    }
+
+    pub(super) fn end(&mut self, id: HostId, keeps: CrashKeeps) {
         let host = &mut self.hosts[id];
+        host.dying = false;
         assert!(host.running.take().is_some(), "{} does not run", host.name);
         host.kept.disk.crash(keeps);
         for (conn, stream) in self.network.cut(id) {

@@ -120,6 +120,14 @@ impl Gossip {
         }
     }
 
+    /// Another member was refused by a suspect's host: this one asks too, whatever the size of the cluster.
+    pub(super) fn ask_as_witness(&mut self, now: Timestamp, id: NodeId) {
+        if self.unsettled(id).is_some() && self.leaving.is_none() {
+            self.asks.due.entry(id).or_insert(now);
+            self.schedule.set_by(Alarm::Ask, now);
+        }
+    }
+
     pub(super) fn ask_hosts(&mut self, now: Timestamp) {
         let due: Vec<NodeId> = self.asks.due.iter().filter(|(_, at)| **at <= now).map(|(id, _)| *id).collect();
         for id in due {
@@ -160,6 +168,9 @@ impl Gossip {
         self.view.change(id, |entry| entry.answer = Some(answer));
         if answer != HostAnswer::Accepted {
             self.asks.forget(id);
+        }
+        if answer == HostAnswer::Refused {
+            self.refused(now, id);
         }
     }
 }

@@ -202,16 +202,24 @@ impl Gossip {
         let own = self.own().id;
         let mut moves = Vec::new();
         let mut later_lives = Vec::new();
+        let mut told = Vec::new();
         for member in self.foca.iter_membership_state().filter(|member| member.id().id != own) {
             let identity = *member.id();
             let known = self.view.get(identity.id).map(|entry| entry.identity.generation);
             if known.is_some_and(|generation| generation < identity.generation) {
                 later_lives.push(identity.id);
             }
+            let lives = self.view.get(identity.id).filter(|entry| entry.identity == identity).map(|entry| entry.state);
+            if member.state() == State::Down && lives == Some(MemberState::Alive) {
+                // Others suspected it first; here both news came at once, and are told in their order.
+                self.view.observe(now, identity, member.incarnation(), State::Suspect);
+                self.view.flush(now, &mut told);
+            }
             if let Some((before, after)) = self.view.observe(now, identity, member.incarnation(), member.state()) {
                 moves.push((identity.id, before, after));
             }
         }
+        self.tell(told);
         later_lives.into_iter().for_each(|id| self.refresh_metadata(now, id));
         for (id, before, after) in moves {
             self.moved(now, id, before, after);

@@ -2,6 +2,8 @@ use watchfire_shared::member::{DownCause, MemberState};
 use watchfire_shared::time::Span;
 
 use crate::harness::Net;
+use crate::identity::Identity;
+use crate::packet::{Envelope, Packet};
 use crate::{Input, Profile};
 
 fn seconds(seconds: i64) -> Span {
@@ -143,4 +145,37 @@ fn a_stopped_and_continued_node_accuses_nobody() {
         let downs = net.downs(start);
         assert!(downs.iter().all(|(_, about)| about == "node-004"), "{pause} s: {downs:?}");
     }
+}
+
+#[test]
+fn refusal_is_evidence_and_needs_no_suspicion_time() {
+    for (seed, count, limit) in [(31, 10, 2500), (32, 50, 2500), (33, 2, 2500), (34, 3, 4500)] {
+        let mut net = Net::settled(seed, Profile::Lan, count);
+        net.run_for(seconds(5));
+        let killed = net.now;
+        net.kill(1);
+        let took = net.run_until(seconds(20), |net| net.all_see("node-001", MemberState::Down));
+        println!("N={count}: {took:?}");
+        assert!(took.is_some_and(|took| took <= Span::from_millis(limit)), "N={count}: {took:?}");
+        net.run_for(seconds(20));
+        assert!(net.downs(killed).iter().all(|(_, about)| about == "node-001"));
+    }
+}
+
+#[test]
+fn a_note_of_refusal_alone_declares_nobody() {
+    let mut net = Net::settled(35, Profile::Local, 5);
+    let identity = |at: usize| {
+        let node = &net.nodes[at];
+        Identity::new(node.id, node.gossip.as_ref().unwrap().generation(), node.addr)
+    };
+    let (from, about) = (identity(2), identity(3));
+    let note = Envelope::new("watchfire").seal(&Packet::Refused { from, identity: about });
+    for _ in 0..1000 {
+        net.input(0, Input::Datagram { from: from.addr, bytes: note.clone() });
+    }
+    let before = net.now;
+    net.run_for(seconds(20));
+    assert_eq!(net.downs(before), []);
+    assert!(net.is_complete());
 }

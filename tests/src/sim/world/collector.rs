@@ -6,6 +6,7 @@ use watchfire_collector_core::engine::{ConnId, Effect, Input};
 use watchfire_collector_core::notify::{Body, Delivery, DeliveryOutcome};
 use watchfire_shared::frame::Message;
 use watchfire_shared::machine::Machine;
+use watchfire_store::CrashKeeps;
 
 use super::{Event, Notified, Work, World};
 use crate::sim::host::Program;
@@ -41,7 +42,10 @@ impl World {
                 self.schedule(at, Event::Webhook { collector: id, life, delivery });
             }
             Effect::Fact(fact) => self.trace.note(self.now, format_args!("{}: {fact:?}", self.hosts[id].name)),
-            Effect::Fatal { reason } => panic!("{} gives up: {reason}\n{}", self.hosts[id].name, self.trace),
+            Effect::Fatal { reason } => {
+                assert!(self.hosts[id].dying, "{} gives up: {reason}\n{}", self.hosts[id].name, self.trace);
+                self.cut_power(id, CrashKeeps::NOTHING);
+            }
         }
     }
 

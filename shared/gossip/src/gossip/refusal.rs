@@ -1,0 +1,85 @@
+//! Refusal as evidence: a suspect whose host answers two members, each on its own, that nobody listens is a dead agent.
+//!
+//! Silence needs the whole suspicion time, for it may be the network's; a refusal cannot be. Who is refused tells some
+//! others, and who was refused itself and hears of another's refusal declares the suspect down at once. A note alone
+//! declares nobody, so a forged one costs a connection and no more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use foca::{Member, State};
+use watchfire_shared::member::{MemberState, NodeId};
+use watchfire_shared::time::Timestamp;
+
+use super::{Gossip, HostAnswer};
+use crate::identity::Identity;
+use crate::packet::Packet;
+use crate::schedule::Alarm;
+
+/// Members that a refusal is told to: with four, one in ten thousand deaths waits for the suspicion time although a tenth
+/// of the datagrams is lost.
+const TOLD: usize = 4;
+/// Witnesses kept for one suspect; more change nothing.
+const WITNESSES: usize = 4;
+
+/// Who else was refused by the hosts of which suspects. At most one entry for each member of the view.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(BTreeMap<NodeId, BTreeSet<NodeId>>);
+
+impl Refusals {
+    pub(super) fn forget(&mut self, id: NodeId) {
+        self.0.remove(&id);
+    }
+}
+
+impl Gossip {
+    /// This node itself was refused.
+    pub(super) fn refused(&mut self, now: Timestamp, id: NodeId) {
+        let Some(identity) = self.suspect(id) else { return };
+        let from = self.own();
+        for target in self.random_members(TOLD + 1).into_iter().filter(|target| target.id != id).take(TOLD) {
+            self.send(target.addr, &Packet::Refused { from, identity });
+        }
+        self.judge_refusal(now, id);
+    }
+
+    /// Another member says that it was refused.
+    pub(super) fn receive_refused(&mut self, now: Timestamp, from: Identity, identity: Identity) {
+        if self.poll_at_once {
+            self.poll(now);
+        }
+        let active = |identity: Identity| {
+            self.view.get(identity.id).is_some_and(|entry| entry.identity == identity && entry.is_active())
+        };
+        if !active(from) || !active(identity) || from.id == identity.id || identity.id == self.own().id {
+            self.stats.dropped_unexpected += 1;
+            return;
+        }
+        let witnesses = self.refusals.0.entry(identity.id).or_default();
+        if witnesses.len() < WITNESSES {
+            witnesses.insert(from.id);
+        }
+        self.ask_as_witness(now, identity.id);
+        self.judge_refusal(now, identity.id);
+    }
+
+    fn judge_refusal(&mut self, now: Timestamp, id: NodeId) {
+        let Some(identity) = self.suspect(id) else { return };
+        let refused_here = self.view.get(id).is_some_and(|entry| entry.answer == Some(HostAnswer::Refused));
+        let elsewhere = self.refusals.0.get(&id).is_some_and(|witnesses| !witnesses.is_empty());
+        // With nobody else to ask, the own eyes have to do.
+        let alone = self.view.active_count() == 1;
+        if !refused_here || !(elsewhere || alone) || self.guard.doubts(now, &self.pace, self.view.active_count()) {
+            return;
+        }
+        self.stats.downs_by_refusal += 1;
+        let incarnation = self.view.get(id).map_or(0, |entry| entry.incarnation);
+        let down = Member::new(identity, incarnation, State::Down);
+        self.with_foca(now, |foca, outbox| foca.apply_many(std::iter::once(down), true, outbox));
+        self.poll_at_once = true;
+        self.schedule.set_by(Alarm::Poll, now);
+    }
+
+    fn suspect(&self, id: NodeId) -> Option<Identity> {
+        self.view.get(id).filter(|entry| entry.state == MemberState::Suspect).map(|entry| entry.identity)
+    }
+}
