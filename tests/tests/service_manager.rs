@@ -1,7 +1,7 @@
 //! What both daemons tell the service manager through their lives, with a socket in its place: the units are
 //! `Type=notify` with a watchdog, so a word that is missing is a service that is killed.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests are shells")]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used, reason = "tests are shells")]
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
