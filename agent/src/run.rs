@@ -23,13 +23,13 @@ use watchfire_shell::files::DataDir;
 use watchfire_shell::http::Server;
 use watchfire_shell::lifecycle::{self, Signal, Signals, Tasks, exit};
 use watchfire_shell::membership::MembershipHandle;
-use watchfire_shell::{bind, gossip};
+use watchfire_shell::{bind, gossip, telemetry};
 
 use crate::config::{self, Loaded, Origin, Settings};
 use crate::sampling::{self, Request};
 use crate::spool::SpoolDisk;
 use crate::uplink::Connections;
-use crate::{http, log, spool};
+use crate::{action, http, log, spool};
 
 /// Inputs that wait for the core: frames of three collectors and what the disk says. All of them wait for room.
 const MAX_INBOX: usize = 256;
@@ -59,6 +59,7 @@ struct Agent {
     metadata: Metadata,
     tasks: Tasks,
     inputs: mpsc::Sender<Input>,
+    actions: action::Handle,
     core: tokio::task::JoinHandle<()>,
     spool: std::thread::JoinHandle<()>,
     membership: MembershipHandle,
@@ -88,6 +89,7 @@ impl Agent {
         let (inputs, inbox) = mpsc::channel(MAX_INBOX);
         let (orders, spool) = spool::start(disk, inputs.clone())?;
         let sampler = sampling::start(inputs.clone())?;
+        let actions = action::start(&settings.actions, &data, node, &clock, inputs.clone())?;
 
         let mut effects = Vec::new();
         let start = Start {
@@ -104,6 +106,7 @@ impl Agent {
             sampler: sampler.clone(),
             orders,
             inputs: inputs.clone(),
+            actions: actions.clone(),
             figures: figures_writer,
         };
         let _ = performer.perform(&mut effects, &core);
@@ -127,7 +130,7 @@ impl Agent {
         let app = http::App { membership: membership.clone(), clock, sampler, figures, stopping: stopping.clone() };
         tracing::info!(http = %server.address(), "listening");
         tasks.spawn("http", |stop| server.run(http::router(app), stop));
-        Ok(Self { settings, origin, metadata, tasks, inputs, core, spool, membership, stopping, _data: data })
+        Ok(Self { settings, origin, metadata, tasks, inputs, actions, core, spool, membership, stopping, _data: data })
     }
 
     /// Waits for the end, and gives the exit code.
@@ -153,7 +156,12 @@ impl Agent {
     /// Reads the configuration again. A bad one changes nothing.
     async fn reload(&mut self) {
         lifecycle::reloading();
-        match config::read(&self.origin, false) {
+        let loaded = config::read(&self.origin, false).map_err(|error| error.to_string());
+        let loaded = loaded.and_then(|loaded| match telemetry::reconfigure(&loaded.settings.log_level) {
+            Ok(()) => Ok(loaded),
+            Err(error) => Err(format!("log.level: {error}")),
+        });
+        match loaded {
             Ok(loaded) => {
                 warn_unknown(&loaded.unknown);
                 let config_read = Input::ConfigRead { good: true, unknown_keys: loaded.unknown.len() as u64 };
@@ -174,6 +182,7 @@ impl Agent {
         for key in fixed_changes(&self.settings, &settings) {
             tracing::warn!(key, "a change of this key needs a restart");
         }
+        self.actions.reload(&settings.actions).await;
         let mut core = settings.core;
         core.name.clone_from(&self.settings.core.name);
         core.cluster.clone_from(&self.settings.core.cluster);
@@ -212,7 +221,7 @@ fn fixed_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("node.data_dir", old.data_dir != new.data_dir),
         ("gossip", old.gossip != new.gossip),
         ("http.bind", old.http_bind != new.http_bind),
-        ("log", (&old.log_level, old.log_format) != (&new.log_level, new.log_format)),
+        ("log.format", old.log_format != new.log_format),
     ];
     pairs.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }
@@ -259,6 +268,7 @@ struct Performer {
     sampler: mpsc::Sender<Request>,
     orders: mpsc::Sender<SpoolEffect>,
     inputs: mpsc::Sender<Input>,
+    actions: action::Handle,
     figures: watch::Sender<OwnFigures>,
 }
 
@@ -275,6 +285,7 @@ impl Performer {
                 Effect::Send { connection, bytes } => self.connections.send(connection, bytes),
                 Effect::Disconnect { connection } => self.connections.disconnect(connection),
                 Effect::Spool(effect) => self.order(effect),
+                Effect::Heard { collector, news } => self.actions.heard(collector, news),
                 Effect::Fact(fact) => log::fact(fact),
                 Effect::Stopped => return ControlFlow::Break(()),
             }

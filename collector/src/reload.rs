@@ -11,6 +11,7 @@ use watchfire_shared::time::{Span, Timestamp};
 use watchfire_shell::clock::Clock;
 use watchfire_shell::lifecycle;
 use watchfire_shell::membership::MembershipHandle;
+use watchfire_shell::telemetry;
 
 use crate::config::Settings;
 use crate::engine::Inbox;
@@ -110,6 +111,7 @@ impl Context {
         let origin = self.origin.clone();
         let loaded = tokio::task::spawn_blocking(move || load(&origin)).await;
         let loaded: Load = loaded.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        telemetry::reconfigure(&loaded.settings.log.level).map_err(|error| format!("log.level: {error}"))?;
         let keys = loaded.needs_restart(&self.running);
         if !keys.is_empty() {
             tracing::warn!(keys = keys.join(", "), "these keys changed and take effect with a restart");

@@ -8,10 +8,13 @@ pub mod yaml;
 
 pub mod toml;
 
+mod emit;
+
 mod read;
 
 use std::fmt;
 
+pub use emit::emit;
 pub use read::{Table, boolean, float, integer, list, nearest, span, text, text_list, text_map, word};
 
 /// A place in a file, both numbers from 1; the column counts characters.

@@ -7,15 +7,35 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this crate is a shell")]
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use watchfire_shell::lifecycle::exit;
 
 mod client;
 
 mod output;
 
+mod watch;
+
+mod matching;
+
+mod when;
+
 mod members;
+
+mod nodes;
+
+mod alerts;
+
+mod status;
+
+mod events;
+
+mod query;
+
+mod silence;
 
 mod rules;
 
@@ -31,22 +51,35 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a collector and three agents on this machine, with the default rules, and see an alert arrive.
+    /// Run a collector and three agents on this machine, with the default rules, and see an alert arrive
     Dev(dev::DevArguments),
-    /// List the members of the cluster and what they are believed to be.
+    /// List the members of the cluster and what they are believed to be
     Members(members::MembersArguments),
-    /// One of the processes that `dev` starts.
+    /// List the nodes that a collector watches, and how they are
+    Nodes(nodes::NodesArguments),
+    /// List alerts that are pending or fire, and what keeps them quiet
+    Alerts(alerts::AlertsArguments),
+    /// Show how the collectors are
+    Status(status::StatusArguments),
+    /// Follow changes of members
+    Events(events::EventsArguments),
+    /// Evaluate a PromQL expression
+    Query(query::QueryArguments),
+    /// Keep alerts quiet for some time
+    Silence(silence::SilenceArguments),
+    /// List rules and how their evaluation went
+    Rules(rules::RulesArguments),
+    /// Print completions for a shell, to be sourced or put into its folder of completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// One of the processes that `dev` starts
     #[command(name = "dev-process", hide = true, disable_help_flag = true)]
     DevProcess {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-}
-
-/// The command line of the program, for its manual pages and completions.
-#[must_use]
-pub fn command() -> clap::Command {
-    <Arguments as clap::CommandFactory>::command()
 }
 
 /// Runs the program with these arguments, the first being its own name.
@@ -63,15 +96,54 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let result = match arguments.command {
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Members(arguments) => members::run(&arguments),
+        Command::Nodes(arguments) => nodes::run(&arguments),
+        Command::Alerts(arguments) => alerts::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Events(arguments) => events::run(&arguments),
+        Command::Query(arguments) => query::run(&arguments),
+        Command::Silence(arguments) => silence::run(&arguments),
+        Command::Rules(arguments) => rules::run(&arguments),
+        Command::Completions { shell } => completions(shell),
         Command::DevProcess { arguments } => return dev::process::become_one(&arguments),
     };
     match result {
         Ok(code) => code,
+        // Whoever read the output has seen enough.
+        Err(Failure::Closed) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("watchfire: {failure}");
             failure.exit_code()
         }
     }
+}
+
+/// The command line with all its arguments, from which man pages and completions are made.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut command(), "watchfire", &mut text);
+    std::io::stdout().write_all(&text).map_err(Failure::from_output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a command's requests on this thread.
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from)?;
+    runtime.block_on(future)
+}
+
+/// The exit code of a command that did what it was asked, for a condition that it was to look for.
+fn code(not_met: bool) -> ExitCode {
+    ExitCode::from(if not_met { exit::CONDITION_NOT_MET } else { exit::OK })
+}
+
+/// Writes one line of data.
+fn write_line(text: &str) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{}", output::plain(text)).map_err(Failure::from_output)
 }
 
 /// Why a command did not do what it was asked, with the exit code that says so.
@@ -85,13 +157,47 @@ enum Failure {
     /// The other side answered with a problem of its own.
     #[error("{0}")]
     Refused(String),
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Unauthorised(String),
+    /// A guard of the other side keeps it from acting.
+    #[error("{0}")]
+    Blocked(String),
+    /// The place in a list is of another life of the other side.
+    #[error("{0}")]
+    Gone(String),
+    /// Nobody reads what is printed any more.
+    #[error("the output was closed")]
+    Closed,
 }
 
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Other(_) | Self::Refused(_) => ExitCode::from(1),
-            Self::Unreachable(_) => ExitCode::from(4),
+            Self::Closed => ExitCode::from(exit::OK),
+            Self::Other(_) | Self::Refused(_) | Self::Gone(_) => ExitCode::from(exit::ERROR),
+            Self::Usage(_) => ExitCode::from(exit::USAGE),
+            Self::Unreachable(_) => ExitCode::from(exit::UNREACHABLE),
+            Self::Unauthorised(_) => ExitCode::from(exit::UNAUTHORISED),
+            Self::Blocked(_) => ExitCode::from(exit::GUARD),
+        }
+    }
+
+    /// What became of writing to standard output.
+    fn from_output(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::Other(anyhow::Error::from(error).context("cannot write the output")),
+        }
+    }
+
+    /// The same, with the name of the thing that it concerns.
+    fn about(self, thing: &str) -> Self {
+        match self {
+            Self::Refused(message) => Self::Refused(format!("{}: {message}", output::plain(thing))),
+            other => other,
         }
     }
 }

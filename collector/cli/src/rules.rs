@@ -1,4 +1,8 @@
-//! The rules that ship with Watchfire, for `dev`; packages install the same files to `/etc/watchfire/rules.d`.
+//! `watchfire rules`, and the rules that ship with Watchfire, for `dev`; packages install the same files to `/etc/watchfire/rules.d`.
+
+mod list;
+
+pub(crate) use list::{RulesArguments, run};
 
 /// File names and contents.
 pub(crate) const DEFAULT_RULES: [(&str, &str); 3] = [

@@ -13,6 +13,9 @@ pub struct Alert {
     pub starts_at: Timestamp,
     /// When it was resolved, or (for alerts from outside) when it counts as resolved unless it is sent again.
     pub ends_at: Option<Timestamp>,
+    /// Whether `ends_at` is only the time by which it has to be sent again: an end that a sender named goes before it.
+    #[serde(default)]
+    pub timeout: bool,
     /// When its sender last spoke of it.
     pub updated_at: Timestamp,
     pub generator_url: String,

@@ -22,6 +22,8 @@ pub mod interval;
 
 pub mod receiver;
 
+mod redact;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -55,6 +57,8 @@ pub struct Config {
     pub warnings: Vec<Mistake>,
     /// The text of the file, secrets included; whoever shows it has to take them out.
     pub original: Secret,
+    /// The same without its secrets, written anew.
+    pub shown: Arc<str>,
     file: String,
 }
 
@@ -155,6 +159,7 @@ fn read(root: &Node, text: &str, report: &mut Report) -> Option<Config> {
         templates: Arc::default(),
         warnings,
         original: Secret::new(text),
+        shown: redact::shown(root).into(),
         file: report.file().to_owned(),
     })
 }

@@ -33,6 +33,8 @@ mod restore;
 
 mod intake;
 
+pub mod post;
+
 mod flush;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +49,8 @@ use crate::alertmanager::Config;
 
 pub use dedup::{Due, Quiet, Reason};
 pub use outbox::{Body, Delivery, DeliveryId, DeliveryOutcome};
-pub use silence::{Silence, SilenceError};
+pub use post::PostedAlert;
+pub use silence::{Silence, SilenceError, SilenceState};
 pub use state::{Change, Saved, TABLES};
 
 use dedup::LogEntry;
@@ -77,10 +80,19 @@ pub enum Input {
     Confirmed { since: Timestamp },
     /// How a delivery ended.
     Delivered { id: DeliveryId, outcome: DeliveryOutcome },
-    /// A silence was made or changed.
-    SetSilence(Silence),
-    /// A silence ends now.
+    /// Somebody outside reports alerts. Answered.
+    Post(Vec<PostedAlert>),
+    /// A silence is made; `replaces` names the one that it changes. Answered.
+    SetSilence { silence: Silence, replaces: Option<String> },
+    /// A silence ends now. Answered.
     ExpireSilence { id: String },
+    /// A silence that is none of a person's; its id is its maker's, and a later one with that id replaces it.
+    Mute(Silence),
+    /// Such a silence ends now.
+    Unmute { id: String },
+    /// Instances whose failure a fallen group explains, with the group's label and value. While an alert of
+    /// [`inhibit::GROUP_ALERT`] fires with these, theirs are quiet.
+    Explained(BTreeMap<String, (String, String)>),
     /// A new configuration; groups and the log of notifications go on.
     Reload(Arc<Config>),
     /// The deadline was reached.
@@ -93,8 +105,19 @@ pub enum Effect {
     /// To be durable before any delivery of the same call begins.
     Save(Change),
     Deliver(Delivery),
+    /// What became of an input that asks for an answer; one for each of them.
+    Answer(Answer),
     /// To be logged, counted and shown.
     Fact(Fact),
+}
+
+/// What whoever asked is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The id of the silence that was made, changed or ended.
+    Silence(Result<String, SilenceError>),
+    /// Why some of the reported alerts were refused; the others were taken.
+    Posted { refused: Vec<String> },
 }
 
 /// What happened, for logs, metrics and the event stream.
@@ -197,8 +220,18 @@ impl Machine for Pipeline {
             Input::Alerts(alerts) => alerts.into_iter().for_each(|alert| self.take_alert(now, alert, effects)),
             Input::Confirmed { since } => self.resolve_unconfirmed(now, since, effects),
             Input::Delivered { id, outcome } => self.delivered(now, id, outcome, effects),
-            Input::SetSilence(silence) => self.silences.set(silence, effects),
-            Input::ExpireSilence { id } => self.silences.expire(now, &id, effects),
+            Input::Post(alerts) => self.take_posted(now, alerts, effects),
+            Input::SetSilence { silence, replaces } => {
+                let id = self.silences.set(now, silence, replaces.as_deref(), effects);
+                effects.push(Effect::Answer(Answer::Silence(id)));
+            }
+            Input::ExpireSilence { id } => {
+                let id = self.silences.expire(now, &id, effects);
+                effects.push(Effect::Answer(Answer::Silence(id)));
+            }
+            Input::Mute(silence) => self.silences.mute(silence, effects),
+            Input::Unmute { id } => drop(self.silences.expire(now, &id, effects)),
+            Input::Explained(instances) => self.inhibitor.explain(instances),
             Input::Reload(config) => self.reload(now, config, effects),
             Input::Wake => {}
         }
@@ -224,7 +257,7 @@ impl Pipeline {
     /// log, so that nothing is told twice.
     fn reload(&mut self, now: Timestamp, config: Arc<Config>, effects: &mut Vec<Effect>) {
         self.config = config;
-        self.inhibitor = Inhibitor::new(&self.config);
+        self.inhibitor = Inhibitor::new(&self.config).explaining_as(&self.inhibitor);
         let old = std::mem::take(&mut self.groups);
         self.timers.clear();
         let known: BTreeMap<_, _> = old.iter().map(|(id, group)| (id.clone(), group.timer)).collect();

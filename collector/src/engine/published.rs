@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
-use watchfire_collector_core::engine::Engine;
+use watchfire_collector_core::engine::{Engine, Input};
+use watchfire_collector_core::notify::Answer;
 use watchfire_collector_core::view::View;
 use watchfire_shell::membership::Index;
 use watchfire_store::{Disk, Snapshot};
@@ -15,6 +16,8 @@ use super::{Inbox, Parcel};
 
 /// How long a query waits for the engine to show its newest samples.
 const MAX_LOOK_TIME: Duration = Duration::from_secs(2);
+/// How long somebody who changes something waits; a disk that hangs is told as one.
+const MAX_ASK_TIME: Duration = Duration::from_secs(10);
 /// What the engine published last.
 #[derive(Clone)]
 pub(crate) struct Published(Arc<Latest>);
@@ -70,6 +73,21 @@ impl Published {
         let snapshot = engine.snapshot().0;
         self.0.snapshot.store(Arc::new(snapshot.clone()));
         snapshot
+    }
+
+    /// Tells the engine, and waits for what became of it, for whether that is durable, and until the view shows it.
+    ///
+    /// `None` if the engine has stopped, or has not answered in time; it may do it later.
+    pub(crate) async fn ask(&self, input: Input) -> Option<(Answer, bool)> {
+        let (asker, answer) = oneshot::channel();
+        let asked = async {
+            self.0.inbox.inputs.send(Parcel::Ask(Box::new(input), asker)).await.ok()?;
+            let answered = answer.await.ok()?;
+            let mut view = self.0.view.subscribe();
+            let _ = view.wait_for(|view| view.version > answered.version).await;
+            Some((answered.answer, answered.durable))
+        };
+        tokio::time::timeout(MAX_ASK_TIME, asked).await.ok()?
     }
 
     /// The version of the view.

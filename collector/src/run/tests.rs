@@ -1,5 +1,7 @@
 //! A whole collector in this process: real sockets, a real disk, an agent and a webhook that the tests play.
 
+mod outside;
+
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -17,6 +19,8 @@ use watchfire_shared::sample::MetricKind;
 
 use super::*;
 use crate::load::load;
+
+mod catalogue;
 
 /// Generous: a loaded machine must not fail a test that a quiet one passes at once.
 const SOON: Duration = Duration::from_secs(60);

@@ -5,6 +5,8 @@
 
 mod problem;
 
+mod guard;
+
 mod serve;
 
 mod list;
@@ -25,6 +27,7 @@ use crate::clock::Clock;
 use crate::membership::MembershipHandle;
 
 pub use exposition::{Exposition, METRICS_CONTENT_TYPE};
+pub use guard::Guard;
 pub use list::ListQuery;
 pub use problem::{Problem, not_found};
 pub use serve::{Server, bounded};

@@ -31,6 +31,9 @@ impl<D: Disk> Engine<D> {
             self.picture.touch(now);
         }
         effects.extend(facts.into_iter().map(|fact| Effect::Fact(tell_rule(fact))));
+        if !changes.is_empty() || !alerts.is_empty() {
+            self.remediator.look_soon(now);
+        }
         for change in changes {
             self.ledger.change(now, change.table, change.key, change.value);
         }
@@ -86,16 +89,26 @@ impl<D: Disk> Engine<D> {
                     self.ledger.change(now, change.table, change.key, change.value);
                 }
                 notify::Effect::Deliver(delivery) => self.ledger.deliver(delivery),
+                notify::Effect::Answer(answer) => self.answer = Some(answer),
                 notify::Effect::Fact(fact) => effects.push(Effect::Fact(tell_notification(fact))),
             }
         }
     }
 
-    /// Commits what changed and lets out the deliveries that waited for it.
+    /// Lets notification take an input that somebody waits for; what it shows changes at once.
+    pub(super) fn ask_notifier(&mut self, now: Timestamp, input: notify::Input, effects: &mut Vec<Effect>) {
+        self.picture.change_notifications(now);
+        self.tell_notifier(now, input, effects);
+    }
+
+    /// Commits what changed, lets out the deliveries that waited for it, and answers whoever waits.
     pub(super) fn commit(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let released = self.ledger.settle(now, &mut self.state);
         effects.extend(released.facts.into_iter().map(Effect::Fact));
+        released.orders.into_iter().for_each(|output| self.dispatch(output, effects));
         effects.extend(released.deliveries.into_iter().map(|delivery| Effect::Deliver(Box::new(delivery))));
+        let durable = self.ledger.is_durable();
+        effects.extend(self.answer.take().map(|answer| Effect::Answer { answer, durable }));
     }
 
     /// Every alert of the rules that is firing or was resolved of late, as it leaves the collector.

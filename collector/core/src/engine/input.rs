@@ -5,14 +5,16 @@ use std::net::SocketAddr;
 
 use watchfire_promql::Storage;
 use watchfire_shared::frame::FrameError;
-use watchfire_shared::member::MemberChange;
+use watchfire_shared::member::{MemberChange, NodeId};
+use watchfire_shared::order::Order;
 use watchfire_shared::time::Timestamp;
 
 use super::Settings;
 use super::storage::SnapshotStorage;
+use crate::catalogue::maintenance::Maintenance;
 use crate::fact::Fact;
 use crate::ingest::ConnId;
-use crate::notify::{Delivery, DeliveryId, DeliveryOutcome, Silence};
+use crate::notify::{Answer, Delivery, DeliveryId, DeliveryOutcome, PostedAlert, Silence};
 use crate::rules;
 
 /// What happened outside.
@@ -30,13 +32,23 @@ pub enum Input {
     Disconnected { conn: ConnId },
     /// Gossip speaks of a member. The collector's own membership is one of them.
     Member(MemberChange),
+    /// Gossip lists a member no more: another id lives under its name, or it was gone for so long that it was forgotten.
+    Unlisted(NodeId),
+    /// A node's maintenance was announced or changed; it was checked already.
+    SetMaintenance(Box<Maintenance>),
+    /// The maintenance of the node called so is over.
+    EndMaintenance { node: String },
+    /// A node is gone for good and is expected no more. One that lives stays.
+    Decommission(NodeId),
     /// The result of a [`Job`].
     Evaluated(Box<rules::Evaluation>),
     /// What became of a [`Delivery`].
     Delivered { id: DeliveryId, outcome: DeliveryOutcome },
-    /// A silence was made or changed; it was checked already.
-    SetSilence(Box<Silence>),
-    /// A silence ends now.
+    /// Somebody outside reports alerts. Answered.
+    PostAlerts(Vec<PostedAlert>),
+    /// A silence is made; `replaces` names the one that it changes. Answered.
+    SetSilence { silence: Box<Silence>, replaces: Option<String> },
+    /// A silence ends now. Answered.
     ExpireSilence { id: String },
     /// The configuration was read again and is valid.
     Reload(Box<Settings>),
@@ -54,6 +66,11 @@ pub enum Effect {
     /// Send a notification and hand back what became of it as [`Input::Delivered`], once and within its timeout. The
     /// intent is durable already.
     Deliver(Box<Delivery>),
+    /// Sign the order and send it on a connection that is still open. It is durable already.
+    Order { conn: ConnId, order: Box<Order> },
+    /// Tell whoever asked what became of the input of this very call. Unless `durable`, it holds in memory only, for the
+    /// disk refused it.
+    Answer { answer: Answer, durable: bool },
     /// Write a line to the log.
     Fact(Fact),
     /// The log on disk failed for good: nothing more is stored or acknowledged. The process has to end with an error, so

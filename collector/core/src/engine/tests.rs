@@ -8,8 +8,12 @@ mod hostile;
 
 mod health;
 
+mod catalogue;
+
 mod storage;
 
 mod crash;
 
 mod notifications;
+
+mod outside;

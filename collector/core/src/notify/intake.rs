@@ -108,8 +108,13 @@ fn merge(old: &Alert, new: Alert, now: Timestamp) -> Alert {
     }
     let (older, mut younger) = if new.updated_at < old.updated_at { (&new, old.clone()) } else { (old, new.clone()) };
     younger.starts_at = younger.starts_at.min(older.starts_at);
-    if younger.resolved_at(now) && older.resolved_at(now) {
-        younger.ends_at = younger.ends_at.max(older.ends_at);
+    if younger.resolved_at(now) {
+        if older.resolved_at(now) {
+            younger.ends_at = younger.ends_at.max(older.ends_at);
+        }
+    } else if younger.ends_at.is_some() && !older.timeout && older.ends_at > younger.ends_at {
+        // An end that a sender named holds, if it is the later one.
+        (younger.ends_at, younger.timeout) = (older.ends_at, false);
     }
     younger
 }

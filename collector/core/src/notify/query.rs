@@ -165,6 +165,14 @@ impl Pipeline {
         self.silences.all()
     }
 
+    /// When a silence or an alert begins or ends next by the mere passing of time.
+    #[must_use]
+    pub fn next_turn(&self, now: Timestamp) -> Option<Timestamp> {
+        let silences = self.silences.all().flat_map(|silence| [silence.starts_at, silence.ends_at]);
+        let alerts = self.alerts.values().filter_map(|held| held.alert.ends_at);
+        silences.chain(alerts).filter(|at| *at > now).min()
+    }
+
     /// The configuration in force.
     #[must_use]
     pub fn config(&self) -> &crate::alertmanager::Config {
@@ -202,13 +210,16 @@ impl Pipeline {
 }
 
 impl AlertFilter {
-    fn takes(&self, view: &AlertView) -> bool {
+    /// Whether the alert is wanted.
+    #[must_use]
+    pub fn takes(&self, view: &AlertView) -> bool {
         let by_state = match view.state {
             AlertState::Active => self.active,
             AlertState::Unprocessed => self.unprocessed && self.active,
             AlertState::Suppressed => true,
         };
         by_state
+            && self.matchers.iter().all(|matcher| matcher.matches_labels(&view.alert.labels))
             && (self.silenced || view.silenced_by.is_empty())
             && (self.inhibited || view.inhibited_by.is_empty())
             && self.receiver.as_ref().is_none_or(|wanted| view.receivers.iter().any(|name| wanted.matches(name)))

@@ -10,7 +10,7 @@
 //!
 //! Values are MessagePack maps with the names of the fields, so that fields may be added.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -94,6 +94,8 @@ pub(super) struct SilenceRecord {
     updated_at: Timestamp,
     created_by: String,
     comment: String,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -130,6 +132,7 @@ pub(super) fn save_silence(silence: &Silence) -> Change {
         updated_at: silence.updated_at,
         created_by: silence.created_by.clone(),
         comment: silence.comment.clone(),
+        annotations: silence.annotations.clone(),
     };
     save(SILENCES, silence.id.clone(), &record)
 }
@@ -170,6 +173,7 @@ impl SilenceRecord {
             updated_at: self.updated_at,
             created_by: self.created_by,
             comment: self.comment,
+            annotations: self.annotations,
         })
     }
 }

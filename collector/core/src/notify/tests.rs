@@ -10,7 +10,10 @@ use watchfire_shared::matcher::{MatchOp, Matcher};
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::query::AlertFilter;
-use super::{Delivery, DeliveryOutcome, Effect, Fact, Input, Pipeline, Saved, Silence, SilenceError, TABLES, outbox};
+use super::{
+    Answer, Delivery, DeliveryOutcome, Effect, Fact, Input, Pipeline, PostedAlert, Saved, Silence, SilenceError,
+    TABLES, outbox,
+};
 use crate::alert::Alert;
 use world::World;
 
@@ -62,6 +65,7 @@ scripts!(
     a_reload_tells_nothing_twice,
     alerts_of_vanished_rules_resolve,
     alerts_that_are_sent_no_more_resolve,
+    alerts_from_outside_time_out,
 );
 
 #[test]
@@ -168,6 +172,7 @@ fn alerts(names: std::ops::Range<usize>) -> Vec<Alert> {
         annotations: Labels::default(),
         starts_at: Timestamp::EPOCH,
         ends_at: None,
+        timeout: false,
         updated_at: Timestamp::EPOCH,
         generator_url: String::new(),
     };
@@ -225,6 +230,7 @@ fn silences_that_say_nothing_are_refused() {
         updated_at: Timestamp::EPOCH,
         created_by: String::new(),
         comment: String::new(),
+        annotations: Default::default(),
     };
     let check = |change: fn(&mut Silence)| {
         let mut silence = silence.clone();
@@ -232,7 +238,6 @@ fn silences_that_say_nothing_are_refused() {
         silence.check(Timestamp::from_millis(5))
     };
     assert_eq!(check(|_| {}), Ok(()));
-    assert_eq!(check(|silence| silence.id.clear()), Err(SilenceError::NoId));
     assert_eq!(check(|silence| silence.matchers.clear()), Err(SilenceError::NoMatchers));
     assert_eq!(check(|silence| silence.matchers = vec![Matcher::equal("a", "")]), Err(SilenceError::MatchesEverything));
     assert_eq!(
@@ -241,4 +246,89 @@ fn silences_that_say_nothing_are_refused() {
     );
     assert_eq!(check(|silence| silence.ends_at = Timestamp::EPOCH), Err(SilenceError::EndsBeforeItStarts));
     assert_eq!(check(|silence| silence.ends_at = Timestamp::from_millis(5)), Err(SilenceError::Ended));
+}
+
+/// Tells the pipeline something and returns what it answers.
+fn ask(world: &mut World, input: Input) -> Answer {
+    world.input(input);
+    let answer = world.answers.pop();
+    assert!(world.answers.is_empty(), "one answer for each question");
+    answer.expect("every question is answered")
+}
+
+#[test]
+fn reported_alerts_are_judged_one_by_one() {
+    let mut world = World::new(vec![("main".to_owned(), world::config(TWO))]);
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let alert = |labels: &[(&str, &str)]| PostedAlert {
+        labels: labels.iter().map(|(name, value)| pair(name, value)).collect(),
+        ..PostedAlert::default()
+    };
+    let good = alert(&[("alertname", "A"), ("empty", "")]);
+    let ended =
+        PostedAlert { starts_at: Some(Timestamp::from_millis(5)), ends_at: Some(Timestamp::EPOCH), ..good.clone() };
+    let long = PostedAlert { annotations: vec![pair("text", &"x".repeat(16 << 10))], ..good.clone() };
+    let many: Vec<String> = (0..33).map(|n| format!("l{n}")).collect();
+    let many = alert(&many.iter().map(|name| (name.as_str(), "x")).collect::<Vec<_>>());
+    let batch = vec![alert(&[("empty", "")]), ended, alert(&[("", "x")]), good, long, many];
+    let refused = [
+        "at least one label pair required",
+        "start time must be before end time",
+        "invalid label set: invalid name \"\"",
+        "an alert has 16398 bytes, more than 16384",
+        "an alert has 33 labels, more than 32",
+    ];
+    let answer = ask(&mut world, Input::Post(batch));
+    assert_eq!(answer, Answer::Posted { refused: refused.map(str::to_owned).to_vec() });
+    let taken = world.pipeline.alerts(world.now, &AlertFilter::default());
+    assert_eq!(taken.iter().map(|view| view.alert.labels.to_string()).collect::<Vec<_>>(), ["{alertname=\"A\"}"]);
+    let alert = &taken[0].alert;
+    assert_eq!((alert.starts_at, alert.ends_at), (world.now, Some(world.now + Span::from_seconds(300))));
+}
+
+#[test]
+fn a_silence_changes_in_place_or_is_replaced() {
+    let mut world = World::new(vec![("main".to_owned(), world::config(TWO))]);
+    let at = |seconds: i64| Timestamp::EPOCH + Span::from_seconds(seconds);
+    let silence = |id: &str, value: &str, from: i64, to: i64| Silence {
+        id: id.to_owned(),
+        matchers: vec![Matcher::equal("a", value)],
+        starts_at: at(from),
+        ends_at: at(to),
+        updated_at: at(0),
+        created_by: "me".to_owned(),
+        comment: String::new(),
+        annotations: [("ticket".to_owned(), "7".to_owned())].into(),
+    };
+    let set = |world: &mut World, silence: Silence, replaces: Option<&str>| {
+        let id = ask(world, Input::SetSilence { silence, replaces: replaces.map(str::to_owned) });
+        let Answer::Silence(id) = id else { panic!("{id:?}") };
+        id
+    };
+    let shown = |world: &World| -> Vec<String> {
+        let line = |own: &Silence| format!("{} {} {}..{}", own.id, own.matchers[0], own.starts_at, own.ends_at);
+        let lines = world.pipeline.silences().map(line);
+        lines.map(|line| line.replace("1970-01-01T00:", "")).collect()
+    };
+    world.run_until(at(60));
+    assert_eq!(set(&mut world, silence("one", "x", 0, 600), None), Ok("one".to_owned()));
+    assert_eq!(shown(&world), ["one a=\"x\" 01:00Z..10:00Z"], "nothing is silenced in the past");
+    world.run_until(at(120));
+    assert_eq!(set(&mut world, silence("two", "x", 60, 900), Some("one")), Ok("one".to_owned()));
+    assert_eq!(shown(&world), ["one a=\"x\" 01:00Z..15:00Z"], "longer, and the same");
+    assert_eq!(set(&mut world, silence("two", "y", 60, 900), Some("one")), Ok("two".to_owned()));
+    let both = ["one a=\"x\" 01:00Z..02:00Z", "two a=\"y\" 02:00Z..15:00Z"];
+    assert_eq!(shown(&world), both, "what it matches never changes");
+    assert_eq!(set(&mut world, silence("three", "y", 60, 900), Some("none")), Err(SilenceError::NotFound));
+    assert_eq!(set(&mut world, silence("three", "y", 60, 100), None), Err(SilenceError::Ended));
+    assert_eq!(shown(&world), both);
+    assert_eq!(world.pipeline.next_turn(world.now), Some(at(900)));
+
+    world.restart_quietly();
+    assert_eq!(shown(&world), both, "silences survive the process");
+    assert!(world.pipeline.silences().all(|silence| silence.annotations["ticket"] == "7"));
+    let expire = |id: &str| Input::ExpireSilence { id: id.to_owned() };
+    assert_eq!(ask(&mut world, expire("two")), Answer::Silence(Ok("two".to_owned())));
+    assert_eq!(ask(&mut world, expire("none")), Answer::Silence(Err(SilenceError::NotFound)));
+    assert_eq!(world.pipeline.next_turn(world.now), None);
 }

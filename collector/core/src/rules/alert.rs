@@ -256,6 +256,7 @@ impl ActiveAlert {
             annotations: self.annotations.clone(),
             starts_at: self.fired_at?,
             ends_at: self.resolved_at,
+            timeout: false,
             updated_at: at,
             generator_url: String::new(),
         })

@@ -34,6 +34,7 @@ fn notify(text: &str) -> Result<String, String> {
         annotations: Labels::new([("summary", "a & b")]),
         starts_at: Timestamp::from_millis(1_643_114_203_500),
         ends_at: ends_at.map(Timestamp::from_millis),
+        timeout: false,
         updated_at: Timestamp::EPOCH,
         generator_url: "http://g/".to_owned(),
     };

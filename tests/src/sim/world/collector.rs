@@ -41,7 +41,13 @@ impl World {
                 let life = self.hosts[id].life;
                 self.schedule(at, Event::Webhook { collector: id, life, delivery });
             }
+            Effect::Order { conn, order } => {
+                let frame = self.order_frame(&order);
+                self.reply(conn, frame);
+            }
             Effect::Fact(fact) => self.trace.note(self.now, format_args!("{}: {fact:?}", self.hosts[id].name)),
+            // Nobody asks in a simulated world.
+            Effect::Answer { .. } => {}
             Effect::Fatal { reason } => {
                 assert!(self.hosts[id].dying, "{} gives up: {reason}\n{}", self.hosts[id].name, self.trace);
                 self.cut_power(id, CrashKeeps::NOTHING);

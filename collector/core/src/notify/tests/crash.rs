@@ -81,6 +81,7 @@ impl Story {
                     annotations: Labels::default(),
                     starts_at: now,
                     ends_at: None,
+                    timeout: false,
                     updated_at: now,
                     generator_url: String::new(),
                 };

@@ -10,7 +10,8 @@ use watchfire_shared::time::{Span, Timestamp};
 use crate::alert::Alert;
 use crate::alertmanager::{self, Config, matchers};
 use crate::notify::{
-    Body, Change, Delivery, DeliveryId, DeliveryOutcome, Effect, Fact, Input, Pipeline, Saved, Silence, TABLES,
+    Answer, Body, Change, Delivery, DeliveryId, DeliveryOutcome, Effect, Fact, Input, Pipeline, PostedAlert, Saved,
+    Silence, TABLES,
 };
 
 /// What a receiver does with a delivery.
@@ -36,6 +37,7 @@ pub(super) struct World {
     /// What receivers got, and what was given up.
     pub(super) trace: Vec<String>,
     pub(super) bodies: Vec<String>,
+    pub(super) answers: Vec<Answer>,
 }
 
 /// Reads a configuration that has no mistakes.
@@ -67,6 +69,7 @@ impl World {
             hanging: Vec::new(),
             trace: Vec::new(),
             bodies: Vec::new(),
+            answers: Vec::new(),
         }
     }
 
@@ -75,7 +78,7 @@ impl World {
     /// `fire LABELS`, `resolve LABELS`, `annotation:NAME=VALUE`, `since=SPAN` (how long it fires already) and `until=SPAN`
     /// (from now, when it ends unless it is sent again) among the labels;
     /// `accepts|fails|refuses|hangs INTEGRATION`; `answer` (hanging deliveries succeed); `silence ID MATCHERS SPAN`; `expire
-    /// ID`; `reload NAME`; `crash`; `confirmed`; `nothing`.
+    /// ID`; `post LABELS` (as `fire`, from outside); `reload NAME`; `crash`; `confirmed`; `nothing`.
     pub(super) fn command(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [at, command, args @ ..] = words.as_slice() else { panic!("{line}") };
@@ -104,11 +107,20 @@ impl World {
                     updated_at: self.now,
                     created_by: "me".to_owned(),
                     comment: "because".to_owned(),
+                    annotations: BTreeMap::new(),
                 };
-                assert_eq!(silence.check(self.now), Ok(()));
-                self.input(Input::SetSilence(silence));
+                self.input(Input::SetSilence { silence, replaces: None });
+                assert_eq!(self.answers.pop(), Some(Answer::Silence(Ok((*id).to_owned()))));
             }
-            ("expire", [id]) => self.input(Input::ExpireSilence { id: (*id).to_owned() }),
+            ("expire", [id]) => {
+                self.input(Input::ExpireSilence { id: (*id).to_owned() });
+                assert_eq!(self.answers.pop(), Some(Answer::Silence(Ok((*id).to_owned()))));
+            }
+            ("post", args) => {
+                let posted = self.posted(args);
+                self.input(Input::Post(vec![posted]));
+                assert_eq!(self.answers.pop(), Some(Answer::Posted { refused: Vec::new() }));
+            }
             ("reload", [name]) => {
                 let (_, config) = self.configs.iter().find(|(own, _)| own == name).unwrap();
                 self.current = config.clone();
@@ -118,6 +130,19 @@ impl World {
             ("confirmed", []) => self.input(Input::Confirmed { since: self.now }),
             ("nothing", []) => {}
             _ => panic!("{line}"),
+        }
+    }
+
+    /// As [`Self::alert`], reported by somebody outside.
+    fn posted(&self, args: &[&str]) -> PostedAlert {
+        let alert = self.alert(false, args);
+        let pairs = |labels: &Labels| labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+        PostedAlert {
+            labels: pairs(&alert.labels),
+            annotations: pairs(&alert.annotations),
+            starts_at: args.iter().any(|word| word.starts_with("since=")).then_some(alert.starts_at),
+            ends_at: alert.ends_at,
+            generator_url: alert.generator_url,
         }
     }
 
@@ -131,6 +156,7 @@ impl World {
             annotations: pairs(&labels, "annotation:"),
             starts_at: self.now - span("since=").unwrap_or(Span::ZERO),
             ends_at: if resolved { Some(self.now) } else { span("until=").map(|until| self.now + until) },
+            timeout: false,
             updated_at: self.now,
             generator_url: "http://g/".to_owned(),
         }
@@ -183,6 +209,7 @@ impl World {
                 }
                 Effect::Save(Change { table, key, value: None }) => drop(self.disk.remove(&(table.to_owned(), key))),
                 Effect::Deliver(delivery) => deliveries.push(delivery),
+                Effect::Answer(answer) => self.answers.push(answer),
                 Effect::Fact(Fact::Abandoned { integration, reason, .. }) => {
                     self.note(&format!("{integration} abandoned: {reason}"));
                 }

@@ -1,0 +1,152 @@
+//! `watchfire events`: changes of members as they happen.
+//!
+//! The stream is followed over restarts and lost connections: each event has an id, and the next connection begins behind
+//! the last one that came. What the other side no longer keeps is told as missed, never passed over in silence.
+
+mod stream;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::client::{Client, ClientArguments};
+use crate::output::{Format, OutputArguments, plain, text, yaml};
+use crate::{Failure, block_on};
+use stream::{Event, Parser};
+
+const PATH: &str = "/v1/events";
+/// The other side speaks at least every 15 seconds; a connection that is silent for three of them is dead.
+const SILENCE: Duration = Duration::from_secs(45);
+/// How long to wait before a lost connection is opened again.
+const RETRY: Duration = Duration::from_secs(1);
+
+#[derive(Args)]
+pub(crate) struct EventsArguments {
+    #[command(flatten)]
+    client: ClientArguments,
+    #[command(flatten)]
+    output: OutputArguments,
+    /// Begin behind the event with this id, which JSON output shows
+    #[arg(long, value_name = "ID")]
+    after: Option<String>,
+    /// End after this many events [default: never]
+    #[arg(long, value_name = "NUMBER")]
+    count: Option<u64>,
+}
+
+pub(crate) fn run(arguments: &EventsArguments) -> Result<ExitCode, Failure> {
+    let client = Client::new(&arguments.client)?;
+    block_on(follow(&client, arguments)).map(|()| ExitCode::SUCCESS)
+}
+
+async fn follow(client: &Client, arguments: &EventsArguments) -> Result<(), Failure> {
+    let mut follower = Follower {
+        format: arguments.output.output,
+        last_id: arguments.after.clone(),
+        left: arguments.count.unwrap_or(u64::MAX),
+    };
+    let mut connected = false;
+    while follower.left > 0 {
+        match client.events(PATH, follower.last_id.as_deref()).await {
+            Ok(response) => {
+                connected = true;
+                follower.read(response).await?;
+                if follower.left > 0 {
+                    eprintln!("watchfire: the connection was lost; opening it again");
+                }
+            }
+            // Who was never reached will not be; who was may come back.
+            Err(Failure::Unreachable(_)) if connected => {}
+            Err(failure) => return Err(failure),
+        }
+        if follower.left > 0 {
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+    Ok(())
+}
+
+struct Follower {
+    format: Format,
+    last_id: Option<String>,
+    /// Events that are still wanted.
+    left: u64,
+}
+
+impl Follower {
+    /// Prints events until the connection ends or enough have come.
+    async fn read(&mut self, mut response: reqwest::Response) -> Result<(), Failure> {
+        let mut parser = Parser::default();
+        while let Ok(Ok(Some(bytes))) = tokio::time::timeout(SILENCE, response.chunk()).await {
+            let events = parser.push(&bytes).map_err(Failure::Refused)?;
+            for event in events {
+                self.take(&event)?;
+                if self.left == 0 {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: &Event) -> Result<(), Failure> {
+        if let Some(id) = &event.id {
+            self.last_id = Some(id.clone());
+        }
+        if event.data.is_empty() {
+            return Ok(());
+        }
+        self.left -= 1;
+        let data: Value = serde_json::from_str(&event.data).unwrap_or_else(|_| event.data.clone().into());
+        let mut out = std::io::stdout().lock();
+        let written = match self.format {
+            Format::Json => writeln!(out, "{}", value(event, &data)),
+            Format::Yaml => write!(out, "---\n{}", yaml(&value(event, &data))),
+            Format::Table if event.name == "resync" => {
+                eprintln!("watchfire: events were missed; `watchfire members` shows what holds now");
+                Ok(())
+            }
+            Format::Table => writeln!(out, "{}", line(&data)),
+        };
+        written.and_then(|()| out.flush()).map_err(Failure::from_output)
+    }
+}
+
+fn value(event: &Event, data: &Value) -> Value {
+    json!({"id": event.id, "event": event.name, "data": data})
+}
+
+/// A change as people read it: `TIME  NAME  alive -> down (silent), says web-1`.
+fn line(change: &Value) -> String {
+    let before = match text(change, "/previous") {
+        "" => "new",
+        state => state,
+    };
+    let cause = match text(change, "/member/cause") {
+        "" => String::new(),
+        cause => format!(" ({cause})"),
+    };
+    let by: Vec<&str> =
+        change["member"]["suspected_by"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let by = if by.is_empty() { String::new() } else { format!(", suspected by {}", by.join(", ")) };
+    let name = text(change, "/member/name");
+    plain(&format!("{}  {name}  {before} -> {}{cause}{by}", text(change, "/at"), text(change, "/member/state")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_one_line() {
+        let change = json!({"at": "2026-01-01T00:00:00Z", "previous": "suspect",
+            "member": {"name": "web\u{1b}-2", "state": "down", "cause": "refused", "suspected_by": ["web-1", "db-1"]}});
+        let told = "2026-01-01T00:00:00Z  web\u{fffd}-2  suspect -> down (refused), suspected by web-1, db-1";
+        assert_eq!(line(&change), told);
+        let change = json!({"at": "2026-01-01T00:00:00Z", "previous": null, "member": {"name": "a", "state": "alive"}});
+        assert_eq!(line(&change), "2026-01-01T00:00:00Z  a  new -> alive");
+    }
+}

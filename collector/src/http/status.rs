@@ -1,0 +1,238 @@
+//! `/v1/status`: how this collector is, in one answer. Its index rises with everything that the collector's lists show.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use watchfire_collector_core::engine::SnapshotStorage;
+use watchfire_collector_core::notify::query::{AlertState, AlertView, ReceiverView};
+use watchfire_collector_core::rules::view::{GroupView, RuleView};
+use watchfire_collector_core::view::{Health, View};
+use watchfire_promql::{Options, Value, instant, parse};
+use watchfire_shared::member::ViewSummary;
+use watchfire_shared::time::Timestamp;
+use watchfire_shell::http::{ListQuery, Problem};
+
+use super::App;
+
+#[derive(Serialize)]
+pub(super) struct Status {
+    node: String,
+    version: &'static str,
+    ready: bool,
+    /// Whether enough of the fleet has reported for rules to judge.
+    fresh: bool,
+    started_at: Timestamp,
+    generated_at: Timestamp,
+    index: String,
+    members: ViewSummary,
+    nodes: Nodes,
+    agents: Agents,
+    ingest: Ingest,
+    storage: Storage,
+    rules: Rules,
+    alerts: Alerts,
+    notifications: Notifications,
+    config: Config,
+}
+
+#[derive(Serialize)]
+struct Nodes {
+    total: usize,
+    ok: usize,
+    degraded: usize,
+    down: usize,
+    unknown: usize,
+    maintenance: usize,
+}
+
+#[derive(Serialize)]
+struct Agents {
+    connected: usize,
+    expected: usize,
+}
+
+#[derive(Serialize)]
+struct Ingest {
+    /// Over the last minute; `None` before there was one.
+    samples_per_second: Option<f64>,
+    samples_total: u64,
+    frames_total: u64,
+    rejected_frames_total: u64,
+}
+
+#[derive(Serialize)]
+struct Storage {
+    series: usize,
+    full: bool,
+    retention: String,
+}
+
+#[derive(Serialize)]
+struct Rules {
+    groups: usize,
+    rules: usize,
+    failing: Vec<FailingRule>,
+}
+
+#[derive(Serialize)]
+struct FailingRule {
+    file: String,
+    group: String,
+    rule: String,
+    error: String,
+}
+
+#[derive(Serialize)]
+struct Alerts {
+    pending: usize,
+    firing: usize,
+    /// Of those that fire, how many are kept quiet.
+    suppressed: usize,
+    silences: usize,
+}
+
+#[derive(Serialize)]
+struct Notifications {
+    queued: usize,
+    integrations: Vec<Integration>,
+}
+
+#[derive(Serialize)]
+struct Integration {
+    receiver: String,
+    id: String,
+    kind: &'static str,
+    /// Whether its last attempt failed.
+    failing: bool,
+    delivered: u64,
+    failed: u64,
+    pending: usize,
+    last_success_at: Option<Timestamp>,
+    last_error_at: Option<Timestamp>,
+    last_error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Config {
+    reload_successful: bool,
+    loaded_at: Timestamp,
+}
+
+pub(super) async fn status(State(app): State<Arc<App>>, query: ListQuery) -> Result<Json<Status>, Problem> {
+    query.finish()?;
+    query.wait(app.published.index(), |index| app.published.later_than(index)).await?;
+    let index = app.published.index();
+    let samples_per_second = ingest_rate(&app).await;
+    let (view, members, reload) = (app.published.view(), app.membership.view(), app.reloader.last());
+    let counters = &view.stats.ingest;
+    let rejected = &counters.rejected;
+    Ok(Json(Status {
+        node: members.node.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        ready: !app.stopping.load(std::sync::atomic::Ordering::Relaxed),
+        fresh: view.fresh,
+        started_at: app.started_at,
+        generated_at: view.generated_at,
+        index: index.to_string(),
+        members: ViewSummary::of(&members.node, &members.members, app.clock.wall()),
+        nodes: nodes(&view),
+        agents: Agents { connected: view.stats.agents_connected, expected: view.stats.agents_expected },
+        ingest: Ingest {
+            samples_per_second,
+            samples_total: counters.samples_live + counters.samples_backfill,
+            frames_total: counters.frames,
+            rejected_frames_total: rejected.protocol
+                + rejected.malformed
+                + rejected.quota
+                + rejected.schema
+                + rejected.clock
+                + rejected.resync
+                + rejected.storage,
+        },
+        storage: Storage {
+            series: view.stats.series,
+            full: view.stats.storage_full,
+            retention: reload.retention.to_string(),
+        },
+        rules: rules(&view.rules.groups),
+        alerts: alerts(&view, app.clock.wall()),
+        notifications: Notifications {
+            queued: view.stats.notifications_queued,
+            integrations: view.notifications.receivers.iter().flat_map(integrations).collect(),
+        },
+        config: Config { reload_successful: reload.successful, loaded_at: reload.loaded_at },
+    }))
+}
+
+/// From the collector's own series, as anybody would ask for it.
+async fn ingest_rate(app: &App) -> Option<f64> {
+    let expr = parse("sum(rate(watchfire_ingest_samples_total{job=\"watchfire\"}[1m]))").ok()?;
+    let (snapshot, now) = (SnapshotStorage(app.published.snapshot().await), app.clock.wall());
+    let evaluate = move || instant(&snapshot, &expr, now, &Options::default());
+    match tokio::task::spawn_blocking(evaluate).await.ok()?.ok()?.value {
+        Value::Vector(samples) => samples.first().map(|sample| sample.value),
+        _ => None,
+    }
+}
+
+fn nodes(view: &View) -> Nodes {
+    let count = |health| view.nodes.iter().filter(|node| node.health == health).count();
+    Nodes {
+        total: view.nodes.len(),
+        ok: count(Health::Ok),
+        degraded: count(Health::Degraded),
+        down: count(Health::Down),
+        unknown: count(Health::Unknown),
+        maintenance: count(Health::Maintenance),
+    }
+}
+
+fn rules(groups: &[GroupView]) -> Rules {
+    let failing = groups.iter().flat_map(|group| {
+        group.rules.iter().filter_map(|rule| {
+            let (name, run) = match rule {
+                RuleView::Alerting(rule) => (&rule.name, &rule.run),
+                RuleView::Recording(rule) => (&rule.name, &rule.run),
+            };
+            let error = run.last_error.clone()?;
+            Some(FailingRule { file: group.file.clone(), group: group.name.clone(), rule: name.clone(), error })
+        })
+    });
+    Rules {
+        groups: groups.len(),
+        rules: groups.iter().map(|group| group.rules.len()).sum(),
+        failing: failing.collect(),
+    }
+}
+
+fn alerts(view: &View, now: Timestamp) -> Alerts {
+    let pending = view.alerts.alerts.iter().filter(|alert| alert.state == "pending").count();
+    let firing = view.notifications.alerts.iter().filter(|alert| !alert.alert.resolved_at(now));
+    let quiet = |alert: &&AlertView| alert.state == AlertState::Suppressed;
+    Alerts {
+        pending,
+        firing: firing.clone().count(),
+        suppressed: firing.filter(quiet).count(),
+        silences: view.notifications.silences.iter().filter(|silence| silence.is_active(now)).count(),
+    }
+}
+
+fn integrations(receiver: &ReceiverView) -> impl Iterator<Item = Integration> {
+    receiver.integrations.iter().map(|own| {
+        let (last_error_at, last_error) = own.last_error.clone().unzip();
+        Integration {
+            receiver: receiver.name.clone(),
+            id: own.id.clone(),
+            kind: own.kind,
+            failing: last_error_at.is_some() && last_error_at > own.last_success,
+            delivered: own.delivered,
+            failed: own.failed,
+            pending: own.pending.len(),
+            last_success_at: own.last_success,
+            last_error_at,
+            last_error,
+        }
+    })
+}
