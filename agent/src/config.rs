@@ -17,6 +17,8 @@ use watchfire_shell::bind;
 use watchfire_shell::config::{ConfigError, Loaded as LoadedRaw, Program, load, optional};
 use watchfire_shell::telemetry::LogFormat;
 
+use crate::action::{self, KeySource, Source, Trust};
+
 const fn key(path: &'static str, kind: ConfigKind, default: &'static str, help: &'static str) -> ConfigKey {
     ConfigKey { path, kind, default, help }
 }
@@ -75,6 +77,24 @@ pub const KEYS: &[ConfigKey] = &[
         "How much may wait on disk for collectors that are away, bytes; the oldest goes first. 64 MiB last some 10 days.",
     ),
     key(
+        "actions.dir",
+        ConfigKind::Path,
+        "\"/etc/watchfire/actions.d\"",
+        "Folder with the actions that collectors may order, *.toml. Files that others than root could write are refused. A reload reads them again.",
+    ),
+    key(
+        "actions.collector_key",
+        ConfigKind::Text,
+        "\"\"",
+        "Public key of the collector whose orders are taken: the 64 digits of its order.pub. Empty, as collector_key_file: none are.",
+    ),
+    key(
+        "actions.collector_key_file",
+        ConfigKind::Text,
+        "\"\"",
+        "File with that key, in place of collector_key. It need not exist yet; a reload reads it again.",
+    ),
+    key(
         "http.bind",
         ConfigKind::Address,
         "\"127.0.0.1:7951\"",
@@ -98,6 +118,7 @@ struct Raw {
     collect: RawCollect,
     uplink: RawUplink,
     spool: RawSpool,
+    actions: RawActions,
     http: RawHttp,
     security: RawSecurity,
     log: RawLog,
@@ -136,6 +157,13 @@ struct RawSpool {
 }
 
 #[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawActions {
+    dir: PathBuf,
+    collector_key: String,
+    collector_key_file: String,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
 struct RawHttp {
     bind: SocketAddr,
 }
@@ -166,6 +194,7 @@ pub struct Settings {
     pub data_dir: PathBuf,
     pub gossip: watchfire_shell::gossip::Settings,
     pub http_bind: SocketAddr,
+    pub(crate) actions: action::Settings,
     /// What the core needs of it.
     pub core: CoreSettings,
     pub log_level: String,
@@ -188,6 +217,10 @@ pub enum SettingsError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     NotLoopback(#[from] bind::NotLoopback),
+    #[error("actions.collector_key: {0}")]
+    CollectorKey(String),
+    #[error("actions.collector_key and actions.collector_key_file are both given; one of them is to be empty")]
+    TwoKeys,
     #[error("node.name is empty and the host has no name")]
     NoName,
     #[error("node.name has {0} bytes, more than {MAX_NODE_NAME_BYTES}")]
@@ -221,7 +254,14 @@ fn resolve(loaded: LoadedRaw<Raw>) -> Result<Loaded, SettingsError> {
     if raw.node.labels.len() > MAX_NODE_LABELS {
         return Err(SettingsError::ManyLabels(raw.node.labels.len()));
     }
+    // While nothing listens to a network, whoever runs the agent may also say what it runs.
+    let alone = [raw.gossip.bind, raw.http.bind].iter().all(|address| address.ip().to_canonical().is_loopback());
+    let actions = action::Settings {
+        source: Source { folder: raw.actions.dir.clone(), trust: Trust::new(alone) },
+        key: key_source(&raw.actions)?,
+    };
     let settings = Settings {
+        actions,
         data_dir: raw.node.data_dir,
         core: CoreSettings {
             cluster: raw.gossip.cluster.clone(),
@@ -243,6 +283,15 @@ fn resolve(loaded: LoadedRaw<Raw>) -> Result<Loaded, SettingsError> {
         log_format: if raw.log.format == "json" { LogFormat::Json } else { LogFormat::Text },
     };
     Ok(Loaded { settings, unknown: loaded.warnings.iter().map(ToString::to_string).collect(), files: loaded.files })
+}
+
+fn key_source(raw: &RawActions) -> Result<KeySource, SettingsError> {
+    match (raw.collector_key.trim(), raw.collector_key_file.as_str()) {
+        ("", "") => Ok(KeySource::None),
+        ("", file) => Ok(KeySource::File(file.into())),
+        (key, "") => key.parse().map(KeySource::Given).map_err(SettingsError::CollectorKey),
+        _ => Err(SettingsError::TwoKeys),
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! sampler thread (host) --+                +-> sampler thread
 //! members (gossip) -------+-> inbox -> core+-> connections to collectors
 //! connections ------------+                +-> spool thread (disk)
+//! orders (own machine) ---+                +-> orders -> journal thread, supervisor processes
 //! ```
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this crate is a shell")]
@@ -28,6 +29,8 @@ mod sampling;
 mod spool;
 
 mod uplink;
+
+mod action;
 
 mod log;
 
@@ -63,6 +66,9 @@ enum Command {
     },
     /// Sample this host once and print it as Prometheus text.
     Sample,
+    /// Watch over one action; started by the agent itself.
+    #[command(hide = true)]
+    Supervise,
 }
 
 #[derive(Args)]
@@ -100,6 +106,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             run_program(origin.origin(), log_level.as_deref(), log_format)
         }
         Command::CheckConfig { origin } => check_config(&origin.origin()),
+        Command::Supervise => action::supervise::main(),
         Command::Sample => {
             print!("{}", sampling::once());
             ExitCode::SUCCESS
@@ -110,6 +117,11 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 fn check_config(origin: &config::Origin) -> ExitCode {
     match config::read(origin, true) {
         Ok(loaded) => {
+            let mistakes = loaded.settings.actions.check();
+            if !mistakes.is_empty() {
+                mistakes.iter().for_each(|mistake| eprintln!("{mistake}"));
+                return ExitCode::from(exit::ERROR);
+            }
             let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
             let files = if files.is_empty() { "built-in defaults".to_owned() } else { files.join(", ") };
             println!("{files}: ok");

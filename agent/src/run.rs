@@ -29,7 +29,7 @@ use crate::config::{self, Loaded, Origin, Settings};
 use crate::sampling::{self, Request};
 use crate::spool::SpoolDisk;
 use crate::uplink::Connections;
-use crate::{http, log, spool};
+use crate::{action, http, log, spool};
 
 /// Inputs that wait for the core: frames of three collectors and what the disk says. All of them wait for room.
 const MAX_INBOX: usize = 256;
@@ -59,6 +59,7 @@ struct Agent {
     metadata: Metadata,
     tasks: Tasks,
     inputs: mpsc::Sender<Input>,
+    actions: action::Handle,
     core: tokio::task::JoinHandle<()>,
     spool: std::thread::JoinHandle<()>,
     membership: MembershipHandle,
@@ -88,6 +89,7 @@ impl Agent {
         let (inputs, inbox) = mpsc::channel(MAX_INBOX);
         let (orders, spool) = spool::start(disk, inputs.clone())?;
         let sampler = sampling::start(inputs.clone())?;
+        let actions = action::start(&settings.actions, &data, node, &clock, inputs.clone())?;
 
         let mut effects = Vec::new();
         let start = Start {
@@ -104,6 +106,7 @@ impl Agent {
             sampler: sampler.clone(),
             orders,
             inputs: inputs.clone(),
+            actions: actions.clone(),
             figures: figures_writer,
         };
         let _ = performer.perform(&mut effects, &core);
@@ -127,7 +130,7 @@ impl Agent {
         let app = http::App { membership: membership.clone(), clock, sampler, figures, stopping: stopping.clone() };
         tracing::info!(http = %server.address(), "listening");
         tasks.spawn("http", |stop| server.run(http::router(app), stop));
-        Ok(Self { settings, origin, metadata, tasks, inputs, core, spool, membership, stopping, _data: data })
+        Ok(Self { settings, origin, metadata, tasks, inputs, actions, core, spool, membership, stopping, _data: data })
     }
 
     /// Waits for the end, and gives the exit code.
@@ -179,6 +182,7 @@ impl Agent {
         for key in fixed_changes(&self.settings, &settings) {
             tracing::warn!(key, "a change of this key needs a restart");
         }
+        self.actions.reload(&settings.actions).await;
         let mut core = settings.core;
         core.name.clone_from(&self.settings.core.name);
         core.cluster.clone_from(&self.settings.core.cluster);
@@ -264,6 +268,7 @@ struct Performer {
     sampler: mpsc::Sender<Request>,
     orders: mpsc::Sender<SpoolEffect>,
     inputs: mpsc::Sender<Input>,
+    actions: action::Handle,
     figures: watch::Sender<OwnFigures>,
 }
 
@@ -280,6 +285,7 @@ impl Performer {
                 Effect::Send { connection, bytes } => self.connections.send(connection, bytes),
                 Effect::Disconnect { connection } => self.connections.disconnect(connection),
                 Effect::Spool(effect) => self.order(effect),
+                Effect::Heard { collector, news } => self.actions.heard(collector, news),
                 Effect::Fact(fact) => log::fact(fact),
                 Effect::Stopped => return ControlFlow::Break(()),
             }

@@ -14,7 +14,14 @@ use crate::load::{LoadError, Origin, load};
 pub(crate) fn config(origin: &Origin) -> ExitCode {
     match load(origin) {
         Ok(load) => {
-            for file in load.settings.files.iter().chain(&load.rule_files).chain(&load.settings.notify_file) {
+            for file in load
+                .settings
+                .files
+                .iter()
+                .chain(&load.rule_files)
+                .chain(&load.settings.notify_file)
+                .chain(&load.remediation_files)
+            {
                 println!("{}: ok", file.display());
             }
             let rules: usize = load.rules.iter().map(|group| group.rules.len()).sum();

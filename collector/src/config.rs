@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use watchfire_collector_core::catalogue::Policy;
 use watchfire_gossip::Profile;
 use watchfire_shared::config::{ConfigKey, ConfigKind};
 use watchfire_shared::time::Span;
@@ -101,6 +102,48 @@ pub const KEYS: &[ConfigKey] = &[
         "Routes and receivers, as Alertmanager reads them. The default file may be absent: then nobody is notified.",
     ),
     key(
+        "nodes.expected_back",
+        ConfigKind::Duration { min: Span::from_seconds(1), max: Span::from_seconds(30 * DAY) },
+        "\"15m\"",
+        "How long a node that was stopped in good order is simply expected back, without an alert or a dip of up.",
+    ),
+    key(
+        "nodes.shared_labels",
+        ConfigKind::TextList,
+        "[\"region\", \"datacenter\", \"zone\", \"rack\"]",
+        "Labels whose values name what nodes share and lose together, the widest first: many deaths at once are then one alert.",
+    ),
+    key(
+        "nodes.group_label",
+        ConfigKind::Text,
+        "\"role\"",
+        "The label that says to which group a node labelled ephemeral = \"true\" belongs.",
+    ),
+    key(
+        "nodes.group_minimum",
+        ConfigKind::Labels,
+        "{}",
+        "How many ephemeral nodes a group should have at least, such as { web = \"3\" }; fewer are an alert.",
+    ),
+    key(
+        "nodes.history_retention",
+        ConfigKind::Duration { min: Span::from_seconds(DAY), max: Span::from_seconds(3650 * DAY) },
+        "\"400d\"",
+        "How long the history of nodes' states is kept, for availability.",
+    ),
+    key(
+        "inventory.files",
+        ConfigKind::Globs,
+        "[]",
+        "Files that name the nodes that should exist, as http_sd JSON or one name a line. Read at start and at reload; one that is not there is an alert.",
+    ),
+    key(
+        "remediation.files",
+        ConfigKind::Globs,
+        "[\"/etc/watchfire/remediations.d/*.yml\"]",
+        "Which alerts order which actions on nodes. A pattern may match nothing, a file named in words must exist.",
+    ),
+    key(
         "series.instance",
         ConfigKind::Text,
         "\"{name}\"",
@@ -136,6 +179,9 @@ struct Raw {
     storage: Storage,
     rules: Rules,
     notify: RawNotify,
+    nodes: RawNodes,
+    inventory: Inventory,
+    remediation: RawRemediation,
     series: Series,
     security: Security,
     log: Log,
@@ -176,6 +222,11 @@ struct RawNotify {
     file: PathBuf,
 }
 
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawRemediation {
+    files: Vec<String>,
+}
+
 /// How much is kept, and how long.
 #[derive(Deserialize, Clone, PartialEq, Debug)]
 pub struct Storage {
@@ -191,6 +242,20 @@ pub struct Rules {
     /// Paths and patterns, not yet expanded.
     pub files: Vec<String>,
     pub interval: Span,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawNodes {
+    expected_back: Span,
+    shared_labels: Vec<String>,
+    group_label: String,
+    group_minimum: BTreeMap<String, String>,
+    history_retention: Span,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+struct Inventory {
+    files: Vec<String>,
 }
 
 /// What the collector adds to the series of a node.
@@ -229,6 +294,12 @@ pub struct Settings {
     pub rules: Rules,
     /// `None` if the default file does not exist.
     pub notify_file: Option<PathBuf>,
+    /// What is expected of nodes; the inventory is not read yet.
+    pub nodes: Policy,
+    /// Paths and patterns of inventory files, not yet expanded.
+    pub inventory_files: Vec<String>,
+    /// Paths and patterns, not yet expanded.
+    pub remediation_files: Vec<String>,
     pub series: Series,
     pub log: Log,
     /// The files that all this was read from.
@@ -244,6 +315,8 @@ pub enum SettingsError {
     NotLoopback(#[from] bind::NotLoopback),
     #[error("node.name is empty and the host has no name")]
     NoName,
+    #[error("nodes.group_minimum: expected a number of nodes for {group}, found {found:?}")]
+    GroupMinimum { group: String, found: String },
 }
 
 /// Reads the configuration from `config` (or the default file), the folder beside it, the environment and the flags.
@@ -285,9 +358,27 @@ fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
         storage: raw.storage,
         rules: raw.rules,
         notify_file: (!default_notify || raw.notify.file.exists()).then_some(raw.notify.file),
+        nodes: policy(raw.nodes)?,
+        inventory_files: raw.inventory.files,
+        remediation_files: raw.remediation.files,
         series: raw.series,
         log: raw.log,
         files: loaded.files,
+    })
+}
+
+fn policy(raw: RawNodes) -> Result<Policy, SettingsError> {
+    let number = |(group, text): (String, String)| match text.parse() {
+        Ok(minimum) => Ok((group, minimum)),
+        Err(_) => Err(SettingsError::GroupMinimum { group, found: text }),
+    };
+    Ok(Policy {
+        expected_back: raw.expected_back,
+        shared_labels: raw.shared_labels,
+        group_label: raw.group_label,
+        group_minimum: raw.group_minimum.into_iter().map(number).collect::<Result<_, _>>()?,
+        inventory: Vec::new(),
+        history_retention: raw.history_retention,
     })
 }
 
@@ -314,6 +405,15 @@ mod tests {
         assert_eq!(settings.storage.retention, Span::from_seconds(15 * DAY));
         assert_eq!(settings.gossip.profile, Profile::Lan);
         assert_eq!(settings.series.node_labels, Vec::<String>::new());
+        assert_eq!(settings.nodes, Policy::default());
+    }
+
+    #[test]
+    fn a_minimum_that_is_no_number_is_refused_by_name() {
+        let read = |text: &str| settings(&format!("[nodes]\ngroup_minimum = {{ web = {text} }}\n"));
+        assert_eq!(read("\"3\"").unwrap().nodes.group_minimum["web"], 3);
+        let message = read("\"three\"").unwrap_err().to_string();
+        assert_eq!(message, "nodes.group_minimum: expected a number of nodes for web, found \"three\"");
     }
 
     #[test]

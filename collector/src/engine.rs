@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use watchfire_collector_core::engine::{ConnId, Effect, Engine, Input, Job};
 use watchfire_collector_core::fact::{Fact, Level};
 use watchfire_collector_core::notify::{Answer, Delivery};
+use watchfire_shared::frame::Message;
 use watchfire_shared::machine::Machine;
 use watchfire_shared::time::Timestamp;
 use watchfire_shell::clock::Clock;
@@ -26,6 +27,7 @@ use watchfire_shell::driver::drive_on_thread;
 use watchfire_store::{Disk, Snapshot};
 
 use crate::ingest::Connections;
+use crate::order_key::OrderKey;
 use crate::sender::Senders;
 
 pub(crate) use members::follow_members;
@@ -125,6 +127,13 @@ impl<D: Disk> Machine for Owned<D> {
     }
 }
 
+/// Who does what the engine asks for.
+pub(crate) struct Doers {
+    pub(crate) connections: Connections,
+    pub(crate) senders: Senders,
+    pub(crate) order_key: OrderKey,
+}
+
 /// The running thread.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -177,13 +186,11 @@ pub(crate) fn start<D: Disk + Send + 'static>(
     waiting: Waiting,
     published: Published,
     clock: &Clock,
-    connections: Connections,
-    senders: Senders,
+    doers: Doers,
 ) -> std::io::Result<Running> {
     let failed = CancellationToken::new();
     let performer = Performer {
-        connections,
-        senders,
+        doers,
         inbox: waiting.inbox.clone(),
         jobs: Arc::new(Semaphore::new(MAX_JOBS)),
         runtime: Handle::current(),
@@ -218,8 +225,7 @@ pub(crate) fn start<D: Disk + Send + 'static>(
 
 /// Begins what the engine asks for.
 struct Performer {
-    connections: Connections,
-    senders: Senders,
+    doers: Doers,
     inbox: Inbox,
     jobs: Arc<Semaphore>,
     runtime: Handle,
@@ -230,13 +236,17 @@ struct Performer {
 impl Performer {
     fn perform(&self, effect: Effect) {
         match effect {
-            Effect::Reply { conn, bytes } => self.connections.reply(conn, bytes),
+            Effect::Reply { conn, bytes } => self.doers.connections.reply(conn, bytes),
             Effect::Close { conn, reason } => {
                 tracing::info!(conn = conn.0, reason, "an agent's connection is closed");
-                self.connections.close(conn);
+                self.doers.connections.close(conn);
             }
             Effect::Evaluate(job) => self.evaluate(*job),
             Effect::Deliver(delivery) => self.deliver(*delivery),
+            Effect::Order { conn, order } => {
+                let bytes = Message::Order(self.doers.order_key.sign(&order)).encode();
+                self.doers.connections.reply(conn, bytes);
+            }
             Effect::Fact(fact) => write(&fact),
             // Whoever asked was answered by the owner of the engine.
             Effect::Answer { .. } => {}
@@ -261,7 +271,7 @@ impl Performer {
     }
 
     fn deliver(&self, delivery: Delivery) {
-        let (senders, inbox) = (self.senders.clone(), self.inbox.clone());
+        let (senders, inbox) = (self.doers.senders.clone(), self.inbox.clone());
         self.runtime.spawn(async move {
             let id = delivery.id;
             let outcome = senders.deliver(&delivery).await;

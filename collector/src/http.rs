@@ -1,13 +1,23 @@
 //! The collector's HTTP interface: members, nodes, Prometheus' query API, rules and alerts, health and metrics.
 //!
 //! Handlers read what the engine published last, and the store's snapshot; none waits for the engine. What changes something
-//! (reloads, alerts from outside, silences) stands behind a [`Guard`] against pages of other sites.
+//! (reloads, alerts from outside, silences, what [`catalogue`] takes) stands behind a [`Guard`] against pages of other sites.
 
 mod query;
 
 mod rules;
 
 mod nodes;
+
+mod health;
+
+mod history;
+
+mod catalogue;
+
+mod remediations;
+
+mod orders;
 
 mod status;
 
@@ -21,14 +31,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tokio::sync::Semaphore;
 use watchfire_shared::time::Timestamp;
 use watchfire_shell::clock::Clock;
 use watchfire_shell::http::{Guard, member_routes, not_found, probe_routes};
 use watchfire_shell::membership::MembershipHandle;
 
-use crate::engine::Published;
+use crate::engine::{Inbox, Published};
 use crate::ingest::Connections;
 use crate::reload::Reloader;
 use crate::sender::Senders;
@@ -45,6 +55,9 @@ pub(crate) struct App {
     pub(crate) senders: Senders,
     pub(crate) reloader: Reloader,
     pub(crate) queries: Arc<Semaphore>,
+    pub(crate) inbox: Inbox,
+    /// Whether the server listens on loopback only, where no proof of identity is asked for.
+    pub(crate) is_local: bool,
     pub(crate) started_at: Timestamp,
     /// Before whatever changes something.
     pub(crate) guard: Guard,
@@ -54,11 +67,20 @@ pub(crate) struct App {
 
 /// Every route of the collector.
 pub(crate) fn router(app: &Arc<App>) -> Router {
-    let ready = app.clone();
+    let (ready, guard) = (app.clone(), &app.guard);
     let not_ready = move || ready.stopping.load(Ordering::Relaxed).then(|| "stopping".to_owned());
     Router::new()
         .route("/v1/nodes", get(nodes::list))
-        .route("/v1/nodes/{name}", get(nodes::one))
+        .route("/v1/nodes/{name}", get(nodes::one).merge(guard.over(delete(catalogue::decommission))))
+        .route("/v1/nodes/{name}/decommission", guard.over(post(catalogue::decommission)))
+        .route(
+            "/v1/nodes/{name}/maintenance",
+            guard.over(post(catalogue::announce_maintenance).delete(catalogue::end_maintenance)),
+        )
+        .route("/v1/health", get(health::list))
+        .route("/v1/history", get(history::list))
+        .route("/v1/remediations", get(remediations::list))
+        .route("/v1/orders", get(orders::list))
         .route("/v1/status", get(status::status))
         .route("/api/v1/query", get(query::query).post(query::query))
         .route("/api/v1/query_range", get(query::query_range).post(query::query_range))

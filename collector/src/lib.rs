@@ -8,6 +8,7 @@
 //! agents -> ingest --+                      +-> ingest (replies)
 //! members (gossip) --+-> inbox -> engine ---+-> rule jobs (worker threads) --> inbox
 //! reload ------------+     |                +-> senders (webhook, ...) ------> inbox
+//!                          +-> orders (signed) -----------> ingest (replies)
 //!                          +-> published view and snapshot -> http
 //! ```
 
@@ -30,6 +31,8 @@ mod engine;
 mod ingest;
 
 mod sender;
+
+mod order_key;
 
 mod reload;
 

@@ -1,14 +1,19 @@
-//! Everything that configuration names, read and checked in one go: the program's own file, rule files, routes.
+//! Everything that configuration names, read and checked in one go: the program's own file, rule files, routes,
+//! remediations.
 //!
 //! Start, reload and `check-config` go the same way, so that what was checked is what will run. Nothing here changes
 //! anything; a mistake leaves everything as it was.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use watchfire_collector_core::alertmanager::{self, TemplateFile};
+use watchfire_collector_core::catalogue::Policy;
+use watchfire_collector_core::catalogue::inventory::{self, Expected};
 use watchfire_collector_core::engine;
 use watchfire_collector_core::ingest::naming::{NameTemplate, Naming};
+use watchfire_collector_core::remediation::{self, Remediation};
 use watchfire_collector_core::rules::{self, Group};
 use watchfire_shared::document::Mistake;
 use watchfire_shared::labels::Labels;
@@ -38,7 +43,11 @@ pub(crate) struct Load {
     pub(crate) rule_files: Vec<PathBuf>,
     /// Routes and receivers; without a file, a route to nobody.
     pub(crate) alertmanager: Arc<alertmanager::Config>,
+    pub(crate) remediations: Vec<Remediation>,
+    pub(crate) remediation_files: Vec<PathBuf>,
     naming: Naming,
+    /// What is expected of nodes, the inventory included.
+    nodes: Policy,
 }
 
 /// Why a configuration cannot be used: every mistake, one per line.
@@ -56,10 +65,13 @@ pub(crate) fn load(origin: &Origin) -> Result<Load, LoadError> {
     let mut mistakes = Vec::new();
     let naming = naming(&settings, &mut mistakes);
     let (rules, rule_files) = rule_groups(&settings, &mut mistakes);
+    let (remediations, remediation_files) = remediations(&settings, &mut mistakes);
     let alertmanager = routes(settings.notify_file.as_deref(), &mut mistakes);
+    let nodes = Policy { inventory: inventory(&settings.inventory_files, &mut mistakes), ..settings.nodes.clone() };
     match (naming, alertmanager) {
         (Some(naming), Some(alertmanager)) if mistakes.is_empty() => {
-            Ok(Load { settings, rules, rule_files, alertmanager: Arc::new(alertmanager), naming })
+            let alertmanager = Arc::new(alertmanager);
+            Ok(Load { settings, rules, rule_files, alertmanager, remediations, remediation_files, naming, nodes })
         }
         _ => Err(LoadError(mistakes)),
     }
@@ -87,23 +99,63 @@ fn naming(settings: &Settings, mistakes: &mut Vec<String>) -> Option<Naming> {
     })
 }
 
-fn rule_groups(settings: &Settings, mistakes: &mut Vec<String>) -> (Vec<Group>, Vec<PathBuf>) {
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for pattern in &settings.rules.files {
-        match files::expand(pattern) {
-            Ok(found) => paths.extend(found),
-            Err(error) => mistakes.push(format!("rules.files: {error}")),
-        }
-    }
-    // A file that two patterns name is one file, at its first place.
+/// The files that the patterns of a key name. One that two patterns name is one file, at its first place.
+fn expand(key: &str, patterns: &[String], mistakes: &mut Vec<String>) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for path in paths {
-        if !files.contains(&path) {
-            files.push(path);
+    for pattern in patterns {
+        match files::expand(pattern) {
+            Ok(found) => found.into_iter().for_each(|path| {
+                if !files.contains(&path) {
+                    files.push(path);
+                }
+            }),
+            Err(error) => mistakes.push(format!("{key}: {error}")),
         }
     }
+    files
+}
+
+fn remediations(settings: &Settings, mistakes: &mut Vec<String>) -> (Vec<Remediation>, Vec<PathBuf>) {
+    let files = expand("remediation.files", &settings.remediation_files, mistakes);
+    let mut contents = Vec::new();
+    for path in &files {
+        match files::read_text(path) {
+            Ok(content) => contents.push((path.display().to_string(), content)),
+            Err(error) => mistakes.push(error.to_string()),
+        }
+    }
+    let parsed = remediation::parse(&contents).unwrap_or_else(|found| {
+        mistakes.extend(found.iter().map(Mistake::to_string));
+        Vec::new()
+    });
+    (parsed, files)
+}
+
+fn rule_groups(settings: &Settings, mistakes: &mut Vec<String>) -> (Vec<Group>, Vec<PathBuf>) {
+    let files = expand("rules.files", &settings.rules.files, mistakes);
     let groups = files.iter().flat_map(|path| groups_of(path, mistakes)).collect();
     (groups, files)
+}
+
+/// Every node that a file of the inventory names; the first that names it says its labels.
+fn inventory(patterns: &[String], mistakes: &mut Vec<String>) -> Vec<Expected> {
+    let mut nodes: BTreeMap<String, Expected> = BTreeMap::new();
+    for path in expand("inventory.files", patterns, mistakes) {
+        let parsed = match files::read_text(&path) {
+            Ok(text) => inventory::parse(&path.display().to_string(), &text),
+            Err(error) => {
+                mistakes.push(error.to_string());
+                continue;
+            }
+        };
+        match parsed {
+            Ok(found) => found.into_iter().for_each(|node| {
+                nodes.entry(node.name.clone()).or_insert(node);
+            }),
+            Err(found) => mistakes.extend(found.iter().map(Mistake::to_string)),
+        }
+    }
+    nodes.into_values().collect()
 }
 
 fn groups_of(path: &Path, mistakes: &mut Vec<String>) -> Vec<Group> {
@@ -161,6 +213,7 @@ impl Load {
             node_id,
             node_name: settings.name.clone(),
             naming: self.naming.clone(),
+            nodes: self.nodes.clone(),
             storage: Options {
                 retention: settings.storage.retention,
                 max_wal_bytes: settings.storage.max_bytes,
@@ -177,6 +230,7 @@ impl Load {
                 ..rules::Settings::default()
             },
             alertmanager: self.alertmanager.clone(),
+            remediations: self.remediations.clone(),
         }
     }
 

@@ -26,6 +26,7 @@ use crate::engine::{self, Published, Running};
 use crate::http::{self, App, MAX_QUERIES};
 use crate::ingest::{self, Connections};
 use crate::load::{Load, Origin};
+use crate::order_key::OrderKey;
 use crate::reload::{self, Reloader};
 use crate::sender::Senders;
 
@@ -79,6 +80,8 @@ impl Collector {
         let ingest_address = ingest.local_addr()?;
         let external_url = format!("http://{}", bind::advertised(server.address()));
 
+        let order_key = OrderKey::open(&data)?;
+        tracing::info!(key = order_key.public(), "orders are signed with this key; agents that pin it take them");
         let engine = open(&load, &data, node_id, &external_url, &clock).await?;
         let epoch = u64::try_from(clock.wall().as_millis()).unwrap_or_default();
         let (inbox, waiting) = engine::inbox();
@@ -90,7 +93,8 @@ impl Collector {
         if settings.notify_file.is_none() {
             tracing::warn!("there is no file of routes and receivers: nobody is notified");
         }
-        let engine = engine::start(engine, waiting, published.clone(), &clock, connections.clone(), senders.clone())?;
+        let doers = engine::Doers { connections: connections.clone(), senders: senders.clone(), order_key };
+        let engine = engine::start(engine, waiting, published.clone(), &clock, doers)?;
 
         let mut tasks = Tasks::default();
         let advertised = settings.ingest_advertise.unwrap_or_else(|| bind::advertised(ingest_address));
@@ -114,8 +118,10 @@ impl Collector {
             lifecycle::watchdog(stop.clone()).await;
             stop.cancelled().await;
         });
-        tasks.spawn("ingest", |stop| ingest::run(ingest, connections.clone(), inbox, stop));
+        tasks.spawn("ingest", |stop| ingest::run(ingest, connections.clone(), inbox.clone(), stop));
         let app = Arc::new(App {
+            inbox,
+            is_local: server.address().ip().is_loopback(),
             started_at: clock.wall(),
             guard: Guard::new(load.settings.external_url.as_deref()),
             clock,

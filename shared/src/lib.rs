@@ -13,6 +13,8 @@ pub mod sample;
 
 pub mod member;
 
+pub mod order;
+
 pub mod frame;
 
 pub mod machine;

@@ -51,6 +51,15 @@ pub const MAX_QUERY_BYTES: usize = 64 << 10;
 /// Nesting of a PromQL expression; real ones stay under 20.
 pub const MAX_QUERY_DEPTH: usize = 200;
 
+/// An order, bytes. Twenty parameters of the largest size fit.
+pub const MAX_ORDER_BYTES: usize = 32 << 10;
+/// How long an order may be valid. It is to be done now or not at all: what led to it may be over a minute later.
+pub const MAX_ORDER_LIFE: Span = Span::from_seconds(60);
+/// What is kept of an action's output, bytes: the end, which says how it ended.
+pub const MAX_ACTION_OUTPUT_BYTES: usize = 64 << 10;
+/// Actions that one agent offers. All of them go into one frame, and nobody oversees more.
+pub const MAX_ACTIONS: usize = 256;
+
 /// Body of an HTTP request, bytes.
 pub const MAX_HTTP_BODY_BYTES: usize = 4 << 20;
 /// How long a blocking HTTP query may wait.

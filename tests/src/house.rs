@@ -55,6 +55,8 @@ pub struct House {
     binary: PathBuf,
     setup: Setup,
     folder: tempfile::TempDir,
+    /// What stands in the configuration of a node besides the usual, by its name; for nodes that are added later.
+    pub extra: BTreeMap<String, String>,
     pub sink: Sink,
     nodes: BTreeMap<String, Node>,
     http: reqwest::Client,
@@ -76,6 +78,7 @@ impl House {
             binary: binary.into(),
             setup,
             folder: tempfile::tempdir().expect("a temporary folder can be made"),
+            extra: BTreeMap::new(),
             sink,
             nodes: BTreeMap::new(),
             http: http.expect("the client has no options that can fail"),
@@ -145,7 +148,8 @@ impl House {
         let folder = self.folder().join(name);
         std::fs::create_dir_all(&folder).expect("the temporary folder is ours");
         let path = folder.join("config.toml");
-        write(&path, config);
+        let extra = self.extra.get(name).map(String::as_str).unwrap_or_default();
+        write(&path, &format!("{config}{extra}"));
         let node = Node { name: name.to_owned(), program, config: path, gossip, http, ingest, child: None };
         self.nodes.insert(name.to_owned(), node);
         self.start(name);

@@ -14,3 +14,5 @@ pub mod world;
 pub mod host;
 
 pub mod scenario;
+
+pub mod orders;

@@ -20,6 +20,7 @@ use watchfire_shared::frame::message::{Bye, Message, NackCode, Position};
 use watchfire_shared::limits::MAX_UNACKED_FRAMES;
 use watchfire_shared::machine::Machine;
 use watchfire_shared::member::{Member, NodeId};
+use watchfire_shared::order::{OrderId, SignedOrder};
 use watchfire_shared::time::Timestamp;
 
 use crate::dictionary::Dictionary;
@@ -57,6 +58,8 @@ pub enum Input {
     SpoolFailed { reason: String },
     /// It took what waited.
     SpoolRecovered,
+    /// Send a message about orders to this collector, or to all, if connected.
+    Say { to: Option<NodeId>, message: Box<Message> },
     /// Stop: what is not acknowledged goes to the spool. Nothing is done afterwards.
     Stop,
 }
@@ -84,9 +87,23 @@ pub enum Effect {
         connection: u64,
     },
     Spool(SpoolEffect),
+    /// A collector said something that concerns orders.
+    Heard {
+        collector: NodeId,
+        news: News,
+    },
     Fact(Fact),
     /// Everything that stopping needs was asked for.
     Stopped,
+}
+
+/// What a collector says that [`crate::order`] has to know.
+#[derive(Clone, PartialEq, Debug)]
+pub enum News {
+    /// It greets: it may be new, or come back.
+    Greeted,
+    Order(SignedOrder),
+    Seen(OrderId),
 }
 
 /// Something that happened and that a person may want to read in the log.
@@ -211,6 +228,7 @@ impl Machine for AgentCore {
                 self.spool.recover();
                 effects.push(Effect::Fact(Fact::SpoolRecovered));
             }
+            Input::Say { to, message } => self.say(to, &message, effects),
             Input::Stop => return self.stop(now, effects),
         }
         self.due(now, effects);

@@ -16,6 +16,10 @@ pub mod agent;
 
 pub mod spool;
 
+pub mod action;
+
+pub mod order;
+
 mod uplink;
 
 mod lane;

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! frames  -> ingest ----> store --> snapshot -> Job (beside) -> rules -> notify -> state commit -> Deliver
+//!                                                                    \-> remediation -> state commit -> Order
 //! members -> fleet -> own series --^                 (an input comes back)          (durable first)
 //! ```
 //!
@@ -23,8 +24,12 @@ use watchfire_shared::machine::Machine;
 use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::{Disk, State, Store};
 
+use crate::catalogue::causes::Causes;
+use crate::catalogue::maintenance::Maintenances;
+use crate::history::History;
 use crate::ingest::Ingest;
 use crate::notify::{self, Pipeline};
+use crate::remediation::Remediator;
 use crate::rules::RuleSet;
 use crate::series::fleet::Fleet;
 use crate::series::freshness::Freshness;
@@ -44,9 +49,13 @@ mod durability;
 
 mod own_series;
 
+mod nodes;
+
 mod flow;
 
 mod alerting;
+
+mod remedy;
 
 mod absence;
 
@@ -81,9 +90,13 @@ pub struct Engine<D: Disk> {
     state: State,
     ingest: Ingest,
     fleet: Fleet,
+    causes: Causes,
+    maintenances: Maintenances,
+    history: Arc<History>,
     freshness: Freshness,
     rules: RuleSet,
     notifier: Pipeline,
+    remediator: Remediator,
     ledger: Ledger,
     durability: Durability,
     own_series: OwnSeries,
@@ -125,6 +138,10 @@ impl<D: Disk> Engine<D> {
                 self.fleet.member(now, change);
                 self.look_for_freshness(now, effects);
             }
+            Input::Unlisted(id) => self.fleet.unlisted(id),
+            Input::SetMaintenance(maintenance) => self.set_maintenance(now, *maintenance, effects),
+            Input::EndMaintenance { node } => self.end_maintenance(now, &node, effects),
+            Input::Decommission(id) => self.decommission(now, id, effects),
             Input::Evaluated(evaluation) => {
                 self.with_rules(now, effects, |rules, out| rules.apply(now, *evaluation, out))
             }
@@ -149,13 +166,17 @@ impl<D: Disk> Engine<D> {
         if self.freshness.deadline().is_some_and(|at| at <= now) {
             self.look_for_freshness(now, effects);
         }
-        self.write_own_series(now);
+        self.end_due_maintenance(now, effects);
+        self.write_own_series(now, effects);
         self.maintain(now, effects);
         if self.rules.deadline().is_some_and(|at| at <= now) {
             self.with_rules(now, effects, |rules, out| rules.wake(now, out));
         }
         if self.notifier.deadline().is_some_and(|at| at <= now) {
             self.tell_notifier(now, notify::Input::Wake, effects);
+        }
+        if self.remediator.deadline().is_some_and(|at| at <= now) {
+            self.remedy(now, effects);
         }
         self.commit(now, effects);
         self.refresh_view(now);
@@ -183,10 +204,13 @@ impl<D: Disk> Machine for Engine<D> {
             self.durability.deadline(),
             self.freshness.deadline(),
             self.fleet.deadline(),
+            self.causes.deadline(),
+            self.maintenances.deadline(),
             Some(self.own_series.deadline()),
             Some(self.next_maintenance),
             self.rules.deadline(),
             self.notifier.deadline(),
+            self.remediator.deadline(),
             self.ledger.deadline(),
             self.picture.deadline(),
         ];

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use watchfire_shared::frame::FrameError;
 use watchfire_shared::frame::message::{Bye, Lane, Message, Nack, NackCode, Ping, Position};
 use watchfire_shared::member::NodeId;
+use watchfire_shared::order::{Actions, OrderReport};
 use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::{Disk, Source, Store};
 
@@ -33,7 +34,8 @@ mod acknowledge;
 
 use lane::LaneState;
 use naming::{Naming, TargetLabels};
-use session::{idle_limit, shown};
+use session::idle_limit;
+pub(crate) use session::shown;
 
 /// Connections at a time: every agent of the largest fleet, and some that are only now replaced or refused.
 pub const MAX_CONNECTIONS: usize = watchfire_shared::limits::MAX_MEMBERS + 1024;
@@ -86,6 +88,10 @@ pub(crate) enum Report {
     Live { id: NodeId, clock_offset: Span },
     /// Its clock was compared without a frame.
     Clock { id: NodeId, clock_offset: Span },
+    /// It says what it would do if it were ordered to.
+    Offers { id: NodeId, offers: Actions },
+    /// It says what became of an order.
+    Order { id: NodeId, report: OrderReport },
     /// Its connection ended.
     Disconnected { id: NodeId },
 }
@@ -185,6 +191,11 @@ impl Ingest {
         self.agents.len()
     }
 
+    /// The connection of an agent, if it has one.
+    pub(crate) fn connection_of(&self, id: NodeId) -> Option<ConnId> {
+        self.agents.get(&id).map(|agent| agent.conn)
+    }
+
     /// Whether the store had no room since the last call.
     pub(crate) fn found_no_room(&mut self) -> bool {
         std::mem::take(&mut self.no_room)
@@ -240,6 +251,8 @@ impl Ingest {
             (Message::Data(data), Some(id)) => self.data(now, conn, id, &data, store, out),
             (Message::Ping(ping), Some(id)) => self.ping(now, conn, id, ping, out),
             (Message::Pong(_), Some(_)) => {}
+            (Message::Actions(offers), Some(id)) => out.push(Output::Report(Report::Offers { id, offers })),
+            (Message::OrderReport(report), Some(id)) => out.push(Output::Report(Report::Order { id, report })),
             (Message::Bye(bye), _) => self.bye(conn, &bye, out),
             (_, None) => self.hang_up(conn, "a frame came before Hello", out),
             (_, Some(_)) => self.hang_up(conn, "a frame came that an agent does not send", out),

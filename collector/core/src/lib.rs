@@ -2,7 +2,9 @@
 //!
 //! Data flows one way: frames and member changes become samples ([`ingest`], [`series`]), samples become rule results
 //! ([`rules`]), results become alerts, alerts become notifications ([`notify`]). [`engine`] is the machine that holds the
-//! parts together with the store; nothing on the right of that line is imported by anything on its left.
+//! parts together with the store. Firing alerts may also order actions on nodes ([`remediation`]); nothing on the right of
+//! that line is imported by anything on its left. What people say about nodes stands in [`catalogue`], what was seen of them
+//! over time in [`history`].
 
 pub mod fact;
 
@@ -14,13 +16,19 @@ pub mod alertmanager;
 
 pub mod ingest;
 
+pub mod catalogue;
+
 pub mod series;
+
+pub mod history;
 
 pub mod rules;
 
 pub mod unit_test;
 
 pub mod notify;
+
+pub mod remediation;
 
 pub mod view;
 

@@ -86,6 +86,13 @@ pub enum Input {
     SetSilence { silence: Silence, replaces: Option<String> },
     /// A silence ends now. Answered.
     ExpireSilence { id: String },
+    /// A silence that is none of a person's; its id is its maker's, and a later one with that id replaces it.
+    Mute(Silence),
+    /// Such a silence ends now.
+    Unmute { id: String },
+    /// Instances whose failure a fallen group explains, with the group's label and value. While an alert of
+    /// [`inhibit::GROUP_ALERT`] fires with these, theirs are quiet.
+    Explained(BTreeMap<String, (String, String)>),
     /// A new configuration; groups and the log of notifications go on.
     Reload(Arc<Config>),
     /// The deadline was reached.
@@ -222,6 +229,9 @@ impl Machine for Pipeline {
                 let id = self.silences.expire(now, &id, effects);
                 effects.push(Effect::Answer(Answer::Silence(id)));
             }
+            Input::Mute(silence) => self.silences.mute(silence, effects),
+            Input::Unmute { id } => drop(self.silences.expire(now, &id, effects)),
+            Input::Explained(instances) => self.inhibitor.explain(instances),
             Input::Reload(config) => self.reload(now, config, effects),
             Input::Wake => {}
         }
@@ -247,7 +257,7 @@ impl Pipeline {
     /// log, so that nothing is told twice.
     fn reload(&mut self, now: Timestamp, config: Arc<Config>, effects: &mut Vec<Effect>) {
         self.config = config;
-        self.inhibitor = Inhibitor::new(&self.config);
+        self.inhibitor = Inhibitor::new(&self.config).explaining_as(&self.inhibitor);
         let old = std::mem::take(&mut self.groups);
         self.timers.clear();
         let known: BTreeMap<_, _> = old.iter().map(|(id, group)| (id.clone(), group.timer)).collect();

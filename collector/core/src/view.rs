@@ -11,9 +11,11 @@ use watchfire_shared::member::{DownCause, MemberState, NodeId, Role};
 use watchfire_shared::time::Timestamp;
 
 use crate::alertmanager::Config;
+use crate::catalogue::maintenance::Maintenance;
+use crate::history::History;
 use crate::ingest::Counters;
 use crate::notify::{Silence, query};
-use crate::rules;
+use crate::{remediation, rules};
 
 /// The state of the collector at one time.
 #[derive(Clone, Debug)]
@@ -23,13 +25,16 @@ pub struct View {
     pub generated_at: Timestamp,
     /// Whether the collector has seen enough of the fleet to fire and to resolve.
     pub fresh: bool,
-    /// By name.
-    pub nodes: Vec<NodeView>,
+    /// By name. Those that the inventory names and nobody has seen are among them.
+    pub nodes: Arc<Vec<NodeView>>,
+    pub history: Arc<History>,
     pub rules: Arc<rules::view::RulesView>,
     /// Those of the rules that are pending or firing.
     pub alerts: Arc<rules::view::AlertsView>,
     /// What notification makes of the alerts.
     pub notifications: Arc<Notifications>,
+    /// Remediations and their orders.
+    pub remediation: Arc<remediation::view::View>,
     pub stats: Stats,
 }
 
@@ -54,10 +59,12 @@ impl View {
             version: 0,
             generated_at: now,
             fresh: false,
-            nodes: Vec::new(),
+            nodes: Arc::default(),
+            history: Arc::default(),
             rules: Arc::new(rules::view::RulesView { groups: Vec::new() }),
             alerts: Arc::new(rules::view::AlertsView { alerts: Vec::new() }),
             notifications: Arc::default(),
+            remediation: Arc::default(),
             stats: Stats::default(),
         }
     }
@@ -66,7 +73,8 @@ impl View {
 /// A node as `/v1/nodes` shows it.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct NodeView {
-    pub id: NodeId,
+    /// `None` of a node that the inventory names and nobody has seen.
+    pub id: Option<NodeId>,
     pub name: String,
     pub role: Role,
     /// What gossip says; `None` if it never spoke of the node.
@@ -81,16 +89,18 @@ pub struct NodeView {
     pub alerts: AlertCounts,
     pub labels: BTreeMap<String, String>,
     pub version: String,
-    /// Always `None` until maintenance windows exist.
+    /// Until when it is in maintenance, if it is.
     pub maintenance_until: Option<Timestamp>,
 }
 
-/// How well a node is, from best to worst.
+/// How well a node is, from what counts least to the worst.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
+    /// It is worked on, and counts for nothing.
+    Maintenance,
     Ok,
-    /// Nothing can be said: it left, or it was never heard.
+    /// Nothing can be said: it was stopped and is expected back, or it was never heard.
     Unknown,
     Degraded,
     Down,
@@ -122,18 +132,42 @@ pub(crate) struct Evidence<'a> {
     pub(crate) cause: Option<DownCause>,
     pub(crate) up: Option<bool>,
     pub(crate) last_report_at: Option<Timestamp>,
+    /// It was stopped, and is not back in time.
+    pub(crate) overdue: bool,
+    /// The fallen group that it belongs to.
+    pub(crate) group: Option<&'a (String, String)>,
+    pub(crate) maintenance: Option<&'a Maintenance>,
     /// Names of the node's firing alerts, each once.
     pub(crate) firing: &'a [String],
 }
 
 /// Judges a node by the worst that is known of it, and says why.
 pub(crate) fn judge(evidence: &Evidence<'_>) -> (Health, Vec<String>) {
-    let mut findings = vec![by_membership(evidence), by_reports(evidence)];
+    let mut findings = vec![by_membership(evidence), by_reports(evidence), by_group(evidence)];
     findings.extend(evidence.firing.iter().map(|name| Some((Health::Degraded, format!("alert {name} is firing")))));
     let mut findings: Vec<(Health, String)> = findings.into_iter().flatten().collect();
     findings.sort_by_key(|(health, _)| std::cmp::Reverse(*health));
     let health = findings.first().map_or(Health::Ok, |(health, _)| *health);
-    (health, findings.into_iter().map(|(_, reason)| reason).collect())
+    let reasons = findings.into_iter().map(|(_, reason)| reason);
+    match evidence.maintenance {
+        Some(maintenance) => (Health::Maintenance, std::iter::once(announced(maintenance)).chain(reasons).collect()),
+        None => (health, reasons.collect()),
+    }
+}
+
+fn announced(maintenance: &Maintenance) -> String {
+    let Maintenance { until, reason, .. } = maintenance;
+    if reason.is_empty() {
+        format!("in maintenance until {until}")
+    } else {
+        format!("in maintenance until {until}: {reason}")
+    }
+}
+
+fn by_group(evidence: &Evidence<'_>) -> Option<(Health, String)> {
+    let (label, value) = evidence.group?;
+    let is_down = evidence.state == Some(MemberState::Down);
+    is_down.then(|| (Health::Down, format!("it went down together with most of {label} {value}")))
 }
 
 fn by_membership(evidence: &Evidence<'_>) -> Option<(Health, String)> {
@@ -142,6 +176,7 @@ fn by_membership(evidence: &Evidence<'_>) -> Option<(Health, String)> {
         (MemberState::Suspect, _) => (Health::Degraded, "it does not answer probes and may be down"),
         (MemberState::Down, Some(DownCause::Refused)) => (Health::Down, "its host answers, but its agent is gone"),
         (MemberState::Down, _) => (Health::Down, "its peers hear nothing from it"),
+        (MemberState::Left, _) if evidence.overdue => (Health::Down, "it was stopped and is not back in time"),
         (MemberState::Left, _) => (Health::Unknown, "it left on purpose and is expected back"),
     };
     Some((health, reason.to_owned()))
@@ -163,10 +198,22 @@ fn by_reports(evidence: &Evidence<'_>) -> Option<(Health, String)> {
 mod tests {
     use super::*;
 
+    const NOTHING: Evidence<'_> = Evidence {
+        role: Role::Agent,
+        state: None,
+        cause: None,
+        up: None,
+        last_report_at: None,
+        overdue: false,
+        group: None,
+        maintenance: None,
+        firing: &[],
+    };
+
     fn check(state: Option<MemberState>, up: Option<bool>, firing: &[&str], health: Health, reasons: &[&str]) {
         let firing: Vec<String> = firing.iter().map(|name| (*name).to_owned()).collect();
         let last_report_at = Some(Timestamp::EPOCH);
-        let evidence = Evidence { role: Role::Agent, state, cause: None, up, last_report_at, firing: &firing };
+        let evidence = Evidence { state, up, last_report_at, firing: &firing, ..NOTHING };
         assert_eq!(judge(&evidence), (health, reasons.iter().map(|reason| (*reason).to_owned()).collect()));
     }
 
@@ -180,5 +227,24 @@ mod tests {
         check(Some(MemberState::Down), Some(false), &["A"], Health::Down, &[down, silent, "alert A is firing"]);
         check(Some(MemberState::Left), Some(true), &[], Health::Unknown, &["it left on purpose and is expected back"]);
         check(None, None, &[], Health::Unknown, &["it has not reported yet"]);
+    }
+
+    #[test]
+    fn maintenance_goes_before_everything_and_hides_no_reason() {
+        let maintenance =
+            Maintenance { node: "a".into(), since: Timestamp::EPOCH, until: Timestamp::EPOCH, reason: "disks".into() };
+        let group = ("zone".to_owned(), "a".to_owned());
+        let (state, up) = (Some(MemberState::Down), Some(true));
+        let evidence = Evidence { state, up, maintenance: Some(&maintenance), group: Some(&group), ..NOTHING };
+        let announced = "in maintenance until 1970-01-01T00:00:00Z: disks";
+        let reasons = ["its peers hear nothing from it", "it went down together with most of zone a"];
+        let (health, told) = judge(&evidence);
+        assert_eq!(
+            (health, told),
+            (Health::Maintenance, [&[announced], &reasons[..]].concat().iter().map(|t| (*t).to_owned()).collect())
+        );
+        assert_eq!(judge(&Evidence { maintenance: None, ..evidence }).0, Health::Down);
+        let overdue = Evidence { state: Some(MemberState::Left), up: Some(false), overdue: true, ..NOTHING };
+        assert_eq!(judge(&overdue).0, Health::Down);
     }
 }

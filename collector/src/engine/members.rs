@@ -1,37 +1,48 @@
 //! Gossip's members as inputs of the engine.
 
+use std::collections::BTreeSet;
+
 use tokio_util::sync::CancellationToken;
 use watchfire_collector_core::engine::Input;
-use watchfire_shared::member::{Member, MemberChange};
-use watchfire_shell::membership::{Events, MembershipHandle};
+use watchfire_shared::member::{Member, MemberChange, NodeId};
+use watchfire_shell::membership::{Events, MembershipHandle, MembershipView};
 
 use super::Inbox;
 
-/// Tells the engine of every member and every change of one, until `stop`.
+/// Tells the engine of every member, of every change of one, and of those that are listed no more, until `stop`.
+///
+/// Changes are told up to the view that was read after them, and then who is missing from it, so that a member that is
+/// forgotten and comes back is told in this order.
 pub(crate) async fn follow_members(membership: MembershipHandle, inbox: Inbox, stop: CancellationToken) {
-    // The place is noted before the members are read: a change between the two is told twice, and never missed.
-    let mut changes = membership.changes();
-    if !tell_all(&membership, &inbox).await {
-        return;
-    }
-    loop {
-        let events = tokio::select! {
-            events = changes.next() => events,
+    let mut view = membership.view();
+    let mut listed = BTreeSet::new();
+    let mut told = tell_all(&view, &inbox).await;
+    while told {
+        let ids: BTreeSet<NodeId> = view.members.iter().map(|member| member.id).collect();
+        for id in listed.difference(&ids) {
+            told &= inbox.send(Input::Unlisted(*id)).await;
+        }
+        listed = ids;
+        let before = view.index;
+        view = tokio::select! {
+            view = membership.later_than(before) => view,
             () = stop.cancelled() => return,
         };
-        let told = match events {
-            None => return,
-            Some(Events::Lost) => tell_all(&membership, &inbox).await,
-            Some(Events::Changes(events)) => tell(&inbox, events.iter().map(|event| event.change.clone())).await,
-        };
-        if !told {
+        if view.index == before {
             return;
         }
+        told &= match membership.events_after(before) {
+            Events::Lost => tell_all(&view, &inbox).await,
+            Events::Changes(events) => {
+                let until = view.index.counter;
+                let seen = events.iter().take_while(|event| event.index.counter <= until);
+                tell(&inbox, seen.map(|event| event.change.clone())).await
+            }
+        };
     }
 }
 
-async fn tell_all(membership: &MembershipHandle, inbox: &Inbox) -> bool {
-    let view = membership.view();
+async fn tell_all(view: &MembershipView, inbox: &Inbox) -> bool {
     let as_change =
         |member: &Member| MemberChange { at: member.since, previous: Some(member.state), member: member.clone() };
     tell(inbox, view.members.iter().map(as_change)).await

@@ -8,13 +8,56 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use watchfire_collector_core::view::{Health, NodeView};
 use watchfire_shared::document::nearest;
-use watchfire_shared::member::MemberState;
+use watchfire_shared::member::{MemberState, Role};
 use watchfire_shell::http::{ListQuery, Problem};
 
 use super::App;
 
-const HEALTH: &[(&str, Health)] =
-    &[("ok", Health::Ok), ("degraded", Health::Degraded), ("down", Health::Down), ("unknown", Health::Unknown)];
+/// Every word of `health`, for filters.
+pub(super) const HEALTH: &[(&str, Health)] = &[
+    ("ok", Health::Ok),
+    ("degraded", Health::Degraded),
+    ("down", Health::Down),
+    ("unknown", Health::Unknown),
+    ("maintenance", Health::Maintenance),
+];
+const ROLES: &[(&str, Role)] = &[("agent", Role::Agent), ("collector", Role::Collector)];
+
+/// Which nodes are wanted.
+pub(super) struct Filter {
+    health: Option<Health>,
+    state: Option<MemberState>,
+    role: Option<Role>,
+    labels: Vec<(String, String)>,
+}
+
+impl Filter {
+    /// Takes the parameters `health`, `state`, `role`, and `label=NAME=VALUE` as often as it is given.
+    ///
+    /// # Errors
+    /// A problem that names the words.
+    pub(super) fn take(query: &mut ListQuery) -> Result<Self, Problem> {
+        let label = |text: String| match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+            _ => Err(Problem::bad_request(format!("label: expected NAME=VALUE, found {text:?}"))),
+        };
+        Ok(Self {
+            health: query.word("health", HEALTH)?,
+            state: query.word("state", &MemberState::ALL.map(|state| (state.as_str(), state)))?,
+            role: query.word("role", ROLES)?,
+            labels: query.texts("label").into_iter().map(label).collect::<Result<_, _>>()?,
+        })
+    }
+
+    pub(super) fn takes(&self, node: &NodeView) -> bool {
+        // A label that a node has not got is the empty text, as everywhere.
+        let label = |name: &str| node.labels.get(name).map_or("", String::as_str);
+        self.health.is_none_or(|health| health == node.health)
+            && self.state.is_none_or(|state| Some(state) == node.state)
+            && self.role.is_none_or(|role| role == node.role)
+            && self.labels.iter().all(|(name, value)| label(name) == value)
+    }
+}
 
 /// The answer of `GET /v1/nodes`.
 #[derive(Serialize)]
@@ -25,27 +68,35 @@ pub(super) struct NodeList {
 }
 
 pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> Result<Json<NodeList>, Problem> {
-    let health = query.word("health", HEALTH)?;
-    let state = query.word("state", &MemberState::ALL.map(|state| (state.as_str(), state)))?;
+    let filter = Filter::take(&mut query)?;
     query.finish()?;
     query.wait(app.published.index(), |index| app.published.later_than(index)).await?;
     let index = app.published.index();
     let view = app.published.view();
-    let takes = |node: &&NodeView| {
-        health.is_none_or(|health| health == node.health) && state.is_none_or(|state| Some(state) == node.state)
-    };
-    let place = |node: &NodeView| (node.name.clone(), node.id.to_string());
+    let takes = |node: &&NodeView| filter.takes(node);
+    let place = |node: &NodeView| (node.name.clone(), id_text(node));
     let (items, next_cursor) = query.page(view.nodes.iter().filter(takes), place);
     Ok(Json(NodeList { items, next_cursor, index: index.to_string() }))
 }
 
 pub(super) async fn one(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Json<NodeView>, Problem> {
-    let view = app.published.view();
-    let named = |node: &&NodeView| node.name == name || node.id.to_string() == name;
-    if let Some(node) = view.nodes.iter().find(named) {
-        return Ok(Json(node.clone()));
+    find(&app.published.view().nodes, &name).map(|node| Json(node.clone()))
+}
+
+/// The node with this name or id; of an agent and a collector with one name, the agent.
+///
+/// # Errors
+/// 404, with the nearest name that exists.
+pub(super) fn find<'a>(nodes: &'a [NodeView], name: &str) -> Result<&'a NodeView, Problem> {
+    let named = |node: &&NodeView| node.name == name || node.id.is_some_and(|id| id.to_string() == name);
+    if let Some(node) = nodes.iter().filter(named).min_by_key(|node| node.role == Role::Collector) {
+        return Ok(node);
     }
-    let hint = nearest(&name, view.nodes.iter().map(|node| node.name.as_str()));
+    let hint = nearest(name, nodes.iter().map(|node| node.name.as_str()));
     let hint = hint.map(|hint| format!(", did you mean {hint}?")).unwrap_or_default();
     Err(Problem::new(StatusCode::NOT_FOUND, "not_found", format!("there is no node called {name}{hint}")))
+}
+
+fn id_text(node: &NodeView) -> String {
+    node.id.map(|id| id.to_string()).unwrap_or_default()
 }

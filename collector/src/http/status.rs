@@ -44,6 +44,7 @@ struct Nodes {
     degraded: usize,
     down: usize,
     unknown: usize,
+    maintenance: usize,
 }
 
 #[derive(Serialize)]
@@ -184,6 +185,7 @@ fn nodes(view: &View) -> Nodes {
         degraded: count(Health::Degraded),
         down: count(Health::Down),
         unknown: count(Health::Unknown),
+        maintenance: count(Health::Maintenance),
     }
 }
 

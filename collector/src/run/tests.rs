@@ -20,6 +20,8 @@ use watchfire_shared::sample::MetricKind;
 use super::*;
 use crate::load::load;
 
+mod catalogue;
+
 /// Generous: a loaded machine must not fail a test that a quiet one passes at once.
 const SOON: Duration = Duration::from_secs(60);
 

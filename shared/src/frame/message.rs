@@ -12,6 +12,10 @@
 //! Data seq 1 (a keyframe)   ->
 //! Data seq 2                ->
 //!                           <-   Ack seq 2 (cumulative; only after the disk has it)
+//! Actions (what it would do)->
+//!                           <-   Order
+//! OrderReport (each change) ->
+//!                           <-   OrderSeen (the final one is durable)
 //! ```
 
 use std::collections::BTreeMap;
@@ -22,6 +26,7 @@ use super::{FLAG_CRITICAL, FrameError, HEADER_BYTES};
 use crate::labels::Labels;
 use crate::limits::{MAX_DICT_ENTRIES_PER_FRAME, MAX_FRAME_BYTES};
 use crate::member::NodeId;
+use crate::order::{Actions, OrderReport, OrderSeen, SignedOrder};
 use crate::sample::MetricKind;
 
 /// The version of the protocol; a reader refuses another major and ignores what a newer minor added.
@@ -242,6 +247,10 @@ messages! {
     10 0b00 Ping(Ping),
     11 0b00 Pong(Ping),
     12 0b00 Bye(Bye),
+    13 0b00 Actions(Actions),
+    14 0b00 Order(SignedOrder),
+    15 0b00 OrderReport(OrderReport),
+    16 0b00 OrderSeen(OrderSeen),
 }
 
 fn frame(kind: u8, flags: u8, payload: &impl Serialize) -> Vec<u8> {

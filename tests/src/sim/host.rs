@@ -1,13 +1,16 @@
 //! A host of the world: what its disk keeps from life to life, and the machines while it runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use watchfire_agent_core::agent::{AgentCore, Settings as AgentSettings, Start};
+use watchfire_agent_core::order::{Entry, Orders};
 use watchfire_agent_core::spool::{Found, FoundSegment, SegmentScan};
 use watchfire_collector_core::alertmanager;
+use watchfire_collector_core::catalogue::Policy;
 use watchfire_collector_core::engine::{Engine, Settings};
 use watchfire_collector_core::ingest::naming::{NameTemplate, Naming};
+use watchfire_collector_core::remediation::Remediation;
 use watchfire_collector_core::rules;
 use watchfire_gossip::{Gossip, GossipConfig, Peer, Profile};
 use watchfire_shared::member::{Metadata, NodeId, Role, SERVICE_INGEST};
@@ -28,6 +31,7 @@ pub struct Host {
     pub role: Role,
     /// Hosts whose addresses it is told to join.
     pub join: Vec<HostId>,
+    pub labels: BTreeMap<String, String>,
     /// How often it was started.
     pub life: u32,
     pub running: Option<Running>,
@@ -48,6 +52,12 @@ pub struct Kept {
     /// An agent's spool.
     pub segments: BTreeMap<u64, Vec<u8>>,
     pub spool_state: Option<Vec<u8>>,
+    /// An agent's journal of orders, and what is being written to it.
+    pub journal: Vec<Entry>,
+    pub writing: VecDeque<Entry>,
+    pub journal_until: Timestamp,
+    /// How often the machine was booted.
+    pub boots: u32,
 }
 
 /// The machines of a running host.
@@ -60,7 +70,7 @@ pub struct Running {
 
 /// What runs beside gossip.
 pub enum Program {
-    Agent { core: Box<AgentCore>, greeted: bool },
+    Agent { core: Box<AgentCore>, orders: Box<Orders>, greeted: bool },
     Collector(Box<Engine<SimDisk>>),
 }
 
@@ -68,17 +78,8 @@ impl Host {
     #[must_use]
     pub fn new(id: HostId, name: &str, role: Role, join: &[HostId]) -> Self {
         let kept = Kept::default();
-        Self {
-            id,
-            name: name.to_owned(),
-            role,
-            join: join.to_vec(),
-            life: 0,
-            running: None,
-            powered: true,
-            dying: false,
-            kept,
-        }
+        let (name, join, labels) = (name.to_owned(), join.to_vec(), BTreeMap::new());
+        Self { id, name, role, join, labels, life: 0, running: None, powered: true, dying: false, kept }
     }
 
     #[must_use]
@@ -94,8 +95,8 @@ impl Host {
             name: self.name.clone(),
             role: self.role,
             version: "sim".to_owned(),
+            labels: self.labels.clone(),
             services: if self.role == Role::Collector { BTreeMap::from([ingest]) } else { BTreeMap::new() },
-            ..Metadata::default()
         };
         GossipConfig {
             cluster: CLUSTER.to_owned(),
@@ -115,7 +116,7 @@ impl Host {
         let settings = AgentSettings {
             cluster: CLUSTER.to_owned(),
             name: self.name.clone(),
-            labels: BTreeMap::new(),
+            labels: self.labels.clone(),
             interval: INTERVAL,
             collectors: Vec::new(),
             spool_bytes: 8 << 20,
@@ -130,7 +131,12 @@ impl Host {
 
     /// How its engine is started.
     #[must_use]
-    pub fn engine_settings(&self, rules: Vec<rules::Group>, alertmanager: Arc<alertmanager::Config>) -> Settings {
+    pub fn engine_settings(
+        &self,
+        rules: Vec<rules::Group>,
+        alertmanager: Arc<alertmanager::Config>,
+        remediations: Vec<Remediation>,
+    ) -> Settings {
         let template = |text| NameTemplate::parse(text).expect("these are templates");
         Settings {
             node_id: self.node_id(),
@@ -141,10 +147,12 @@ impl Host {
                 instance: template("{name}"),
                 series_labels: Vec::new(),
             },
+            nodes: Policy::default(),
             storage: watchfire_store::Options { segment_bytes: 1 << 20, min_free_bytes: 0, ..Default::default() },
             self_interval: Span::from_seconds(10),
             rules,
             rule_settings: rules::Settings::default(),
+            remediations,
             alertmanager,
         }
     }

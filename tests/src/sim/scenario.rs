@@ -44,18 +44,36 @@ pub struct Outcome {
 /// If it does not become whole; with the trace.
 #[must_use]
 pub fn fleet(seed: u64, agents: usize) -> World {
+    let mut world = empty(seed, Profile::Local);
+    for i in 0..agents {
+        world.add(&format!("agent-{i}"), Role::Agent, &[COLLECTOR]);
+    }
+    make_whole(&mut world);
+    world
+}
+
+/// A collector with the shipped membership rules, and no agents yet.
+///
+/// # Panics
+/// If the shipped rules do not load.
+#[must_use]
+pub fn empty(seed: u64, profile: Profile) -> World {
     let rules = std::fs::read_to_string(crate::house::project().join("packaging/rules/membership.yml"));
     let rules =
         rules::parse("membership.yml", &rules.expect("the shipped rules are there")).expect("the shipped rules load");
     let config = alertmanager::parse("alertmanager.yml", ALERTMANAGER).expect("the route tree loads");
-    let mut world = World::new(seed, Profile::Local, rules, Arc::new(config));
+    let mut world = World::new(seed, profile, rules, Arc::new(config));
     world.add("watch", Role::Collector, &[]);
-    for i in 0..agents {
-        world.add(&format!("agent-{i}"), Role::Agent, &[COLLECTOR]);
-    }
-    let whole = world.run_until(Span::from_seconds(60), |world| world.views_are_right() && all_report(world));
-    assert!(whole.is_some(), "the fleet never became whole\n{}", world.trace);
     world
+}
+
+/// Waits until everybody sees everybody and reports.
+///
+/// # Panics
+/// If that does not happen; with the trace.
+pub fn make_whole(world: &mut World) {
+    let whole = world.run_until(Span::from_seconds(60), |world| all_report(world) && world.views_are_right());
+    assert!(whole.is_some(), "the fleet never became whole\n{}", world.trace);
 }
 
 /// Runs one random scenario.
@@ -176,7 +194,9 @@ pub fn query(world: &World, text: &str) -> Option<f64> {
     }
 }
 
-fn all_report(world: &World) -> bool {
+/// Whether `up` is 1 for every running agent and no other.
+#[must_use]
+pub fn all_report(world: &World) -> bool {
     let agents = world.hosts.iter().filter(|host| host.role == Role::Agent && host.running.is_some()).count();
     query(world, "sum(up{job=\"node\"})").is_some_and(|up| up as usize == agents)
 }

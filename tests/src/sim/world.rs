@@ -9,19 +9,25 @@ mod agent;
 
 mod collector;
 
+mod order;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use watchfire_agent_core::action::Action;
 use watchfire_agent_core::agent::{self as agent_core, AgentCore};
+use watchfire_agent_core::order::{self as order_core, Orders};
 use watchfire_collector_core::alertmanager;
 use watchfire_collector_core::engine::{self, Engine};
+use watchfire_collector_core::remediation::Remediation;
 use watchfire_collector_core::rules;
 use watchfire_gossip::{Gossip, Input as GossipInput, Profile};
 use watchfire_shared::machine::Machine;
 use watchfire_shared::member::{MemberState, Role};
+use watchfire_shared::order::{OrderId, SignedOrder};
 use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::CrashKeeps;
 
@@ -60,6 +66,16 @@ pub(super) enum Event {
         life: u32,
         input: engine::Input,
     },
+    /// The oldest write to an agent's journal is done.
+    JournalWritten {
+        host: HostId,
+        life: u32,
+    },
+    ToOrders {
+        host: HostId,
+        life: u32,
+        input: order_core::Input,
+    },
     Webhook {
         collector: HostId,
         life: u32,
@@ -70,7 +86,8 @@ pub(super) enum Event {
 struct Scheduled {
     at: Timestamp,
     order: u64,
-    event: Event,
+    /// On the heap, because the queue moves its entries about.
+    event: Box<Event>,
 }
 
 impl PartialEq for Scheduled {
@@ -97,6 +114,7 @@ impl Ord for Scheduled {
 pub(super) enum Work {
     Gossip(HostId, GossipInput),
     Agent(HostId, agent_core::Input),
+    Orders(HostId, order_core::Input),
     Engine(HostId, engine::Input),
 }
 
@@ -116,6 +134,10 @@ pub struct Record {
     pub false_downs: Vec<(Timestamp, HostId, HostId)>,
     /// Ticks that a collector acknowledged, by agent, in milliseconds.
     pub acknowledged: BTreeMap<HostId, BTreeSet<i64>>,
+    /// Each run of an action, in the order of their beginnings.
+    pub executed: Vec<(HostId, OrderId)>,
+    /// Every order that a collector sent.
+    pub(super) ordered: Vec<SignedOrder>,
     /// Sequence to tick of what each agent has sent, by agent, connection, lane and sequence.
     pub(super) sent: BTreeMap<(HostId, u64, watchfire_shared::frame::message::Lane, u64), i64>,
 }
@@ -130,6 +152,10 @@ pub struct World {
     /// Whether the webhook answers 503.
     pub webhook_refuses: bool,
     pub rng: StdRng,
+    /// What collectors order, for those that are started later.
+    pub remediations: Vec<Remediation>,
+    /// What agents may be ordered to do, for those that are started later.
+    pub actions: Vec<Action>,
     profile: Profile,
     rules: Vec<rules::Group>,
     alertmanager: Arc<alertmanager::Config>,
@@ -152,6 +178,8 @@ impl World {
             record: Record::default(),
             webhook_refuses: false,
             rng,
+            remediations: Vec::new(),
+            actions: Vec::new(),
             profile,
             rules,
             alertmanager,
@@ -163,8 +191,15 @@ impl World {
 
     /// Adds a host and starts it.
     pub fn add(&mut self, name: &str, role: Role, join: &[HostId]) -> HostId {
+        self.add_labelled(name, role, join, &[])
+    }
+
+    /// Adds a host with labels and starts it.
+    pub fn add_labelled(&mut self, name: &str, role: Role, join: &[HostId], labels: &[(&str, &str)]) -> HostId {
         let id = self.hosts.len();
-        self.hosts.push(Host::new(id, name, role, join));
+        let mut host = Host::new(id, name, role, join);
+        host.labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.hosts.push(host);
         self.network.sides.push(0);
         self.start(id);
         id
@@ -185,14 +220,19 @@ impl World {
         host.kept.generation = config.generation;
         let gossip = Gossip::new(config, gossip_seed, now, &mut gossip_effects).expect("the configuration is sound");
         let mut agent_effects = Vec::new();
+        let mut order_effects = Vec::new();
         let program = match host.role {
             Role::Agent => {
                 let (start, found) = host.agent_start(now, agent_seed);
                 let core = AgentCore::new(now, start, found, &mut agent_effects);
-                Program::Agent { core: Box::new(core), greeted: false }
+                let actions = self.actions.iter().map(|action| (action.name.clone(), action.clone())).collect();
+                let catalogue = order_core::Catalogue { actions, ..order_core::Catalogue::default() };
+                let (boot, journal) = (format!("boot-{}", host.kept.boots), host.kept.journal.clone());
+                let orders = Orders::new(now, host.node_id(), boot, journal, catalogue, &mut order_effects);
+                Program::Agent { core: Box::new(core), orders: Box::new(orders), greeted: false }
             }
             Role::Collector => {
-                let settings = host.engine_settings(rules, alertmanager);
+                let settings = host.engine_settings(rules, alertmanager, self.remediations.clone());
                 let opened = Engine::open(host.kept.disk.clone(), settings, now);
                 let (engine, _) = opened.unwrap_or_else(|error| panic!("{} does not open: {error}", host.name));
                 Program::Collector(Box::new(engine))
@@ -201,6 +241,7 @@ impl World {
         host.running = Some(Running { gossip, program, wake_at: None });
         self.perform_gossip(id, gossip_effects);
         self.perform_agent(id, agent_effects);
+        self.perform_orders(id, order_effects);
         if self.hosts[id].role == Role::Collector {
             self.work.push_back(Work::Engine(id, engine::Input::Wake));
         }
@@ -219,6 +260,7 @@ impl World {
         self.trace.note(self.now, format_args!("cut the power of {}", self.hosts[id].name));
         self.end(id, keeps);
         self.hosts[id].powered = false;
+        self.hosts[id].kept.boots += 1;
     }
 
     /// Lets a host's power fail in the middle of its `operations`-th change of the disk from now.
@@ -233,6 +275,7 @@ impl World {
         host.dying = false;
         assert!(host.running.take().is_some(), "{} does not run", host.name);
         host.kept.disk.crash(keeps);
+        self.crash_journal(id);
         for (conn, stream) in self.network.cut(id) {
             if stream.agent == id {
                 self.tell_collector(conn, &stream, engine::Input::Disconnected { conn: engine::ConnId(conn) });
@@ -260,7 +303,7 @@ impl World {
             }
             let Some(Reverse(next)) = self.queue.pop() else { break };
             self.now = self.now.max(next.at);
-            self.serve(next.event);
+            self.serve(*next.event);
         }
         self.now = until;
     }
@@ -281,7 +324,7 @@ impl World {
 
     pub(super) fn schedule(&mut self, at: Timestamp, event: Event) {
         self.order += 1;
-        self.queue.push(Reverse(Scheduled { at: at.max(self.now), order: self.order, event }));
+        self.queue.push(Reverse(Scheduled { at: at.max(self.now), order: self.order, event: Box::new(event) }));
     }
 
     fn serve(&mut self, event: Event) {
@@ -315,6 +358,20 @@ impl World {
                     return;
                 }
                 self.work.push_back(Work::Agent(host, input));
+                host
+            }
+            Event::JournalWritten { host, life } => {
+                if !lives(self, host, life) {
+                    return;
+                }
+                self.journal_written(host);
+                host
+            }
+            Event::ToOrders { host, life, input } => {
+                if !lives(self, host, life) {
+                    return;
+                }
+                self.work.push_back(Work::Orders(host, input));
                 host
             }
             Event::ToCollector { host, life, input } => {
@@ -357,6 +414,7 @@ impl World {
             match work {
                 Work::Gossip(host, input) => self.gossip_input(host, input),
                 Work::Agent(host, input) => self.agent_input(host, input),
+                Work::Orders(host, input) => self.order_input(host, input),
                 Work::Engine(host, input) => self.engine_input(host, input),
             }
         }
@@ -378,25 +436,20 @@ impl World {
         }
     }
 
-    /// The state that one running host gives another.
-    #[must_use]
-    pub fn state(&self, viewer: HostId, subject: HostId) -> Option<MemberState> {
-        let running = self.hosts[viewer].running.as_ref()?;
-        let id = self.hosts[subject].node_id();
-        running.gossip.members().iter().find(|member| member.id == id).map(|member| member.state)
-    }
-
     /// Whether every running host sees every running host alive and no other.
     #[must_use]
     pub fn views_are_right(&self) -> bool {
         let runs = |id: HostId| self.hosts[id].running.is_some();
-        let all = 0..self.hosts.len();
-        let right = |viewer: HostId, subject: HostId| match self.state(viewer, subject) {
-            Some(MemberState::Alive) => runs(subject),
-            Some(MemberState::Down | MemberState::Left) => !runs(subject),
-            Some(MemberState::Suspect) | None => false,
+        let right = |viewer: &Running| {
+            let members = viewer.gossip.members();
+            let states: BTreeMap<_, _> = members.iter().map(|member| (member.id, member.state)).collect();
+            self.hosts.iter().all(|subject| match states.get(&subject.node_id()) {
+                Some(MemberState::Alive) => runs(subject.id),
+                Some(MemberState::Down | MemberState::Left) => !runs(subject.id),
+                Some(MemberState::Suspect) | None => false,
+            })
         };
-        all.clone().filter(|viewer| runs(*viewer)).all(|viewer| all.clone().all(|subject| right(viewer, subject)))
+        self.hosts.iter().filter_map(|host| host.running.as_ref()).all(right)
     }
 
     /// The engine of a running collector.

@@ -2,10 +2,11 @@
 
 use watchfire_shared::frame::Message;
 use watchfire_shared::frame::message::{Ack, Hello, HelloAck, Lane, Nack, NackCode, PROTOCOL, Ping, Position};
+use watchfire_shared::member::NodeId;
 use watchfire_shared::time::{Span, Timestamp};
 
-use super::{AgentCore, Effect, Fact};
-use crate::uplink::{MAX_GREETING, MAX_RESYNCS, MAX_RETRY, MAX_SILENCE, PING_AFTER, Phase, Session};
+use super::{AgentCore, Effect, Fact, News};
+use crate::uplink::{MAX_GREETING, MAX_RESYNCS, MAX_RETRY, MAX_SILENCE, PING_AFTER, Phase, Session, Target};
 
 impl AgentCore {
     /// What a target's own deadlines ask for.
@@ -85,7 +86,9 @@ impl AgentCore {
                 let retry = wait.is_positive().then(|| now + wait);
                 self.hang_up(now, at, &bye.reason, retry, effects);
             }
-            Message::Hello(_) | Message::Dict(_) | Message::Data(_) => {
+            Message::Order(order) => self.heard(at, News::Order(order), effects),
+            Message::OrderSeen(seen) => self.heard(at, News::Seen(seen.id), effects),
+            Message::Hello(_) | Message::Dict(_) | Message::Data(_) | Message::Actions(_) | Message::OrderReport(_) => {
                 self.hang_up(now, at, "the collector sent a frame that only agents send", None, effects);
             }
         }
@@ -114,10 +117,26 @@ impl AgentCore {
         target.phase = Phase::Ready(Box::new(Session::new(connection, collector, self.next_live, credit, now)));
         let address = target.address.clone();
         effects.push(Effect::Fact(Fact::Connected { address, collector: answer.name.clone() }));
+        effects.push(Effect::Heard { collector, news: News::Greeted });
         if !self.spool.is_empty() {
             self.with_spool(effects, |spool, effects| spool.save(effects));
         }
         self.tidy(now, effects);
+    }
+
+    /// Hands on what concerns orders; they are taken by [`crate::order`].
+    fn heard(&mut self, at: usize, news: News, effects: &mut Vec<Effect>) {
+        if let Some(session) = self.targets[at].session() {
+            effects.push(Effect::Heard { collector: session.collector, news });
+        }
+    }
+
+    /// Sends a message of [`crate::order`] to a collector, or to all of them, that is connected.
+    pub(super) fn say(&mut self, to: Option<NodeId>, message: &Message, effects: &mut Vec<Effect>) {
+        let sessions = self.targets.iter_mut().filter_map(Target::session);
+        for session in sessions.filter(|session| to.is_none_or(|to| to == session.collector)) {
+            effects.push(Effect::Send { connection: session.connection, bytes: message.encode() });
+        }
     }
 
     fn acknowledged(&mut self, now: Timestamp, at: usize, ack: Ack, effects: &mut Vec<Effect>) {

@@ -5,6 +5,7 @@ mod world;
 use proptest::prelude::*;
 use watchfire_shared::frame::message::{Lane, NackCode};
 use watchfire_shared::member::{MemberState, Role, SERVICE_INGEST};
+use watchfire_shared::order::{OrderId, OrderReport, OrderState};
 use watchfire_shared::time::Span;
 
 use super::*;
@@ -19,6 +20,25 @@ fn a_connected_collector_gets_every_tick_live_and_the_spool_stays_empty() {
     assert_eq!(world.agent.figures().spool_bytes, 0);
     assert_eq!(world.collectors[0].greetings, 1);
     world.check_exactly_once();
+}
+
+#[test]
+fn orders_reach_who_takes_them_and_reports_reach_who_gave_them() {
+    let mut world = World::new(2);
+    world.run(2);
+    let ids: Vec<NodeId> = world.collectors.iter().map(|collector| collector.id).collect();
+    let greeted: Vec<NodeId> = std::mem::take(&mut world.heard).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(greeted, ids);
+    let order = SignedOrder { order: vec![1], signature: vec![2] };
+    world.raw(1, Message::Order(order.clone()).encode());
+    assert_eq!(world.heard, [(ids[1], News::Order(order))]);
+    let report = OrderReport::new(OrderId(1), OrderState::Accepted, Timestamp::EPOCH, "");
+    let say = |to| Input::Say { to, message: Box::new(Message::OrderReport(report.clone())) };
+    world.input(say(Some(ids[1])));
+    world.cut(0);
+    world.input(say(None));
+    let reports: Vec<usize> = world.collectors.iter().map(|collector| collector.reports.len()).collect();
+    assert_eq!(reports, [0, 2]);
 }
 
 #[test]

@@ -140,14 +140,18 @@ fn spawn(node: &Node) -> anyhow::Result<Process> {
 /// Turns this process into an agent or a collector: `KIND PARENT ARGUMENTS...`.
 pub(crate) fn become_one(arguments: &[OsString]) -> ExitCode {
     let (Some(kind), Some(parent)) = (arguments.first(), arguments.get(1)) else { return ExitCode::from(2) };
+    let own = OsString::from(format!("watchfire-{}", kind.to_string_lossy()));
+    let rest = std::iter::once(own).chain(arguments[2..].iter().cloned());
+    // An agent starts itself to watch over an action; that process ends with its agent, in its own way.
+    if arguments.get(2).is_some_and(|word| word == "supervise") {
+        return watchfire_agent::main(rest);
+    }
     // Should dev be killed without a chance to clean up, the kernel ends this process.
     let _ = set_parent_process_death_signal(Some(Signal::TERM));
     let still_there = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().to_string());
     if still_there.as_deref() != parent.to_str() {
         return ExitCode::SUCCESS;
     }
-    let own = OsString::from(format!("watchfire-{}", kind.to_string_lossy()));
-    let rest = std::iter::once(own).chain(arguments[2..].iter().cloned());
     match kind.to_str() {
         Some("agent") => watchfire_agent::main(rest),
         Some("collector") => watchfire_collector::main(rest),

@@ -31,6 +31,9 @@ impl<D: Disk> Engine<D> {
             self.picture.touch(now);
         }
         effects.extend(facts.into_iter().map(|fact| Effect::Fact(tell_rule(fact))));
+        if !changes.is_empty() || !alerts.is_empty() {
+            self.remediator.look_soon(now);
+        }
         for change in changes {
             self.ledger.change(now, change.table, change.key, change.value);
         }
@@ -102,6 +105,7 @@ impl<D: Disk> Engine<D> {
     pub(super) fn commit(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let released = self.ledger.settle(now, &mut self.state);
         effects.extend(released.facts.into_iter().map(Effect::Fact));
+        released.orders.into_iter().for_each(|output| self.dispatch(output, effects));
         effects.extend(released.deliveries.into_iter().map(|delivery| Effect::Deliver(Box::new(delivery))));
         let durable = self.ledger.is_durable();
         effects.extend(self.answer.take().map(|answer| Effect::Answer { answer, durable }));

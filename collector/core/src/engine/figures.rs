@@ -78,6 +78,7 @@ impl<D: Disk> Engine<D> {
             let record = self.fleet.get(id).map(|node| encode(&node.record));
             self.ledger.change_soon(now, NODE_TABLE, id.to_string(), record);
         }
+        self.save_retired(now);
     }
 }
 

@@ -40,7 +40,16 @@ impl<D: Disk> Engine<D> {
                 }
             }
             Report::Clock { id, clock_offset } => self.fleet.clock(id, clock_offset),
-            Report::Disconnected { id } => self.fleet.disconnected(id),
+            Report::Offers { id, offers } => {
+                self.with_remediator(now, effects, |own, out| own.offers(now, id, offers, out));
+            }
+            Report::Order { id, report } => {
+                self.with_remediator(now, effects, |own, out| own.report(now, id, report, out));
+            }
+            Report::Disconnected { id } => {
+                self.fleet.disconnected(id);
+                self.with_remediator(now, effects, |own, _| own.gone(now, id));
+            }
         }
     }
 
@@ -79,7 +88,7 @@ impl<D: Disk> Engine<D> {
     }
 
     /// Writes the collector's own series: all of them at their time, those of changed nodes at once.
-    pub(super) fn write_own_series(&mut self, now: Timestamp) {
+    pub(super) fn write_own_series(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let full = self.durability.is_full();
         let turned = self.own_series.storage_turned(full);
         if turned {
@@ -87,18 +96,29 @@ impl<D: Disk> Engine<D> {
         } else {
             self.fleet.check(now, full);
         }
+        if self.fleet.has_changed() && self.maintenances.deadline().is_some() {
+            self.mark_maintenance(now);
+        }
         let changed = self.fleet.take_changed();
+        self.look_for_causes(now, &changed, effects);
         if !changed.is_empty() {
             self.picture.change(now);
             self.mark_silent(now, &changed);
+            self.note_states(now, &changed);
             self.save_nodes(now);
             self.own_series.postpone(now, changed);
         }
         if self.own_series.is_due(now) {
             self.own_series.postpone(now, self.fleet.nodes().map(|node| node.id));
+            self.own_series.want_fleet(now);
             self.write_self(now);
         } else if turned {
             self.write_self(now);
+        }
+        if self.own_series.fleet_is_due(now) {
+            let samples = self.fleet_samples();
+            let written = self.own_series.write_fleet(now, samples, &mut self.store);
+            self.written(now, &written);
         }
         let written = self.own_series.write_nodes(now, &self.fleet, &mut self.store);
         self.written(now, &written);
@@ -141,6 +161,8 @@ impl<D: Disk> Engine<D> {
             return;
         }
         self.next_maintenance = now + MAINTENANCE;
+        self.note_running(now);
+        self.expire_history(now);
         if let Err(error) = self.store.maintain(now) {
             let fact = Fact::new(Level::Warn, "old data cannot be removed; it is tried again");
             effects.push(Effect::Fact(fact.with("error", error)));

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 
 use watchfire_promql::Storage;
 use watchfire_shared::frame::FrameError;
-use watchfire_shared::member::MemberChange;
+use watchfire_shared::member::{MemberChange, NodeId};
+use watchfire_shared::order::Order;
 use watchfire_shared::time::Timestamp;
 
 use super::Settings;
 use super::storage::SnapshotStorage;
+use crate::catalogue::maintenance::Maintenance;
 use crate::fact::Fact;
 use crate::ingest::ConnId;
 use crate::notify::{Answer, Delivery, DeliveryId, DeliveryOutcome, PostedAlert, Silence};
@@ -30,6 +32,14 @@ pub enum Input {
     Disconnected { conn: ConnId },
     /// Gossip speaks of a member. The collector's own membership is one of them.
     Member(MemberChange),
+    /// Gossip lists a member no more: another id lives under its name, or it was gone for so long that it was forgotten.
+    Unlisted(NodeId),
+    /// A node's maintenance was announced or changed; it was checked already.
+    SetMaintenance(Box<Maintenance>),
+    /// The maintenance of the node called so is over.
+    EndMaintenance { node: String },
+    /// A node is gone for good and is expected no more. One that lives stays.
+    Decommission(NodeId),
     /// The result of a [`Job`].
     Evaluated(Box<rules::Evaluation>),
     /// What became of a [`Delivery`].
@@ -56,6 +66,8 @@ pub enum Effect {
     /// Send a notification and hand back what became of it as [`Input::Delivered`], once and within its timeout. The
     /// intent is durable already.
     Deliver(Box<Delivery>),
+    /// Sign the order and send it on a connection that is still open. It is durable already.
+    Order { conn: ConnId, order: Box<Order> },
     /// Tell whoever asked what became of the input of this very call. Unless `durable`, it holds in memory only, for the
     /// disk refused it.
     Answer { answer: Answer, durable: bool },

@@ -2,7 +2,8 @@
 //!
 //! While the state cannot be written, changes are kept (one per record, so their number is bounded by the records) and
 //! deliveries are held. Nothing is lost by that, but an alert must not wait for a disk for ever: alerts fail open, so
-//! after [`PATIENCE`] deliveries are released all the same, at the price of being sent twice should we crash.
+//! after [`PATIENCE`] deliveries are released all the same, at the price of being sent twice should we crash. Orders are not:
+//! actions fail closed.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use watchfire_store::{State, StateChange, StateError};
 
 use crate::fact::{Fact, Level};
 use crate::notify::Delivery;
+use crate::remediation;
 
 /// How long after a failed commit the next one is tried.
 const RETRY: Span = Span::from_seconds(1);
@@ -28,6 +30,8 @@ const MAX_HELD: usize = 10_000;
 pub(crate) struct Ledger {
     changes: BTreeMap<(&'static str, String), Option<Vec<u8>>>,
     held: Vec<Delivery>,
+    /// What waits for the disk however long that takes: actions fail closed.
+    held_closed: Vec<remediation::Output>,
     /// When the changes have to be committed at the latest; `None` if there are none.
     due: Option<Timestamp>,
     /// Since when commits have failed, and when the next one is tried.
@@ -45,6 +49,7 @@ struct Failing {
 #[derive(Default)]
 pub(crate) struct Released {
     pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) orders: Vec<remediation::Output>,
     pub(crate) facts: Vec<Fact>,
 }
 
@@ -64,6 +69,14 @@ impl Ledger {
     /// Adds a delivery that may go once all changes so far are durable.
     pub(crate) fn deliver(&mut self, delivery: Delivery) {
         self.held.push(delivery);
+    }
+
+    /// Adds something that may go only once all changes so far are durable, whatever happens.
+    pub(crate) fn order(&mut self, output: remediation::Output) {
+        self.held_closed.push(output);
+        if self.held_closed.len() > MAX_HELD {
+            self.held_closed.remove(0);
+        }
     }
 
     /// Whether no change waits for a disk that refused it.
@@ -87,10 +100,10 @@ impl Ledger {
     pub(crate) fn settle(&mut self, now: Timestamp, state: &mut State) -> Released {
         let mut released = Released::default();
         if self.changes.is_empty() {
-            released.deliveries = std::mem::take(&mut self.held);
+            self.release_all(&mut released);
             return released;
         }
-        if self.held.is_empty() && self.due.is_some_and(|due| now < due) {
+        if self.held.is_empty() && self.held_closed.is_empty() && self.due.is_some_and(|due| now < due) {
             return released;
         }
         if self.failing.is_some_and(|failing| now < failing.retry_at) {
@@ -112,10 +125,15 @@ impl Ledger {
     fn committed(&mut self, released: &mut Released) {
         self.changes.clear();
         self.due = None;
-        released.deliveries = std::mem::take(&mut self.held);
+        self.release_all(released);
         if self.failing.take().is_some() {
             released.facts.push(Fact::new(Level::Info, "the state can be written again"));
         }
+    }
+
+    fn release_all(&mut self, released: &mut Released) {
+        released.deliveries = std::mem::take(&mut self.held);
+        released.orders = std::mem::take(&mut self.held_closed);
     }
 
     fn failed(&mut self, now: Timestamp, error: &StateError, released: &mut Released) {
@@ -138,5 +156,34 @@ impl Ledger {
             let fact = Fact::new(Level::Warn, "notifications go out although the state cannot be written");
             released.facts.push(fact.with("deliveries", count));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use watchfire_shared::member::NodeId;
+    use watchfire_shared::order::OrderId;
+    use watchfire_store::SimDisk;
+
+    use super::*;
+
+    #[test]
+    fn an_order_waits_for_the_disk_however_long_that_takes() {
+        let disk = SimDisk::new();
+        let (mut state, _) = State::open(disk.clone()).unwrap();
+        let mut ledger = Ledger::default();
+        let start = Timestamp::from_millis(1_800_000_000_000);
+        let order = remediation::Output::Seen { node: NodeId(1), id: OrderId(1) };
+        disk.fail_syncs(1000);
+        ledger.change(start, "orders", "1".to_owned(), Some(vec![1]));
+        ledger.order(order.clone());
+        for second in 0..60 {
+            let released = ledger.settle(start + Span::from_seconds(second), &mut state);
+            assert_eq!(released.orders, [], "after {second} s");
+        }
+        assert!(ledger.failures() > 10);
+        disk.fail_syncs(0);
+        let released = ledger.settle(start + Span::from_seconds(61), &mut state);
+        assert_eq!(released.orders, [order]);
     }
 }

@@ -11,10 +11,12 @@ use super::durability::Durability;
 use super::ledger::Ledger;
 use super::own_series::OwnSeries;
 use super::picture::Picture;
-use super::{Effect, Engine, NODE_TABLE, Settings};
+use super::{Effect, Engine, NODE_TABLE, Settings, nodes};
+use crate::catalogue::causes::Causes;
 use crate::fact::{Fact, Level};
 use crate::ingest::{Identity, Ingest, Output};
 use crate::notify::{self, Pipeline};
+use crate::remediation::{self, Remediator};
 use crate::rules::{self, RuleSet};
 use crate::series::fleet::Fleet;
 use crate::series::freshness::Freshness;
@@ -54,11 +56,14 @@ impl<D: Disk + Clone> Engine<D> {
         let (store, store_recovery) = Store::open(disk, settings.storage.clone())?;
         let records = state.load(NODE_TABLE)?;
         let nodes: BTreeMap<NodeId, NodeRecord> = records.iter().filter_map(|(id, value)| decode(id, value)).collect();
-        let early = (nodes.len() < records.len()).then(|| {
-            let fact = Fact::new(Level::Warn, "records of nodes could not be read; these nodes have to report anew");
-            Effect::Fact(fact.with("nodes", records.len() - nodes.len()))
+        let saved = nodes::load(&mut state)?;
+        let unreadable = records.len() - nodes.len() + saved.unreadable;
+        let early = (unreadable > 0).then(|| {
+            let message = "records of nodes could not be read; what they said has to be learnt anew";
+            Effect::Fact(Fact::new(Level::Warn, message).with("records", unreadable))
         });
-        let fleet = Fleet::restore(now, settings.naming.clone(), nodes);
+        let mut fleet = Fleet::restore(now, settings.naming.clone(), settings.nodes.expected_back, nodes);
+        fleet.retire(saved.retired);
         let mut rules_out = rules::Output::default();
         let rules = RuleSet::new(
             settings.rule_settings.clone(),
@@ -70,9 +75,19 @@ impl<D: Disk + Clone> Engine<D> {
         let external_url = settings.rule_settings.external_url.clone();
         let notifier =
             Pipeline::new(now, Arc::clone(&settings.alertmanager), external_url, saved_notifications(&mut state)?);
+        let remediator = Remediator::restore(
+            now,
+            settings.node_id,
+            settings.remediations.clone(),
+            &state.load(remediation::ORDER_TABLE)?,
+            &state.load(remediation::EPOCH_TABLE)?,
+        );
         let mut engine = Self {
             ingest: Ingest::new(identity(&settings)),
             freshness: Freshness::new(now),
+            causes: Causes::new(&settings.nodes.shared_labels),
+            maintenances: saved.maintenances,
+            history: Arc::new(saved.history),
             ledger: Ledger::default(),
             durability: Durability::default(),
             own_series: OwnSeries::new(now, own_interval(&settings)),
@@ -87,7 +102,10 @@ impl<D: Disk + Clone> Engine<D> {
             fleet,
             rules,
             notifier,
+            remediator,
         };
+        engine.note_start(now, saved.seen_at);
+        engine.mark_maintenance(now);
         let alerts = engine.begin(now, rules_out);
         let nodes = engine.fleet.nodes().count();
         Ok((engine, Recovery { store: store_recovery, state: state_recovery.quarantined, nodes, alerts }))
@@ -97,6 +115,9 @@ impl<D: Disk + Clone> Engine<D> {
     /// may not have reached it. Effects wait for the first call of `handle`.
     fn begin(&mut self, now: Timestamp, rules_out: rules::Output) -> usize {
         let mut effects = Vec::new();
+        // Alerts that a fallen group explained stay explained.
+        let all = self.fleet.nodes().map(|node| node.id).collect();
+        self.look_for_causes(now, &all, &mut effects);
         self.tell_notifier(now, notify::Input::Wake, &mut effects);
         let known = self.known_alerts(now);
         let alerts = known.len();
@@ -105,6 +126,7 @@ impl<D: Disk + Clone> Engine<D> {
         self.tell_notifier(now, notify::Input::Confirmed { since: now }, &mut effects);
         self.absorb_rules(now, rules_out, &mut effects);
         self.early.append(&mut effects);
+        self.picture.change_remediation(now);
         self.picture.change_notifications(now);
         let view = self.draw(now, 1);
         self.picture = Picture::new(view, self.notifier.next_turn(now));
@@ -124,9 +146,18 @@ impl<D: Disk> Engine<D> {
         self.ingest.rename(identity(&settings), out);
         self.fleet.rename(settings.naming.clone());
         self.own_series.set_interval(now, own_interval(&settings));
+        self.fleet.set_grace(settings.nodes.expected_back);
+        let regroup = self.causes.set_labels(&settings.nodes.shared_labels);
         self.settings = settings;
+        if regroup {
+            let all = self.fleet.nodes().map(|node| node.id).collect();
+            self.look_for_causes(now, &all, effects);
+        }
+        self.own_series.want_fleet(now);
         let (rule_settings, groups) = (self.settings.rule_settings.clone(), self.settings.rules.clone());
         self.tell_notifier(now, notify::Input::Reload(Arc::clone(&self.settings.alertmanager)), effects);
+        self.mute_again(now, effects);
+        self.remediator.reload(now, self.settings.remediations.clone());
         self.with_rules(now, effects, |rules, out| rules.reload(rule_settings, groups, now, out));
         self.picture.change_notifications(now);
         effects.push(Effect::Fact(Fact::new(Level::Info, "the configuration was taken over")));

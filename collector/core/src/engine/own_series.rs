@@ -13,6 +13,8 @@ use crate::series::write::node_samples;
 
 /// The local source of the collector's series about itself.
 const SELF_SOURCE: &str = "collector";
+/// The local source of the series about the fleet as a whole.
+const FLEET_SOURCE: &str = "fleet";
 /// A source has one row per millisecond; a node that changes twice within one waits for the next. A longer wait would
 /// mean that the clock was set back, and then the next regular time is early enough.
 const MAX_WAIT: Span = Span::from_millis(10);
@@ -27,6 +29,9 @@ pub(crate) struct OwnSeries {
     /// The last samples of each node, to see what changes.
     nodes: BTreeMap<NodeId, Samples>,
     own: Samples,
+    /// The last samples about the fleet, and when they are to be written out of turn.
+    fleet: Samples,
+    fleet_due: Option<Timestamp>,
     storage_full: bool,
 }
 
@@ -49,6 +54,8 @@ impl OwnSeries {
             waiting_until: None,
             nodes: BTreeMap::new(),
             own: Samples::new(),
+            fleet: Samples::new(),
+            fleet_due: None,
             storage_full: false,
         }
     }
@@ -59,7 +66,7 @@ impl OwnSeries {
     }
 
     pub(crate) fn deadline(&self) -> Timestamp {
-        self.waiting_until.map_or(self.next, |at| at.min(self.next))
+        [self.waiting_until, self.fleet_due].into_iter().flatten().fold(self.next, Timestamp::min)
     }
 
     /// Whether it is time to write everything; moves on to the next time.
@@ -113,7 +120,7 @@ impl OwnSeries {
         written: &mut Written,
     ) {
         for id in ids {
-            let node = fleet.get(id).filter(|node| fleet.holds_its_name(node));
+            let node = fleet.get(id).filter(|node| fleet.is_shown(node));
             let samples = node.map(node_samples).unwrap_or_default();
             let before = self.nodes.remove(&id).unwrap_or_default();
             match store.append_local(&format!("node/{id}"), now, &samples) {
@@ -128,6 +135,31 @@ impl OwnSeries {
                 self.nodes.insert(id, samples);
             }
         }
+    }
+
+    /// Asks for the series about the fleet, out of turn.
+    pub(crate) fn want_fleet(&mut self, at: Timestamp) {
+        self.fleet_due = Some(self.fleet_due.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    pub(crate) fn fleet_is_due(&self, now: Timestamp) -> bool {
+        self.fleet_due.is_some_and(|at| at <= now)
+    }
+
+    /// Writes the series about the fleet.
+    pub(crate) fn write_fleet<D: Disk>(&mut self, now: Timestamp, samples: Samples, store: &mut Store<D>) -> Written {
+        self.fleet_due = None;
+        let mut written = Written::default();
+        let result = store.append_local(FLEET_SOURCE, now, &samples);
+        if let Err(AppendError::NotAfter { last, .. }) = result
+            && last.since(now) <= MAX_WAIT
+        {
+            self.want_fleet(last + Span::from_millis(1));
+            return written;
+        }
+        written.note(&self.fleet, &samples, result);
+        self.fleet = samples;
+        written
     }
 
     /// Writes the collector's series about itself.

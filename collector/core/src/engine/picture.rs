@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use watchfire_shared::labels::INSTANCE;
+use watchfire_shared::member::{NodeId, Role};
 use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::Disk;
 
 use super::Engine;
+use crate::catalogue::inventory::Expected;
+use crate::catalogue::maintenance::Maintenance;
 use crate::notify::query::AlertFilter;
+use crate::remediation;
 use crate::rules::alert::State;
 use crate::series::node::Node;
 use crate::view::{AlertCounts, Evidence, NodeView, Notifications, View, judge};
@@ -23,6 +27,7 @@ pub(crate) struct Picture {
     view: Arc<View>,
     changed: bool,
     notifications_changed: bool,
+    remediation_changed: bool,
     due: Option<Timestamp>,
     /// When what notification shows changes by the mere passing of time.
     turn: Option<Timestamp>,
@@ -30,7 +35,14 @@ pub(crate) struct Picture {
 
 impl Picture {
     pub(crate) fn new(view: View, turn: Option<Timestamp>) -> Self {
-        Self { view: Arc::new(view), changed: false, notifications_changed: false, due: None, turn }
+        Self {
+            view: Arc::new(view),
+            changed: false,
+            notifications_changed: false,
+            remediation_changed: false,
+            due: None,
+            turn,
+        }
     }
 
     pub(crate) fn view(&self) -> Arc<View> {
@@ -50,6 +62,12 @@ impl Picture {
     /// Something changed of what notification shows.
     pub(crate) fn change_notifications(&mut self, now: Timestamp) {
         self.notifications_changed = true;
+        self.change(now);
+    }
+
+    /// Something changed of what is shown of remediation.
+    pub(crate) fn change_remediation(&mut self, now: Timestamp) {
+        self.remediation_changed = true;
         self.change(now);
     }
 
@@ -94,19 +112,41 @@ impl<D: Disk> Engine<D> {
     }
 
     pub(super) fn draw(&self, now: Timestamp, version: u64) -> View {
-        let alerts = self.alerts_by_instance();
-        let mut nodes: Vec<NodeView> = self.fleet.nodes().map(|node| show(node, &alerts)).collect();
-        nodes.sort_by(|left, right| (&left.name, left.role, left.id).cmp(&(&right.name, right.role, right.id)));
         View {
             version,
             generated_at: now,
             fresh: self.freshness.is_fresh(),
-            nodes,
+            nodes: Arc::new(self.draw_nodes()),
+            history: Arc::clone(&self.history),
             rules: Arc::new(self.rules.rules_view()),
             alerts: Arc::new(self.rules.alerts_view()),
             notifications: self.draw_notifications(now),
+            remediation: self.draw_remediation(),
             stats: self.stats(),
         }
+    }
+
+    fn draw_nodes(&self) -> Vec<NodeView> {
+        let alerts = self.alerts_by_instance();
+        let explained = self.causes.explained();
+        let explained: BTreeMap<NodeId, _> =
+            explained.into_iter().map(|(id, group)| (id, self.causes.name(&group, &self.fleet))).collect();
+        let seen = self.fleet.nodes().filter(|node| !node.is_dismissed());
+        let seen = seen.map(|node| {
+            let context = Context {
+                alerts: alerts.get(&*node.target.instance),
+                group: explained.get(&node.id),
+                maintenance: self.maintenances.get(&node.record.name),
+            };
+            show(node, &context)
+        });
+        let unseen = self.never_seen().map(|expected| {
+            let alerts = alerts.get(self.expected_instance(expected).as_str());
+            show_expected(expected, alerts, self.maintenances.get(&expected.name))
+        });
+        let mut nodes: Vec<NodeView> = seen.chain(unseen).collect();
+        nodes.sort_by(|left, right| (&left.name, left.id).cmp(&(&right.name, right.id)));
+        nodes
     }
 
     fn draw_notifications(&self, now: Timestamp) -> Arc<Notifications> {
@@ -121,6 +161,13 @@ impl<D: Disk> Engine<D> {
             silences: self.notifier.silences().cloned().collect(),
             config: Some(Arc::clone(&self.settings.alertmanager)),
         })
+    }
+
+    fn draw_remediation(&self) -> Arc<remediation::view::View> {
+        match self.picture.remediation_changed {
+            true => Arc::new(self.remediator.view()),
+            false => Arc::clone(&self.picture.view.remediation),
+        }
     }
 
     fn alerts_by_instance(&self) -> BTreeMap<&str, InstanceAlerts> {
@@ -145,9 +192,14 @@ impl<D: Disk> Engine<D> {
     }
 }
 
-fn show(node: &Node, alerts: &BTreeMap<&str, InstanceAlerts>) -> NodeView {
-    let nothing = InstanceAlerts::default();
-    let alerts = alerts.get(&*node.target.instance).unwrap_or(&nothing);
+/// What else is known where a node is shown.
+struct Context<'a> {
+    alerts: Option<&'a InstanceAlerts>,
+    group: Option<&'a (String, String)>,
+    maintenance: Option<&'a Maintenance>,
+}
+
+fn show(node: &Node, context: &Context<'_>) -> NodeView {
     let record = &node.record;
     let (health, reasons) = judge(&Evidence {
         role: record.role,
@@ -155,10 +207,13 @@ fn show(node: &Node, alerts: &BTreeMap<&str, InstanceAlerts>) -> NodeView {
         cause: record.membership.and_then(|membership| membership.cause),
         up: node.current_up,
         last_report_at: record.last_report_at,
-        firing: &alerts.firing,
+        overdue: node.overdue,
+        group: context.group,
+        maintenance: context.maintenance,
+        firing: context.alerts.map_or(&[], |alerts| &alerts.firing),
     });
     NodeView {
-        id: node.id,
+        id: Some(node.id),
         name: record.name.clone(),
         role: record.role,
         state: record.membership.map(|membership| membership.state),
@@ -166,9 +221,39 @@ fn show(node: &Node, alerts: &BTreeMap<&str, InstanceAlerts>) -> NodeView {
         reasons,
         last_report_at: record.last_report_at,
         clock_offset_seconds: node.clock_offset.map(Span::as_seconds),
-        alerts: alerts.counts,
+        alerts: context.alerts.map_or_else(AlertCounts::default, |alerts| alerts.counts),
         labels: record.labels.clone(),
         version: record.version.clone(),
-        maintenance_until: None,
+        maintenance_until: context.maintenance.map(|own| own.until),
+    }
+}
+
+/// A node that the inventory names and nobody has seen.
+fn show_expected(expected: &Expected, alerts: Option<&InstanceAlerts>, maintenance: Option<&Maintenance>) -> NodeView {
+    let (health, mut reasons) = judge(&Evidence {
+        role: Role::Agent,
+        state: None,
+        cause: None,
+        up: None,
+        last_report_at: None,
+        overdue: false,
+        group: None,
+        maintenance,
+        firing: alerts.map_or(&[], |alerts| &alerts.firing),
+    });
+    reasons.insert(0, "the inventory names it, and nobody has seen it".to_owned());
+    NodeView {
+        id: None,
+        name: expected.name.clone(),
+        role: Role::Agent,
+        state: None,
+        health,
+        reasons,
+        last_report_at: None,
+        clock_offset_seconds: None,
+        alerts: alerts.map_or_else(AlertCounts::default, |alerts| alerts.counts),
+        labels: expected.labels.clone(),
+        version: String::new(),
+        maintenance_until: maintenance.map(|own| own.until),
     }
 }

@@ -6,7 +6,9 @@ use watchfire_shared::member::NodeId;
 use watchfire_shared::time::Span;
 
 use crate::alertmanager;
+use crate::catalogue::Policy;
 use crate::ingest::naming::Naming;
+use crate::remediation::Remediation;
 use crate::rules;
 
 /// Everything the engine is told by configuration.
@@ -17,6 +19,8 @@ pub struct Settings {
     pub node_name: String,
     /// The cluster's name, and how series of its agents are called.
     pub naming: Naming,
+    /// What is expected of nodes.
+    pub nodes: Policy,
     /// Bounds of the store, retention included. A reload does not change them.
     pub storage: watchfire_store::Options,
     /// How often the collector writes its own series; at most every rule interval.
@@ -28,4 +32,6 @@ pub struct Settings {
     pub rule_settings: rules::Settings,
     /// Routes, receivers, inhibition and timings, templates loaded.
     pub alertmanager: Arc<alertmanager::Config>,
+    /// Because of which alerts nodes are ordered to do what.
+    pub remediations: Vec<Remediation>,
 }

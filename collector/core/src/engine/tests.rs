@@ -8,6 +8,8 @@ mod hostile;
 
 mod health;
 
+mod catalogue;
+
 mod storage;
 
 mod crash;

@@ -1,7 +1,8 @@
 //! The fleet: every node that was ever heard of, by gossip or by its own frames.
 //!
-//! A node is expected for ever once it is known; only an other node that takes its name replaces it. The fleet is
-//! bounded by [`MAX_MEMBERS`]; beyond that the longest gone node makes room, and if none is gone the new one is refused.
+//! A node is expected for ever once it is known, until somebody decommissions it; only another node that takes its name
+//! replaces it. An ephemeral node is forgotten when it goes. The fleet is bounded by [`MAX_MEMBERS`]; beyond that the
+//! longest gone node makes room, and if none is gone the new one is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +11,7 @@ use watchfire_shared::member::{Member, MemberChange, MemberState, NodeId, Role};
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::node::{Membership, Node, NodeRecord};
+use crate::catalogue::is_ephemeral;
 use crate::ingest::Introduction;
 use crate::ingest::naming::{Naming, NodeFacts};
 
@@ -27,6 +29,14 @@ pub(crate) struct Fleet {
     changed: BTreeSet<NodeId>,
     /// Nodes whose records changed since they were last taken, the removed ones included.
     unsaved: BTreeSet<NodeId>,
+    /// Nodes that were removed since they were last taken, as they were.
+    removed: Vec<Node>,
+    /// Nodes that were decommissioned: what gossip still says of their deaths is no news.
+    retired: BTreeSet<NodeId>,
+    /// Those of whom that changed since they were last taken.
+    unsaved_retired: BTreeSet<NodeId>,
+    /// How long a node that was stopped is expected back.
+    grace: Span,
     refused: u64,
     /// Whether gossip has shown no other living node since the start, so that its silence about a node means nothing.
     is_isolated: bool,
@@ -37,6 +47,7 @@ impl Fleet {
     pub(crate) fn restore(
         now: Timestamp,
         naming: Naming,
+        grace: Span,
         records: impl IntoIterator<Item = (NodeId, NodeRecord)>,
     ) -> Self {
         let mut fleet = Self {
@@ -47,6 +58,10 @@ impl Fleet {
             due: BTreeSet::new(),
             changed: BTreeSet::new(),
             unsaved: BTreeSet::new(),
+            removed: Vec::new(),
+            retired: BTreeSet::new(),
+            unsaved_retired: BTreeSet::new(),
+            grace,
             refused: 0,
             is_isolated: true,
         };
@@ -65,9 +80,18 @@ impl Fleet {
         self.nodes.get(&id)
     }
 
-    /// Whether the node's series are written: it is the one that holds its name.
-    pub(crate) fn holds_its_name(&self, node: &Node) -> bool {
-        self.holders.get(node.record.role, &node.record.name) == Some(node.id)
+    /// Whether the node's series are written: it is the one that holds its name, and somebody misses it.
+    pub(crate) fn is_shown(&self, node: &Node) -> bool {
+        self.holders.get(node.record.role, &node.record.name) == Some(node.id) && !node.is_dismissed()
+    }
+
+    /// The node of this role that goes by a name.
+    pub(crate) fn named(&self, role: Role, name: &str) -> Option<&Node> {
+        self.get(self.holders.get(role, name)?)
+    }
+
+    pub(crate) fn cluster(&self) -> &str {
+        &self.naming.cluster
     }
 
     /// Nodes that found no room.
@@ -83,6 +107,7 @@ impl Fleet {
     /// An agent introduced itself.
     pub(crate) fn introduced(&mut self, now: Timestamp, agent: Introduction) {
         let (id, clock_offset) = (agent.id, agent.clock_offset);
+        self.reinstate(id);
         let known = self.nodes.get(&id).map(|node| node.record.clone());
         let record = NodeRecord {
             name: agent.name,
@@ -129,6 +154,14 @@ impl Fleet {
     /// Gossip speaks of a member.
     pub(crate) fn member(&mut self, now: Timestamp, change: MemberChange) {
         let id = change.member.id;
+        let is_gone = matches!(change.member.state, MemberState::Down | MemberState::Left);
+        if is_gone && !self.nodes.contains_key(&id) {
+            if self.retired.contains(&id) || is_ephemeral(&change.member.labels) {
+                return;
+            }
+        } else if !is_gone {
+            self.reinstate(id);
+        }
         self.is_isolated &= change.member.state != MemberState::Alive || change.member.role == Role::Collector;
         let record = self.record_of(change.member);
         if let Some(node) = self.upsert(now, id, record) {
@@ -191,15 +224,78 @@ impl Fleet {
             self.changed.insert(id);
             self.unsaved.insert(id);
         }
-        let up = node.up(now, frames_are_refused);
-        self.check_at = [self.check_at, up.until].into_iter().flatten().min();
-        if node.current_up != up.value {
-            node.current_up = up.value;
+        let up = node.up(now, frames_are_refused, self.grace);
+        let expected_back = node.expected_back_until(self.grace);
+        let overdue = expected_back.is_some_and(|until| until <= now);
+        let until = expected_back.filter(|_| !overdue);
+        self.check_at = [self.check_at, up.until, until].into_iter().flatten().min();
+        if (node.current_up, node.overdue) != (up.value, overdue) {
+            (node.current_up, node.overdue) = (up.value, overdue);
             self.changed.insert(id);
         }
         if up.value.is_some() && node.record.up != up.value {
             node.record.up = up.value;
             self.unsaved.insert(id);
+        }
+        if node.is_dismissed() && !node.connected {
+            self.remove(id);
+        }
+    }
+
+    /// Gossip does not list a node any more. It stays expected, unless another one has its name.
+    pub(crate) fn unlisted(&mut self, id: NodeId) {
+        self.reinstate(id);
+        let holds = |node: &Node| self.holders.get(node.record.role, &node.record.name) == Some(node.id);
+        if self.nodes.get(&id).is_some_and(|node| !node.connected && !holds(node)) {
+            self.remove(id);
+        }
+    }
+
+    /// A person says that a node is gone for good; one that lives comes back by itself.
+    pub(crate) fn decommission(&mut self, id: NodeId) {
+        self.remove(id);
+        if self.retired.len() < MAX_MEMBERS {
+            self.retired.insert(id);
+            self.unsaved_retired.insert(id);
+        }
+    }
+
+    /// Decommissioned nodes of an earlier run.
+    pub(crate) fn retire(&mut self, ids: impl IntoIterator<Item = NodeId>) {
+        self.retired.extend(ids.into_iter().take(MAX_MEMBERS));
+    }
+
+    pub(crate) fn is_retired(&self, id: NodeId) -> bool {
+        self.retired.contains(&id)
+    }
+
+    fn reinstate(&mut self, id: NodeId) {
+        if self.retired.remove(&id) {
+            self.unsaved_retired.insert(id);
+        }
+    }
+
+    /// Notes until when each name is in maintenance.
+    pub(crate) fn mark_maintenance(&mut self, until: impl Fn(&str) -> Option<Timestamp>) {
+        for (id, node) in &mut self.nodes {
+            let until = until(&node.record.name);
+            if node.maintenance_until != until {
+                node.maintenance_until = until;
+                self.changed.insert(*id);
+            }
+        }
+    }
+
+    /// Whether there is anything to take.
+    pub(crate) fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// Takes another grace for nodes that were stopped.
+    pub(crate) fn set_grace(&mut self, grace: Span) {
+        if self.grace != grace {
+            self.grace = grace;
+            self.due.extend(self.nodes.keys());
         }
     }
 
@@ -244,6 +340,16 @@ impl Fleet {
         std::mem::take(&mut self.unsaved)
     }
 
+    /// Nodes that were decommissioned, or are so no more, since the last call.
+    pub(crate) fn take_unsaved_retired(&mut self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut self.unsaved_retired)
+    }
+
+    /// The nodes that were removed since the last call, as they were.
+    pub(crate) fn take_removed(&mut self) -> Vec<Node> {
+        std::mem::take(&mut self.removed)
+    }
+
     /// Inserts or updates a node; `None` if there is no room.
     fn upsert(&mut self, now: Timestamp, id: NodeId, record: NodeRecord) -> Option<&mut Node> {
         let known = self.nodes.get(&id).map(|known| known.record == record);
@@ -269,6 +375,8 @@ impl Fleet {
             connected: false,
             clock_offset: None,
             current_up: None,
+            overdue: false,
+            maintenance_until: None,
             record,
         };
         self.nodes.insert(id, node);
@@ -315,6 +423,7 @@ impl Fleet {
         self.holders.release(node.record.role, &node.record.name, id);
         self.changed.insert(id);
         self.unsaved.insert(id);
+        self.removed.push(node);
     }
 }
 

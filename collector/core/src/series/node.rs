@@ -6,12 +6,11 @@ use serde::{Deserialize, Serialize};
 use watchfire_shared::member::{DownCause, MemberState, NodeId, Role};
 use watchfire_shared::time::{Span, Timestamp};
 
+use crate::catalogue::is_ephemeral;
 use crate::ingest::naming::TargetLabels;
 
 /// How long a restarted collector waits to hear from an agent before its silence counts.
 pub(crate) const HEARING_TIME: Span = Span::from_seconds(120);
-/// How long a node that left on purpose is simply expected back.
-pub(crate) const EXPECTED_BACK: Span = Span::from_seconds(15 * 60);
 /// How late a frame may come and still count as in time: sampling, network and our own queue. At most a second, and a
 /// quarter of a short interval.
 const MAX_SLACK: Span = Span::from_seconds(1);
@@ -64,6 +63,10 @@ pub(crate) struct Node {
     pub(crate) clock_offset: Option<Span>,
     /// `up` as it was last decided.
     pub(crate) current_up: Option<bool>,
+    /// Whether it was stopped and is not back in time, as it was last decided.
+    pub(crate) overdue: bool,
+    /// Until when its maintenance lasts.
+    pub(crate) maintenance_until: Option<Timestamp>,
 }
 
 /// What `up` is at a time, and until when that holds by itself.
@@ -76,8 +79,9 @@ pub(crate) struct Up {
 }
 
 impl Node {
-    /// Decides `up`. `frames_are_refused` says that the collector itself makes agents wait, by a full disk.
-    pub(crate) fn up(&self, now: Timestamp, frames_are_refused: bool) -> Up {
+    /// Decides `up`. `frames_are_refused` says that the collector itself makes agents wait, by a full disk; a node that
+    /// was stopped is expected back for `grace`.
+    pub(crate) fn up(&self, now: Timestamp, frames_are_refused: bool, grace: Span) -> Up {
         let fixed = |value| Up { value, until: None };
         if self.record.role != Role::Agent {
             return fixed(None);
@@ -88,7 +92,7 @@ impl Node {
         if let Some(until) = self.heard_at.map(|at| at + self.patience()).filter(|until| now < *until) {
             return Up { value: Some(true), until: Some(until) };
         }
-        if let Some(until) = self.expected_back_until().filter(|until| now < *until) {
+        if let Some(until) = self.expected_back_until(grace).filter(|until| now < *until) {
             return Up { value: self.record.up, until: Some(until) };
         }
         if self.heard_at.is_some() || (self.gossiped && self.is(MemberState::Down)) {
@@ -110,6 +114,14 @@ impl Node {
         was_alive && !self.gossiped && !self.connected && now >= self.expected_since + HEARING_TIME
     }
 
+    /// Whether it runs, by what gossip says; one that has gossip off is judged by its reports alone.
+    pub(crate) fn is_living(&self) -> bool {
+        match self.record.membership {
+            Some(membership) => matches!(membership.state, MemberState::Alive | MemberState::Suspect),
+            None => self.connected || self.current_up == Some(true),
+        }
+    }
+
     pub(crate) fn is(&self, state: MemberState) -> bool {
         self.record.membership.is_some_and(|membership| membership.state == state)
     }
@@ -120,9 +132,17 @@ impl Node {
         interval * 2 + MAX_SLACK.min(Span::from_millis(interval.as_millis() / 4))
     }
 
-    fn expected_back_until(&self) -> Option<Timestamp> {
+    /// Until when a node that was stopped in good order is expected back; `None` if it was not stopped.
+    pub(crate) fn expected_back_until(&self, grace: Span) -> Option<Timestamp> {
         let left = self.record.membership.filter(|membership| membership.state == MemberState::Left)?;
-        Some(left.since + EXPECTED_BACK)
+        Some(left.since + grace)
+    }
+
+    /// Whether it is an ephemeral node that went: it is missed by nobody, though its connection may linger.
+    pub(crate) fn is_dismissed(&self) -> bool {
+        let gone = self.is(MemberState::Down) || self.is(MemberState::Left);
+        let silent = self.record.membership.is_none() && self.current_up == Some(false);
+        is_ephemeral(&self.record.labels) && (gone || silent)
     }
 }
 
@@ -132,6 +152,7 @@ mod tests {
     use crate::ingest::naming::{Naming, NodeFacts};
 
     const START: i64 = 1_000_000;
+    const GRACE: Span = Span::from_seconds(900);
 
     fn node(heard: Option<i64>, membership: Option<(MemberState, i64)>, up: Option<bool>) -> Node {
         let at = |seconds: i64| Timestamp::from_millis(START + seconds * 1000);
@@ -158,13 +179,15 @@ mod tests {
             connected: true,
             clock_offset: None,
             current_up: None,
+            overdue: false,
+            maintenance_until: None,
             record,
         }
     }
 
     fn check(node: &Node, second: f64, value: Option<bool>, until: Option<f64>) {
         let at = |seconds: f64| Timestamp::from_millis(START + (seconds * 1000.0) as i64);
-        assert_eq!(node.up(at(second), false), Up { value, until: until.map(at) }, "at {second}");
+        assert_eq!(node.up(at(second), false, GRACE), Up { value, until: until.map(at) }, "at {second}");
     }
 
     #[test]
@@ -199,7 +222,7 @@ mod tests {
     fn a_full_disk_of_ours_accuses_no_agent() {
         let node = node(Some(5), None, Some(true));
         let at = Timestamp::from_millis(START + 500_000);
-        assert_eq!(node.up(at, true).value, Some(true));
-        assert_eq!(Node { connected: false, ..node }.up(at, true).value, Some(false));
+        assert_eq!(node.up(at, true, GRACE).value, Some(true));
+        assert_eq!(Node { connected: false, ..node }.up(at, true, GRACE).value, Some(false));
     }
 }

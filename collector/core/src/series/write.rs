@@ -1,11 +1,14 @@
 //! Samples of what the collector knows: one set per node, and one of itself.
 
+use std::collections::BTreeSet;
+
 use watchfire_shared::labels::{INSTANCE, JOB, Labels, METRIC_NAME};
 use watchfire_shared::member::{DownCause, MemberState, Role};
 
 use super::Samples;
 use super::freshness::Coverage;
 use super::node::{Membership, Node};
+use crate::catalogue::causes::Fallen;
 use crate::ingest::Counters;
 
 /// The value of `job` on the collector's series about itself.
@@ -22,6 +25,14 @@ pub(crate) fn node_samples(node: &Node) -> Samples {
     }
     if node.record.role == Role::Agent {
         samples.push((info(node), 1.0));
+    }
+    if node.record.role == Role::Agent && node.is(MemberState::Left) {
+        let labels = Labels::new([(METRIC_NAME, "watchfire_node_overdue"), (INSTANCE, &*node.target.instance)]);
+        samples.push((labels, number(node.overdue)));
+    }
+    if node.maintenance_until.is_some() && node.record.role == Role::Agent {
+        let labels = Labels::new([(METRIC_NAME, "watchfire_node_maintenance"), (INSTANCE, &*node.target.instance)]);
+        samples.push((labels, 1.0));
     }
     if let Some(offset) = node.clock_offset {
         let labels = [(METRIC_NAME, "watchfire_node_clock_offset_seconds"), (INSTANCE, &node.target.instance)];
@@ -69,6 +80,37 @@ pub(crate) fn role_name(role: Role) -> &'static str {
 
 fn number(condition: bool) -> f64 {
     f64::from(u8::from(condition))
+}
+
+/// What is known of the fleet as a whole.
+pub(crate) struct FleetFigures<'a> {
+    pub(crate) fallen: Vec<Fallen>,
+    /// Instances of nodes that the inventory names and nobody has seen.
+    pub(crate) never_seen: Vec<String>,
+    /// Groups of ephemeral nodes: how many there should be, and how many live.
+    pub(crate) ephemeral: Vec<(&'a str, u64, usize)>,
+}
+
+/// The series about the fleet as a whole.
+pub(crate) fn fleet_samples(figures: &FleetFigures<'_>) -> Samples {
+    let mut samples = Samples::new();
+    for fallen in &figures.fallen {
+        let series =
+            |metric| Labels::new([(METRIC_NAME, metric), ("label", &*fallen.label), ("value", &*fallen.value)]);
+        samples.push((series("watchfire_group_down"), 1.0));
+        samples.push((series("watchfire_group_nodes"), fallen.nodes as f64));
+        samples.push((series("watchfire_group_nodes_down"), fallen.down as f64));
+    }
+    let mut instances = BTreeSet::new();
+    for instance in figures.never_seen.iter().filter(|instance| instances.insert(*instance)) {
+        samples.push((Labels::new([(METRIC_NAME, "watchfire_node_never_seen"), (INSTANCE, instance)]), 1.0));
+    }
+    for &(group, minimum, living) in &figures.ephemeral {
+        let series = |metric: &'static str| Labels::new([(METRIC_NAME, metric), ("group", group)]);
+        samples.push((series("watchfire_ephemeral_nodes"), living as f64));
+        samples.push((series("watchfire_ephemeral_nodes_minimum"), minimum as f64));
+    }
+    samples
 }
 
 /// What the collector counts of itself.

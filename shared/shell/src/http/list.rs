@@ -65,6 +65,15 @@ impl ListQuery {
         Some(self.filters.remove(at).1)
     }
 
+    /// Takes a parameter of any text that may be given several times.
+    pub fn texts(&mut self, name: &'static str) -> Vec<String> {
+        self.asked.push(name);
+        let (own, rest) = std::mem::take(&mut self.filters).into_iter().partition(|(filter, _)| filter == name);
+        self.filters = rest;
+        let own: Vec<(String, String)> = own;
+        own.into_iter().map(|(_, text)| text).collect()
+    }
+
     /// Takes a parameter that is one of some words.
     ///
     /// # Errors

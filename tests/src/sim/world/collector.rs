@@ -41,6 +41,10 @@ impl World {
                 let life = self.hosts[id].life;
                 self.schedule(at, Event::Webhook { collector: id, life, delivery });
             }
+            Effect::Order { conn, order } => {
+                let frame = self.order_frame(&order);
+                self.reply(conn, frame);
+            }
             Effect::Fact(fact) => self.trace.note(self.now, format_args!("{}: {fact:?}", self.hosts[id].name)),
             // Nobody asks in a simulated world.
             Effect::Answer { .. } => {}

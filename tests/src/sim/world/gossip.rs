@@ -33,6 +33,9 @@ impl World {
                 Effect::Removed(removal) => {
                     changed = true;
                     self.trace.note(self.now, format_args!("{} forgets {}", self.hosts[id].name, removal.member.name));
+                    if self.hosts[id].role == Role::Collector {
+                        self.work.push_back(Work::Engine(id, engine::Input::Unlisted(removal.member.id)));
+                    }
                 }
                 Effect::SaveGeneration(generation) => self.hosts[id].kept.generation = generation,
                 Effect::SavePeers(peers) => self.hosts[id].kept.peers = peers,

@@ -27,7 +27,7 @@ pub(super) enum Fault {
 
 /// A collector as the protocol wants it: it keeps what it acknowledges, by position.
 pub(super) struct Collector {
-    id: NodeId,
+    pub(super) id: NodeId,
     /// Nominal times by (lane, epoch, sequence).
     pub(super) positions: BTreeMap<(Lane, u64, u64), i64>,
     durable: BTreeMap<Lane, Position>,
@@ -37,6 +37,8 @@ pub(super) struct Collector {
     pub(super) duplicates: u64,
     pub(super) resyncs: u64,
     pub(super) greetings: u64,
+    /// What the agent said of orders.
+    pub(super) reports: Vec<watchfire_shared::order::OrderReport>,
     pub(super) keyframes: u64,
     pub(super) dictionaries: u64,
 }
@@ -53,6 +55,7 @@ impl Collector {
             duplicates: 0,
             resyncs: 0,
             greetings: 0,
+            reports: Vec::new(),
             keyframes: 0,
             dictionaries: 0,
         }
@@ -99,6 +102,10 @@ impl Collector {
             Message::Data(data) => Some(self.data(&data, refuse)),
             Message::Ping(ping) => Some(Message::Pong(ping)),
             Message::Bye(_) => None,
+            Message::OrderReport(report) => {
+                self.reports.push(report);
+                None
+            }
             other => panic!("an agent does not send {other:?}"),
         }
     }
@@ -153,6 +160,8 @@ pub(super) struct World {
     known_series: u32,
     /// Nominal times of all ticks that were sampled.
     pub(super) ticks: Vec<i64>,
+    /// What collectors said of orders.
+    pub(super) heard: Vec<(NodeId, News)>,
     pub(super) facts: Vec<Fact>,
     pub(super) attempts: Vec<Timestamp>,
     dialled: Vec<String>,
@@ -179,6 +188,7 @@ impl World {
             series: 4,
             known_series: 0,
             ticks: Vec::new(),
+            heard: Vec::new(),
             facts: Vec::new(),
             attempts: Vec::new(),
             dialled: Vec::new(),
@@ -242,6 +252,7 @@ impl World {
                     self.connections.remove(&connection);
                 }
                 Effect::Spool(effect) => self.spool(effect),
+                Effect::Heard { collector, news } => self.heard.push((collector, news)),
                 Effect::Fact(fact) => self.facts.push(fact),
                 Effect::Stopped => {}
             }

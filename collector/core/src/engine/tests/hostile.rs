@@ -92,7 +92,7 @@ fn a_name_in_use_is_not_given_away_until_its_holder_is_silent() {
     second.dict(&mut world, Lane::Live, 1);
     second.live(&mut world, 1);
     assert!(world.closed.iter().any(|(conn, _)| *conn == first.conn));
-    let ids: Vec<NodeId> = world.view().nodes.iter().map(|node| node.id).collect();
+    let ids: Vec<NodeId> = world.view().nodes.iter().filter_map(|node| node.id).collect();
     assert_eq!(ids, [NodeId(2)]);
     assert_eq!(world.value(r#"up{instance="web-1", job="node"}"#), Some(1.0));
 }

@@ -1,9 +1,11 @@
 //! A disk that is full, or that fails.
 
 use watchfire_shared::frame::message::{Lane, Message, Ping};
-use watchfire_shared::member::MemberState;
+use watchfire_shared::member::{MemberState, NodeId};
+use watchfire_shared::order::{Actions, OfferedAction};
 
 use super::world::{FakeAgent, World, seconds};
+use crate::remediation;
 
 const RULES: &str = r#"
 groups:
@@ -104,4 +106,39 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_the_process_is_to_end() {
     agent.live(&mut world, 5);
     assert_eq!(world.replies, []);
     assert_eq!(world.fatal.len(), 1);
+}
+
+#[test]
+fn an_order_that_left_is_known_after_a_crash_and_is_not_sent_again() {
+    let rules = "groups: [{name: g, interval: 1s, rules: [{alert: Seen, expr: 'up == 1'}]}]";
+    let repair = "remediations: [{name: r, when: {alert: Seen}, mode: auto, steps: [{action: a}]}]";
+    let mut settings = super::world::settings(rules);
+    settings.remediations = remediation::parse(&[("r.yml".to_owned(), repair.to_owned())]).unwrap();
+    let mut world = World::open(watchfire_store::SimDisk::new(), settings, super::world::START);
+    let mut agent = FakeAgent::join(&mut world, 1, "web-1", 1);
+    agent.live(&mut world, 1);
+    let offered = OfferedAction {
+        name: "a".to_owned(),
+        digest: "d".to_owned(),
+        kind: String::new(),
+        idempotent: true,
+        longest_ms: 1000,
+        params: Vec::new(),
+    };
+    let actions = Actions {
+        boot: "b".to_owned(),
+        refuses: String::new(),
+        last: None,
+        offered: vec![offered],
+        problems: Vec::new(),
+    };
+    world.send(agent.conn, &Message::Actions(actions));
+    agent.live(&mut world, 3);
+    let [(conn, order)] = world.orders.as_slice() else { panic!("{:?}", world.orders) };
+    assert_eq!((*conn, order.target, &*order.action), (agent.conn, NodeId(1), "a"));
+    let (id, now) = (order.id, world.now);
+    let mut world = world.crash(watchfire_store::disk::CrashKeeps::NOTHING, now);
+    world.run(seconds(1.0));
+    assert_eq!(world.view().remediation.orders.iter().map(|order| order.id).collect::<Vec<_>>(), [id]);
+    assert_eq!(world.orders, []);
 }

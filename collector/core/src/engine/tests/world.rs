@@ -9,12 +9,14 @@ use watchfire_shared::labels::{Labels, METRIC_NAME};
 use watchfire_shared::machine::Machine;
 use watchfire_shared::matcher::Matcher;
 use watchfire_shared::member::{DownCause, Member, MemberChange, MemberState, NodeId, Role};
+use watchfire_shared::order::Order;
 use watchfire_shared::sample::{MetricKind, is_stale};
 use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::SimDisk;
 use watchfire_store::disk::CrashKeeps;
 
 use crate::alertmanager;
+use crate::catalogue::Policy;
 use crate::engine::{ConnId, Effect, Engine, Input, Recovery, Settings};
 use crate::fact::Fact;
 use crate::ingest::naming::Naming;
@@ -47,11 +49,13 @@ pub(super) fn settings(rules: &str) -> Settings {
         node_id: NodeId(0xc0),
         node_name: "watch-1".to_owned(),
         naming: Naming::standard(CLUSTER),
+        nodes: Policy::default(),
         storage: watchfire_store::Options { min_free_bytes: 0, ..Default::default() },
         self_interval: seconds(10.0),
         rules: rules::parse("rules.yml", rules).expect("the test's rules are good"),
         rule_settings: rules::Settings::default(),
         alertmanager: Arc::new(alertmanager::parse("alertmanager.yml", ROUTES).expect("the test's routes are good")),
+        remediations: Vec::new(),
     }
 }
 
@@ -80,6 +84,8 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) replies: Vec<(ConnId, Message)>,
     pub(super) closed: Vec<(ConnId, String)>,
+    /// Orders that left, with the connection on which they did.
+    pub(super) orders: Vec<(ConnId, Order)>,
     pub(super) facts: Vec<Fact>,
     pub(super) fatal: Vec<String>,
     /// Times of the evaluations that were made.
@@ -109,6 +115,7 @@ impl World {
             now,
             replies: Vec::new(),
             closed: Vec::new(),
+            orders: Vec::new(),
             facts: Vec::new(),
             fatal: Vec::new(),
             evaluated: Vec::new(),
@@ -155,6 +162,7 @@ impl World {
                         inputs.push(Input::Evaluated(Box::new(job.run())));
                     }
                     Effect::Deliver(delivery) => inputs.extend(self.deliver(&delivery)),
+                    Effect::Order { conn, order } => self.orders.push((conn, *order)),
                     Effect::Answer { answer, durable } => self.answers.push((answer, durable)),
                     Effect::Fact(fact) => self.facts.push(fact),
                     Effect::Fatal { reason } => self.fatal.push(reason),
@@ -225,6 +233,17 @@ impl World {
     }
 
     pub(super) fn member_because(&mut self, id: u64, name: &str, state: MemberState, cause: Option<DownCause>) {
+        self.labelled(id, name, state, cause, &BTreeMap::new());
+    }
+
+    pub(super) fn labelled(
+        &mut self,
+        id: u64,
+        name: &str,
+        state: MemberState,
+        cause: Option<DownCause>,
+        labels: &BTreeMap<String, String>,
+    ) {
         let member = Member {
             id: NodeId(id),
             name: name.to_owned(),
@@ -234,7 +253,7 @@ impl World {
             incarnation: 0,
             generation: 1,
             role: Role::Agent,
-            labels: BTreeMap::new(),
+            labels: labels.clone(),
             version: "0.1.0".to_owned(),
             services: BTreeMap::new(),
             rtt_ms: None,

@@ -1,0 +1,37 @@
+//! `/v1/remediations`: every remediation with its cases, and every reason for acting or not.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use watchfire_collector_core::remediation::Mode;
+use watchfire_collector_core::remediation::view::RemediationView;
+use watchfire_shell::http::{ListQuery, Problem};
+
+use super::App;
+
+const MODES: &[(&str, Mode)] = &[("observe", Mode::Observe), ("auto", Mode::Auto)];
+
+/// The answer of `GET /v1/remediations`.
+#[derive(Serialize)]
+pub(super) struct RemediationList {
+    items: Vec<RemediationView>,
+    next_cursor: Option<String>,
+    index: String,
+}
+
+pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> Result<Json<RemediationList>, Problem> {
+    let mode = query.word("mode", MODES)?;
+    let name = query.text("name");
+    query.finish()?;
+    query.wait(app.published.index(), |index| app.published.later_than(index)).await?;
+    let index = app.published.index();
+    let view = app.published.view();
+    let takes = |item: &&RemediationView| {
+        mode.is_none_or(|mode| mode == item.mode) && name.as_ref().is_none_or(|name| *name == item.name)
+    };
+    let place = |item: &RemediationView| (item.name.clone(), String::new());
+    let (items, next_cursor) = query.page(view.remediation.remediations.iter().filter(takes), place);
+    Ok(Json(RemediationList { items, next_cursor, index: index.to_string() }))
+}
