@@ -8,19 +8,19 @@ mod client;
 
 mod webhook;
 
+mod email;
+
+mod slack;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
-use tokio::sync::Semaphore;
 use watchfire_collector_core::notify::{Delivery, DeliveryOutcome};
 
 use client::Clients;
-
-/// Attempts under way at a time, over all integrations; each may hold a connection and a message of some 100 KiB.
-const MAX_ATTEMPTS: usize = 64;
 
 /// One kind of receiver.
 struct Sender {
@@ -30,8 +30,11 @@ struct Sender {
 }
 
 /// Every kind that can be sent to.
-const SENDERS: &[Sender] =
-    &[Sender { kind: "webhook", send: |context, delivery| Box::pin(webhook::send(context, delivery)) }];
+const SENDERS: &[Sender] = &[
+    Sender { kind: "webhook", send: |context, delivery| Box::pin(webhook::send(context, delivery)) },
+    Sender { kind: "email", send: |context, delivery| Box::pin(email::send(context, delivery)) },
+    Sender { kind: "slack", send: |context, delivery| Box::pin(slack::send(context, delivery)) },
+];
 
 /// What senders share.
 #[derive(Default)]
@@ -45,18 +48,13 @@ struct Context {
 type Counts = BTreeMap<(&'static str, &'static str), u64>;
 
 /// Carries deliveries. Clones share connections and counters.
-#[derive(Clone)]
+///
+/// Deliveries wait for nothing but their own receiver. The core bounds how many are under way: a few for each integration
+/// (`notify::outbox::MAX_IN_FLIGHT`). A bound over all of them would let those that hang delay the others.
+#[derive(Clone, Default)]
 pub(crate) struct Senders {
     context: Arc<Context>,
-    places: Arc<Semaphore>,
     counts: Arc<Mutex<Counts>>,
-}
-
-impl Default for Senders {
-    fn default() -> Self {
-        let places = Arc::new(Semaphore::new(MAX_ATTEMPTS));
-        Self { context: Arc::default(), places, counts: Arc::default() }
-    }
 }
 
 impl Senders {
@@ -65,20 +63,19 @@ impl Senders {
         self.context.folder.store(Arc::new(folder.to_owned()));
     }
 
-    /// Makes one attempt, and ends within the time that the delivery allows once there is a place for it.
+    /// Makes one attempt, and ends within the time that the delivery allows.
     pub(crate) async fn deliver(&self, delivery: &Delivery) -> DeliveryOutcome {
         let kind = delivery.integration.kind;
         let Some(sender) = SENDERS.iter().find(|sender| sender.kind == kind) else {
             return failed(false, format!("there is no sender for {kind}"));
         };
-        let _place = self.places.acquire().await;
         let attempt = (sender.send)(&self.context, delivery);
         let outcome = match tokio::time::timeout(delivery.timeout.to_std(), attempt).await {
             Ok(outcome) => outcome,
             Err(_) => failed(true, format!("no answer within {}", delivery.timeout)),
         };
         let word = match &outcome {
-            DeliveryOutcome::Ok => "ok",
+            DeliveryOutcome::Ok | DeliveryOutcome::OkWith(_) => "ok",
             DeliveryOutcome::Failed { retry: true, .. } => "failed",
             DeliveryOutcome::Failed { retry: false, .. } => "refused",
         };

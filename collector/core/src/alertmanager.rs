@@ -36,7 +36,7 @@ use crate::template::notification::NotificationFunctions;
 pub use global::Global;
 pub use inhibit::InhibitRule;
 pub use interval::TimeInterval;
-pub use receiver::{Integration, IntegrationConfig, Receiver, Webhook};
+pub use receiver::{Email, Integration, IntegrationConfig, Receiver, Slack, Smarthost, Template, Threading, Webhook};
 pub use route::{GroupBy, Route, RouteTree};
 pub use secret::{Secret, SecretSource};
 
@@ -51,7 +51,7 @@ pub struct Config {
     pub time_intervals: BTreeMap<String, Vec<TimeInterval>>,
     /// Patterns of template files as they stand in the file, and where.
     pub template_patterns: Vec<(Position, String)>,
-    /// The templates of those files, once they are loaded.
+    /// The default templates, and those of the files once they are loaded.
     pub templates: Arc<TemplateSet>,
     /// What is valid, but should be written otherwise.
     pub warnings: Vec<Mistake>,
@@ -90,7 +90,7 @@ impl Config {
     /// A mistake for each pattern that cannot be loaded and each file that is no template; the configuration is unchanged.
     pub fn load_templates(&mut self, load: LoadTemplates<'_>) -> Result<(), Vec<Mistake>> {
         let functions = NotificationFunctions { now: Timestamp::EPOCH };
-        let mut set = TemplateSet::default();
+        let mut set = default_templates();
         let mut mistakes = Vec::new();
         for (at, pattern) in &self.template_patterns {
             let files = load(pattern).unwrap_or_else(|reason| {
@@ -104,6 +104,9 @@ impl Config {
                 }
             }
         }
+        if mistakes.is_empty() {
+            mistakes.extend(self.undefined_templates(&set, &functions));
+        }
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
@@ -111,11 +114,40 @@ impl Config {
         Ok(())
     }
 
+    /// A mistake for each text of a receiver that calls a template which no file defines.
+    fn undefined_templates(&self, set: &TemplateSet, functions: &NotificationFunctions) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let integrations = self.receivers.values().flat_map(|receiver| &receiver.integrations);
+        for template in integrations.flat_map(|integration| integration.config.templates()) {
+            if let Err(error) = set.check_text(&template.text, functions) {
+                let (file, at) = match &*error.template {
+                    "" => (self.file.clone(), template.at),
+                    file => (file.to_owned(), error.at),
+                };
+                let mistake = Mistake { file, at: Some(at), message: error.message };
+                if !mistakes.contains(&mistake) {
+                    mistakes.push(mistake);
+                }
+            }
+        }
+        mistakes
+    }
+
     /// The integrations of a receiver.
     #[must_use]
     pub fn integrations(&self, receiver: &str) -> &[Arc<Integration>] {
         self.receivers.get(receiver).map_or(&[], |receiver| &receiver.integrations)
     }
+}
+
+/// The templates that Alertmanager brings itself, by its names.
+fn default_templates() -> TemplateSet {
+    let functions = NotificationFunctions { now: Timestamp::EPOCH };
+    let mut set = TemplateSet::default();
+    for (name, text) in crate::template::notification::DEFAULTS {
+        set.add(name, text, &functions).expect("a test reads the built-in templates");
+    }
+    set
 }
 
 /// Names that several parts of the file declare and refer to, with what was read under them.
@@ -156,7 +188,7 @@ fn read(root: &Node, text: &str, report: &mut Report) -> Option<Config> {
         inhibit_rules: inhibit_rules.unwrap_or_default(),
         time_intervals,
         template_patterns: template_patterns.unwrap_or_default(),
-        templates: Arc::default(),
+        templates: Arc::new(default_templates()),
         warnings,
         original: Secret::new(text),
         shown: redact::shown(root).into(),

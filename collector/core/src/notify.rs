@@ -1,8 +1,8 @@
 //! Notification: alerts are routed into groups, and each group tells its receiver when there is something to tell.
 //!
 //! The pipeline is Alertmanager's, stage by stage: route, group, timers ([`group`]), inhibition ([`inhibit`]), times to be
-//! quiet, silences ([`silence`]), whether anything is new ([`dedup`]), the message ([`webhook`]) and its way out with retries
-//! ([`outbox`]). It is a machine without input or output: what is to be kept comes out as [`Effect::Save`], what is to be
+//! quiet, silences ([`silence`]), whether anything is new ([`dedup`]), the message ([`webhook`], [`email`], [`slack`]) and
+//! its way out with retries ([`outbox`]). It is a machine without input or output: what is to be kept comes out as [`Effect::Save`], what is to be
 //! sent as [`Effect::Deliver`].
 //!
 //! Invariants:
@@ -23,7 +23,13 @@ pub mod silence;
 
 pub mod dedup;
 
+mod message;
+
 pub mod webhook;
+
+pub mod email;
+
+pub mod slack;
 
 pub mod outbox;
 
@@ -47,7 +53,7 @@ use watchfire_shared::time::{Span, Timestamp};
 use crate::alert::Alert;
 use crate::alertmanager::Config;
 
-pub use dedup::{Due, Quiet, Reason};
+pub use dedup::{Due, Quiet, Reason, ReceiverData};
 pub use outbox::{Body, Delivery, DeliveryId, DeliveryOutcome};
 pub use post::PostedAlert;
 pub use silence::{Silence, SilenceError, SilenceState};
@@ -150,7 +156,7 @@ pub enum Fact {
         fingerprint: Fingerprint,
         reason: &'static str,
     },
-    /// A message could not be rendered.
+    /// A message, or a part of it, could not be rendered.
     NotRendered {
         integration: String,
         group_key: String,

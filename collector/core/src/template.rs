@@ -15,9 +15,13 @@ pub mod notification;
 
 mod lex;
 
+mod tree;
+
 mod parse;
 
 mod execute;
+
+pub mod escape;
 
 mod builtin;
 
@@ -31,16 +35,17 @@ mod clock;
 
 mod humanize;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use watchfire_shared::document::Position;
 
+pub use escape::Escape;
 pub use value::Value;
 
 pub(crate) use convert::unquote;
-use parse::Body;
+use tree::Body;
 
 /// The longest output, and the longest text that a function may make, bytes. Chat services refuse far shorter messages.
 pub const MAX_OUTPUT_BYTES: usize = 1 << 20;
@@ -124,7 +129,52 @@ impl TemplateSet {
     /// # Errors
     /// The first mistake that happens while rendering, or the bound that was reached.
     pub fn render(&self, name: &str, data: &Value, functions: &dyn Functions) -> Result<String, TemplateError> {
-        execute::render(self, name, data, &[], functions)
+        execute::render(self, name, data, &[], functions, Escape::None)
+    }
+
+    /// Renders a text that may call the templates of this set, with its values escaped for where the output goes.
+    ///
+    /// # Errors
+    /// The first mistake in the text or while rendering, or the bound that was reached.
+    pub fn render_text(
+        &self,
+        text: &str,
+        data: &Value,
+        functions: &dyn Functions,
+        escape: Escape,
+    ) -> Result<String, TemplateError> {
+        // Most fields are plain words.
+        if !text.contains("{{") {
+            return Ok(text.to_owned());
+        }
+        let mut set = self.clone();
+        set.add("", text, functions)?;
+        execute::render(&set, "", data, &[], functions, escape)
+    }
+
+    /// Looks for the first call of a template that is not there, in a text that is to be rendered with this set, and in what
+    /// it calls.
+    ///
+    /// # Errors
+    /// The text's own mistake, or the call and where it stands.
+    pub fn check_text(&self, text: &str, functions: &dyn Functions) -> Result<(), TemplateError> {
+        let mut set = self.clone();
+        set.add("", text, functions)?;
+        let mut seen = BTreeSet::new();
+        let mut open = vec![Arc::<str>::from("")];
+        while let Some(name) = open.pop() {
+            let Some(body) = set.bodies.get(&*name) else { continue };
+            for (at, called) in body.calls() {
+                if !set.bodies.contains_key(called) {
+                    let message = format!("template {called:?} not defined");
+                    return Err(TemplateError { template: body.source.clone(), at, message });
+                }
+                if seen.insert(called.to_owned()) {
+                    open.push(called.into());
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, Client, Identity, Proxy, Response, StatusCode, tls};
 use watchfire_collector_core::alertmanager::http::{Authorization, HttpConfig, TlsVersion};
@@ -27,6 +27,8 @@ const MAX_REDIRECTS: usize = 10;
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Bytes of an answer that are read; what a person needs of an error stands at its beginning.
 const MAX_ANSWER_BYTES: usize = 4096;
+/// Bytes of an answer that is parsed; Slack repeats the message in it.
+const MAX_PARSED_BYTES: usize = 1 << 20;
 /// Characters of an answer that go into the reason.
 const MAX_ANSWER_CHARS: usize = 200;
 /// Named to receivers. Some only take what comes from Alertmanager by this name.
@@ -187,8 +189,8 @@ fn sensitive(what: &str, value: &str) -> Result<HeaderValue, String> {
     Ok(value)
 }
 
-/// RFC 4648, with padding; the one header of basic authentication is all that needs it.
-fn base64(bytes: &[u8]) -> String {
+/// RFC 4648, with padding; basic authentication and SMTP's are all that need it.
+pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digit = |number: u32, shift: u32| char::from(DIGITS[(number >> shift & 63) as usize]);
     let mut out = String::new();
@@ -204,7 +206,26 @@ fn base64(bytes: &[u8]) -> String {
 impl Prepared {
     /// Posts JSON to a URL, which counts as a secret, and judges the answer: 2xx is success; 429, 5xx and a
     /// connection that fails may be tried again; anything else is refused for now.
-    pub(super) async fn post_json(mut self, url: String, body: String) -> DeliveryOutcome {
+    pub(super) async fn post_json(self, url: String, body: String) -> DeliveryOutcome {
+        match self.post(url, body).await {
+            Ok(_) => DeliveryOutcome::Ok,
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// As [`Prepared::post_json`], for a receiver whose answer says more than its status.
+    ///
+    /// # Errors
+    /// The outcome, if the status is not 2xx or there is no answer.
+    pub(super) async fn ask_json(self, url: String, body: String) -> Result<Answer, DeliveryOutcome> {
+        let (response, secrets) = self.post(url, body).await?;
+        let json = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let json = json.is_some_and(|value| value.starts_with("application/json"));
+        let bytes = beginning(response, MAX_PARSED_BYTES).await;
+        Ok(Answer { json, text: secrets::redact(&String::from_utf8_lossy(&bytes), &secrets) })
+    }
+
+    async fn post(mut self, url: String, body: String) -> Result<(Response, Vec<String>), DeliveryOutcome> {
         let request =
             self.client.post(&url).headers(self.headers).header("content-type", "application/json").body(body);
         // What follows the host may be a token (`/hooks/T0/B0/x`); the host itself is worth reading in a reason.
@@ -212,27 +233,41 @@ impl Prepared {
             self.secrets.push(path.to_owned());
         }
         match request.send().await {
-            Ok(response) => judge(response, &self.secrets).await,
+            Ok(response) if response.status().is_success() => Ok((response, self.secrets)),
+            Ok(response) => Err(judge(response, &self.secrets).await),
             // A URL or body that cannot be sent will not become better by itself.
-            Err(error) => failed(!error.is_builder(), secrets::redact(&cause(&error.without_url()), &self.secrets)),
+            Err(error) => {
+                Err(failed(!error.is_builder(), secrets::redact(&cause(&error.without_url()), &self.secrets)))
+            }
         }
     }
 }
 
-async fn judge(mut response: Response, secrets: &[String]) -> DeliveryOutcome {
-    let status = response.status();
-    if status.is_success() {
-        return DeliveryOutcome::Ok;
-    }
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
-    let mut answer = Vec::new();
+/// What a receiver said with a status of success, without secrets.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) json: bool,
+    pub(super) text: String,
+}
+
+/// The first bytes of an answer.
+async fn beginning(mut response: Response, most: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
-        answer.extend_from_slice(&chunk);
-        if answer.len() >= MAX_ANSWER_BYTES {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() >= most {
             break;
         }
     }
-    answer.truncate(MAX_ANSWER_BYTES);
+    bytes.truncate(most);
+    bytes
+}
+
+/// What a status other than success means.
+async fn judge(response: Response, secrets: &[String]) -> DeliveryOutcome {
+    let status = response.status();
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
+    let answer = beginning(response, MAX_ANSWER_BYTES).await;
     let answer = secrets::redact(&String::from_utf8_lossy(&answer), secrets);
     let excerpt: String =
         answer.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_ANSWER_CHARS).collect();

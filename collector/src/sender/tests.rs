@@ -1,3 +1,7 @@
+mod email;
+
+mod slack;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -56,15 +60,19 @@ impl Receiver {
 }
 
 fn delivery(url: &str, more: &str) -> Delivery {
-    let text =
-        format!("route: {{receiver: r}}\nreceivers:\n  - name: r\n    webhook_configs:\n      - url: {url}\n{more}");
-    let config = alertmanager::parse("alertmanager.yml", &text).unwrap();
+    parcel(&format!("    webhook_configs:\n      - url: {url}\n{more}"), "{\"version\":\"4\"}")
+}
+
+/// A delivery to the one integration of a receiver.
+fn parcel(receiver: &str, body: &str) -> Delivery {
+    let text = format!("route: {{receiver: r}}\nreceivers:\n  - name: r\n{receiver}");
+    let config = alertmanager::parse("alertmanager.yml", &text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
     Delivery {
         id: DeliveryId(1),
         receiver: "r".into(),
         integration: config.integrations("r")[0].clone(),
         group_key: "{}".into(),
-        body: Body::Json("{\"version\":\"4\"}".into()),
+        body: Body::Json(body.into()),
         attempt: 1,
         timeout: Span::from_seconds(10),
     }
@@ -75,9 +83,14 @@ async fn send(url: &str, more: &str) -> DeliveryOutcome {
     Senders::default().deliver(&delivery(url, more)).await
 }
 
+async fn deliver(receiver: &str, body: &str) -> DeliveryOutcome {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Senders::default().deliver(&parcel(receiver, body)).await
+}
+
 fn reason(outcome: &DeliveryOutcome) -> (bool, &str) {
     match outcome {
-        DeliveryOutcome::Ok => panic!("delivered"),
+        DeliveryOutcome::Ok | DeliveryOutcome::OkWith(_) => panic!("delivered"),
         DeliveryOutcome::Failed { retry, reason, .. } => (*retry, reason),
     }
 }

@@ -7,7 +7,9 @@ use super::client::secrets;
 use super::{Context, failed};
 
 pub(super) async fn send(context: &Context, delivery: &Delivery) -> DeliveryOutcome {
-    let IntegrationConfig::Webhook(webhook) = &delivery.integration.config;
+    let IntegrationConfig::Webhook(webhook) = &delivery.integration.config else {
+        return failed(false, "the integration calls no webhook");
+    };
     let Body::Json(body) = &delivery.body;
     let folder = context.folder.load_full();
     let url = match secrets::read(&webhook.url, &folder).await {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use watchfire_shared::document::{self, Node, Report, Table};
 use watchfire_shared::time::Span;
 
-use super::http::{self, HttpConfig};
-use super::secret;
+use super::http::{self, HttpConfig, TlsConfig};
+use super::receiver::{Smarthost, email};
+use super::secret::{self, Secret, SecretSource};
 
 /// What `global` sets for all receivers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,22 +16,62 @@ pub struct Global {
     /// How long an alert from outside that names no end counts as firing once it is no longer sent.
     pub resolve_timeout: Span,
     pub http: Arc<HttpConfig>,
+    pub smtp: SmtpDefaults,
+    pub slack: SlackDefaults,
     /// Keys of receiver kinds that are set here, for receivers that leave them out.
     pub set: BTreeSet<&'static str>,
 }
 
+/// What mails share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SmtpDefaults {
+    pub from: Option<String>,
+    pub hello: Option<String>,
+    pub smarthost: Option<Smarthost>,
+    pub username: Option<String>,
+    pub password: Option<SecretSource>,
+    pub identity: Option<String>,
+    pub require_tls: bool,
+    /// `None` leaves it to the port.
+    pub force_implicit_tls: Option<bool>,
+    pub tls: TlsConfig,
+}
+
+/// Where Slack messages go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlackDefaults {
+    pub api_url: Option<SecretSource>,
+    pub app_token: Option<SecretSource>,
+    pub app_url: Secret,
+}
+
+/// Slack's own address for bots.
+const SLACK_APP_URL: &str = "https://slack.com/api/chat.postMessage";
+
 impl Default for Global {
     fn default() -> Self {
-        Self { resolve_timeout: Span::from_seconds(300), http: Arc::default(), set: BTreeSet::new() }
+        Self {
+            resolve_timeout: Span::from_seconds(300),
+            http: Arc::default(),
+            smtp: SmtpDefaults {
+                from: None,
+                hello: None,
+                smarthost: None,
+                username: None,
+                password: None,
+                identity: None,
+                require_tls: true,
+                force_implicit_tls: None,
+                tls: TlsConfig::default(),
+            },
+            slack: SlackDefaults { api_url: None, app_token: None, app_url: Secret::new(SLACK_APP_URL) },
+            set: BTreeSet::new(),
+        }
     }
 }
 
-/// Keys with a `_file` of their own, of which at most one may be set.
+/// Keys with a `_file` of their own, of which at most one may be set, of kinds that are not supported yet.
 const SECRETS: &[(&str, &str)] = &[
-    ("smtp_auth_password", "smtp_auth_password_file"),
-    ("smtp_auth_secret", "smtp_auth_secret_file"),
-    ("slack_api_url", "slack_api_url_file"),
-    ("slack_app_token", "slack_app_token_file"),
     ("opsgenie_api_key", "opsgenie_api_key_file"),
     ("wechat_api_secret", "wechat_api_secret_file"),
     ("victorops_api_key", "victorops_api_key_file"),
@@ -41,7 +82,6 @@ const SECRETS: &[(&str, &str)] = &[
 ];
 
 const URLS: &[&str] = &[
-    "slack_app_url",
     "pagerduty_url",
     "opsgenie_api_url",
     "wechat_api_url",
@@ -52,8 +92,7 @@ const URLS: &[&str] = &[
     "jira_api_url",
 ];
 
-const TEXTS: &[&str] =
-    &["smtp_from", "smtp_hello", "smtp_smarthost", "smtp_auth_username", "smtp_auth_identity", "wechat_api_corp_id"];
+const TEXTS: &[&str] = &["wechat_api_corp_id"];
 
 pub(super) fn read(node: &Node, report: &mut Report) -> Option<Global> {
     let mut table = Table::of(node, report)?;
@@ -64,32 +103,56 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Option<Global> {
     if let Some(config) = table.optional(report, "http_config", http::read) {
         global.http = Arc::new(config);
     }
+    smtp(&mut table, &mut global.smtp, report);
+    slack(&mut table, &mut global.slack, report);
     for (key, file) in SECRETS {
         secret::source(&mut table, report, key, file);
         let is_set = [key, file].iter().any(|key| table.entry(key).is_some_and(|(_, node)| !node.is_null()));
         global.set.extend(is_set.then_some(*key));
-    }
-    if global.set.contains("slack_api_url") && global.set.contains("slack_app_token") {
-        report.add(table.at(), "at most one of `slack_api_url` and `slack_app_token` may be set, inline or as files");
     }
     for key in URLS {
         global.set.extend(table.optional(report, key, secret::url).map(|_| *key));
     }
     for key in TEXTS {
         let text = table.optional(report, key, document::text).filter(|text| !text.is_empty());
-        if *key == "smtp_smarthost"
-            && let Some(address) = &text
-            && address.rsplit_once(':').is_none_or(|(_, port)| port.is_empty())
-        {
-            let at = table.entry(key).map_or(table.at(), |(_, node)| node.at);
-            report.add(at, format!("expected host:port, found {address:?}"));
-        }
         global.set.extend(text.map(|_| *key));
     }
-    for key in ["smtp_require_tls", "smtp_force_implicit_tls"] {
-        table.optional(report, key, document::boolean);
-    }
-    table.optional(report, "smtp_tls_config", http::tls);
     table.finish(report);
     Some(global)
+}
+
+fn smtp(table: &mut Table<'_>, smtp: &mut SmtpDefaults, report: &mut Report) {
+    let text = |table: &mut Table<'_>, report: &mut Report, key| {
+        table.optional(report, key, document::text).filter(|text| !text.is_empty())
+    };
+    smtp.from = text(table, report, "smtp_from");
+    smtp.hello = table.optional(report, "smtp_hello", email::hello);
+    smtp.smarthost = table.optional(report, "smtp_smarthost", Smarthost::read);
+    smtp.username = text(table, report, "smtp_auth_username");
+    smtp.password = secret::source(table, report, "smtp_auth_password", "smtp_auth_password_file");
+    smtp.identity = text(table, report, "smtp_auth_identity");
+    secret::no_cram_md5(table, report, ["smtp_auth_secret", "smtp_auth_secret_file"], "smtp_auth_password");
+    smtp.require_tls = table.optional(report, "smtp_require_tls", document::boolean).unwrap_or(true);
+    smtp.force_implicit_tls = table.optional(report, "smtp_force_implicit_tls", document::boolean);
+    smtp.tls = table.optional(report, "smtp_tls_config", http::tls_with_name).unwrap_or_default();
+}
+
+fn slack(table: &mut Table<'_>, slack: &mut SlackDefaults, report: &mut Report) {
+    slack.api_url = secret::source(table, report, "slack_api_url", "slack_api_url_file");
+    if let (Some(SecretSource::Inline(url)), Some((_, node))) = (&slack.api_url, table.entry("slack_api_url"))
+        && let Err(reason) = secret::check_url(url.expose())
+    {
+        report.add(node.at, reason);
+    }
+    slack.app_token = secret::source(table, report, "slack_app_token", "slack_app_token_file");
+    if let Some(url) = table.optional(report, "slack_app_url", secret::url) {
+        slack.app_url = url;
+    }
+    // Before there were tokens, the bots' address stood in `slack_api_url`; such files may name both.
+    let same = slack.api_url == Some(SecretSource::Inline(slack.app_url.clone()));
+    let has = |keys: [&str; 2]| keys.iter().any(|key| table.entry(key).is_some_and(|(_, node)| !node.is_null()));
+    let (url, token) = (has(["slack_api_url", "slack_api_url_file"]), has(["slack_app_token", "slack_app_token_file"]));
+    if url && token && !same {
+        report.add(table.at(), "at most one of `slack_api_url` and `slack_app_token` may be set, inline or as files");
+    }
 }

@@ -38,6 +38,8 @@ pub struct TlsConfig {
     pub ca: Option<SecretSource>,
     pub certificate: Option<SecretSource>,
     pub key: Option<SecretSource>,
+    /// The name that the certificate has to be for, instead of the host's.
+    pub server_name: Option<String>,
     pub insecure_skip_verify: bool,
     /// The lowest version; TLS 1.2 where the file allows less.
     pub min_version: TlsVersion,
@@ -167,23 +169,33 @@ fn headers(node: &Node, report: &mut Report) -> Option<BTreeMap<String, Vec<Secr
 const VERSIONS: &[(&str, Option<TlsVersion>)] =
     &[("TLS10", None), ("TLS11", None), ("TLS12", Some(TlsVersion::Tls12)), ("TLS13", Some(TlsVersion::Tls13))];
 
-pub(super) fn tls(node: &Node, report: &mut Report) -> Option<TlsConfig> {
+/// Reads `tls_config` of an HTTP client, which cannot be told another server name.
+fn tls(node: &Node, report: &mut Report) -> Option<TlsConfig> {
+    let config = tls_with_name(node, report)?;
+    if config.server_name.is_some() {
+        let at = Table::of(node, report)?.entry("server_name").map_or(node.at, |(key, _)| key.at);
+        report.add(at, "`server_name` is not supported: another server name cannot be set");
+    }
+    Some(config)
+}
+
+/// Reads `tls_config` with all that it may hold.
+pub(super) fn tls_with_name(node: &Node, report: &mut Report) -> Option<TlsConfig> {
     let mut table = Table::of(node, report)?;
     let config = TlsConfig {
         ca: secret::source(&mut table, report, "ca", "ca_file"),
         certificate: secret::source(&mut table, report, "cert", "cert_file"),
         key: secret::source(&mut table, report, "key", "key_file"),
+        server_name: table.optional(report, "server_name", document::text).filter(|name| !name.is_empty()),
         insecure_skip_verify: table.optional(report, "insecure_skip_verify", document::boolean).unwrap_or(false),
         min_version: table.optional(report, "min_version", document::word(VERSIONS)).flatten().unwrap_or_default(),
     };
     if config.certificate.is_some() != config.key.is_some() {
         report.add(table.at(), "a client certificate needs both `cert` and `key`, inline or as files");
     }
-    for (key, what) in [("server_name", "another server name"), ("max_version", "a highest version")] {
-        if table.optional(report, key, document::text).is_some_and(|text| !text.is_empty() && text != "TLS13") {
-            let at = table.entry(key).map_or(table.at(), |(key, _)| key.at);
-            report.add(at, format!("`{key}` is not supported: {what} cannot be set"));
-        }
+    if table.optional(report, "max_version", document::text).is_some_and(|text| !text.is_empty() && text != "TLS13") {
+        let at = table.entry("max_version").map_or(table.at(), |(key, _)| key.at);
+        report.add(at, "`max_version` is not supported: a highest version cannot be set");
     }
     table.finish(report);
     Some(config)

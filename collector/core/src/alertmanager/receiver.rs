@@ -3,6 +3,12 @@
 
 pub mod webhook;
 
+pub mod email;
+
+pub mod slack;
+
+pub mod field;
+
 mod kinds;
 
 use std::collections::BTreeMap;
@@ -13,7 +19,10 @@ use watchfire_shared::document::{self, Node, Report, Table};
 use super::http::HttpConfig;
 use super::{Global, http, items, route};
 
+pub use email::{Email, Smarthost, Threading};
+pub use field::Template;
 pub use kinds::{KINDS, Kind};
+pub use slack::Slack;
 pub use webhook::Webhook;
 
 /// A receiver: a name and what is sent to when a route names it. Without integrations it is a place for alerts that nobody
@@ -41,6 +50,22 @@ pub struct Integration {
 #[derive(Debug, Clone)]
 pub enum IntegrationConfig {
     Webhook(Webhook),
+    Email(Box<Email>),
+    Slack(Box<Slack>),
+}
+
+impl IntegrationConfig {
+    /// The texts that are templates.
+    pub(super) fn templates(&self) -> Vec<&Template> {
+        match self {
+            Self::Webhook(_) => Vec::new(),
+            Self::Email(email) => {
+                let Email { to, from, html, text, headers, .. } = &**email;
+                [to, from, html, text].into_iter().chain(headers.values()).collect()
+            }
+            Self::Slack(slack) => slack.templates(),
+        }
+    }
 }
 
 impl Integration {
@@ -59,9 +84,14 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) fn read(table: &mut Table<'_>, send_resolved: bool, global: &Global, report: &mut Report) -> Self {
-        let send_resolved = table.optional(report, "send_resolved", document::boolean).unwrap_or(send_resolved);
+        let send_resolved = Self::read_send_resolved(table, send_resolved, report);
         let http = table.optional(report, "http_config", http::read).map_or_else(|| global.http.clone(), Arc::new);
         Self { send_resolved, http }
+    }
+
+    /// Of a kind that does not speak HTTP.
+    pub(super) fn read_send_resolved(table: &mut Table<'_>, default: bool, report: &mut Report) -> bool {
+        table.optional(report, "send_resolved", document::boolean).unwrap_or(default)
     }
 }
 

@@ -46,7 +46,9 @@ bad_files!(
     inhibit_rules,
     time_intervals,
     unsupported_parts,
-    templated_labels
+    templated_labels,
+    email,
+    slack
 );
 
 fn good() -> Config {
@@ -105,6 +107,7 @@ fn receivers_are_resolved_with_the_global_settings() {
         .iter()
         .map(|integration| match &integration.config {
             IntegrationConfig::Webhook(webhook) => webhook,
+            other => panic!("{other:?}"),
         })
         .collect();
     assert!(!webhooks[0].http.follow_redirects, "as global says");
@@ -117,6 +120,69 @@ fn receivers_are_resolved_with_the_global_settings() {
     assert_eq!((http.tls.min_version, http.headers.len(), http.follow_redirects), (TlsVersion::Tls13, 1, true));
     assert_eq!(config.integrations("nobody").len(), 0);
     assert_eq!(config.global.resolve_timeout, Span::from_seconds(60));
+}
+
+/// The integrations of one receiver, below a `global`.
+fn integrations(global: &str, receiver: &str) -> Vec<Arc<Integration>> {
+    let text = format!("global: {{{global}}}\nroute: {{receiver: team}}\nreceivers:\n  - name: team\n{receiver}");
+    let config = parse("x", &text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    config.integrations("team").to_vec()
+}
+
+#[test]
+fn mails_take_from_global_what_they_leave_out() {
+    let global = "smtp_from: w@example.org, smtp_smarthost: 'mail:587', smtp_hello: watch, smtp_auth_username: u, \
+                  smtp_auth_password_file: /etc/p, smtp_require_tls: no, smtp_tls_config: {server_name: mail.example}";
+    let receiver = "    email_configs:\n      - {to: a@example.org}\n      - {to: a@example.org, from: b@example.org, \
+                    smarthost: '[::1]:465', hello: h, auth_username: v, auth_password: q, require_tls: true, tls_config: {}}\n";
+    let found = integrations(global, receiver);
+    let emails: Vec<&Email> = found
+        .iter()
+        .map(|integration| match &integration.config {
+            IntegrationConfig::Email(email) => &**email,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let shown = |email: &Email| {
+        let Email { from, hello, username, password, require_tls, implicit_tls, tls, .. } = email;
+        let Smarthost { host, port } = &email.smarthost;
+        let password = password.as_ref().is_some_and(|password| matches!(password, SecretSource::File(_)));
+        let username = username.as_deref().unwrap_or("-");
+        let name = tls.server_name.as_deref().unwrap_or("-");
+        format!("{} {hello} {host} {port} {username} {password} {require_tls} {implicit_tls} {name}", from.text)
+    };
+    assert_eq!(shown(emails[0]), "w@example.org watch mail 587 u true false false mail.example");
+    assert_eq!(shown(emails[1]), "b@example.org h ::1 465 v false true true -");
+    assert!(found.iter().all(|integration| !integration.send_resolved), "mails tell of resolved alerts only if asked");
+}
+
+#[test]
+fn slack_takes_its_address_and_token_from_where_they_are_set() {
+    let shown = |global: &str, receiver: &str| {
+        let found = integrations(global, &format!("    slack_configs: [{{{receiver}}}]\n"));
+        let IntegrationConfig::Slack(slack) = &found[0].config else { panic!("{found:?}") };
+        let url = match &slack.url {
+            SecretSource::Inline(url) => url.expose().to_owned(),
+            SecretSource::File(path) => format!("file {path}"),
+        };
+        let token = match &slack.http.authorization {
+            Some(Authorization::Header { kind, credentials: SecretSource::Inline(token) }) => {
+                format!(" {kind} {}", token.expose())
+            }
+            Some(other) => format!(" {other:?}"),
+            None => String::new(),
+        };
+        url + &token
+    };
+    let bots = "https://slack.com/api/chat.postMessage";
+    assert_eq!(shown("slack_api_url_file: /u", ""), "file /u");
+    assert_eq!(shown("slack_api_url: 'http://g/'", "api_url: 'http://o/'"), "http://o/");
+    assert_eq!(shown("slack_app_token: g", ""), format!("{bots} Bearer g"));
+    assert_eq!(shown("slack_app_token: g", "app_token: o, app_url: 'http://a/'"), "http://a/ Bearer o");
+    assert_eq!(shown("slack_app_token: g", "api_url: 'http://o/'"), "http://o/");
+    assert_eq!(shown("slack_app_token: g, slack_app_url: 'http://a/'", ""), "http://a/ Bearer g");
+    let both = format!("slack_app_token: g, slack_api_url: '{bots}'");
+    assert_eq!(shown(&both, "http_config: {authorization: {credentials: w}}"), format!("{bots} Bearer w"));
 }
 
 #[test]
@@ -186,5 +252,13 @@ fn template_files_are_loaded_and_their_mistakes_told() {
         ]
     );
     config.load_templates(&|_| Ok(vec![file("a.tmpl", "{{ define \"a\" }}x{{ end }}")])).unwrap();
-    assert_eq!(config.templates.names().collect::<Vec<_>>(), ["a", "a.tmpl"]);
+    let receiver =
+        "    slack_configs: [{api_url: 'http://127.0.0.1/', title: '{{ template \"a\" . }}{{ template \"b\" . }}'}]\n";
+    let calls = format!("route: {{receiver: team}}\nreceivers:\n  - name: team\n{receiver}");
+    let undefined = parse("calls.yml", &calls).unwrap().load_templates(&|_| Ok(Vec::new())).unwrap_err();
+    let told: Vec<String> = undefined.iter().map(ToString::to_string).collect();
+    assert_eq!(told, [r#"calls.yml:4:59: template "a" not defined"#]);
+    let own: Vec<&str> = config.templates.names().filter(|name| name.len() < 7).collect();
+    assert_eq!(own, ["a", "a.tmpl"]);
+    assert!(config.templates.names().any(|name| name == "slack.default.title"), "beside the default ones");
 }

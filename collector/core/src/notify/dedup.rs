@@ -1,10 +1,13 @@
 //! Whether an integration has to be told, given what it was told last: Alertmanager's `DedupStage`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use watchfire_shared::labels::Fingerprint;
 use watchfire_shared::time::{Span, Timestamp};
+
+/// What a receiver answered and has to be known at the next message, by names of its sender.
+pub type ReceiverData = BTreeMap<String, String>;
 
 /// What an integration was told last about a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +15,7 @@ pub struct LogEntry {
     pub at: Timestamp,
     pub firing: BTreeSet<Fingerprint>,
     pub resolved: BTreeSet<Fingerprint>,
+    pub data: ReceiverData,
 }
 
 /// Why a notification is sent.
@@ -92,6 +96,7 @@ mod tests {
                 at: Timestamp::EPOCH,
                 firing: set(firing),
                 resolved: set(resolved),
+                data: ReceiverData::new(),
             });
             let now = Timestamp::EPOCH + Span::from_seconds(seconds.parse().unwrap());
             for (send_resolved, expected) in [(true, with), (false, without)] {

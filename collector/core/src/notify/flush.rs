@@ -6,8 +6,8 @@ use std::sync::Arc;
 use watchfire_shared::labels::Fingerprint;
 use watchfire_shared::time::Timestamp;
 
-use super::dedup::{self, Due, LogEntry};
-use super::{DeliveryId, DeliveryOutcome, Effect, Fact, HeldBack, Pipeline, RETENTION, group, outbox, state, webhook};
+use super::dedup::{self, Due, LogEntry, ReceiverData};
+use super::{DeliveryId, DeliveryOutcome, Effect, Fact, HeldBack, Pipeline, RETENTION, group, message, outbox, state};
 use crate::alert::Alert;
 use crate::alertmanager::Integration;
 
@@ -115,22 +115,32 @@ impl Pipeline {
         if message.firing.is_empty() && !integration.send_resolved {
             // Nobody is told, but the log has to forget the firing alerts, or their return would be no news.
             self.outbox.withdraw(&key, effects);
-            let entry = LogEntry { at: now, firing: BTreeSet::new(), resolved: message.resolved.clone() };
+            let resolved = message.resolved.clone();
+            let entry = LogEntry { at: now, firing: BTreeSet::new(), resolved, data: ReceiverData::new() };
             effects.push(Effect::Save(state::save_log(&key, &entry)));
             self.log.insert(key, entry);
             return;
         }
-        let context = webhook::Context {
+        // Once nothing fired, a new alert is a new message: a change of an old one would be seen by nobody.
+        let previous = self.log.get(&key).filter(|entry| !entry.firing.is_empty());
+        let previous = previous.map(|entry| entry.data.clone()).unwrap_or_default();
+        let context = message::Context {
             receiver: &integration.receiver,
             group_labels: &group.labels,
             group_key: &group.key,
             external_url: &self.external_url,
             route_labels: &route.labels,
+            previous: &previous,
         };
         let alerts: Vec<&Alert> =
             message.alerts.iter().filter(|alert| integration.send_resolved || !alert.resolved_at(now)).collect();
-        match outbox::render(now, integration, &context, &alerts) {
-            Ok(body) => {
+        let not_rendered = |reason: String| {
+            let (integration, group_key) = (key.1.clone(), group.key.clone());
+            Effect::Fact(Fact::NotRendered { integration, group_key, reason })
+        };
+        match message::render(now, &self.config, integration, &context, &alerts) {
+            Ok(message::Rendered { body, mistakes }) => {
+                effects.extend(mistakes.into_iter().map(not_rendered));
                 let resolved = if integration.send_resolved { message.resolved.clone() } else { BTreeSet::new() };
                 let news = outbox::News {
                     group_key: group.key.clone(),
@@ -142,11 +152,7 @@ impl Pipeline {
                 };
                 self.outbox.put(now, key, integration.clone(), news, effects);
             }
-            Err(reason) => effects.push(Effect::Fact(Fact::NotRendered {
-                integration: key.1,
-                group_key: group.key.clone(),
-                reason,
-            })),
+            Err(reason) => effects.push(not_rendered(reason)),
         }
     }
 
@@ -164,7 +170,7 @@ impl Pipeline {
         let (key, resolved) = (done.key.clone(), done.resolved.clone());
         let interval = self.groups.get(&key.0).map(|group| self.config.routes.routes()[group.route].group_interval);
         let at = interval.map_or(done.at, |interval| done.at.max(now - interval));
-        let entry = LogEntry { at, firing: done.firing, resolved: done.resolved };
+        let entry = LogEntry { at, firing: done.firing, resolved: done.resolved, data: done.data };
         effects.push(Effect::Save(state::save_log(&key, &entry)));
         self.log.insert(key.clone(), entry);
         self.clean_group(now, &key.0, Some(&resolved), effects);

@@ -10,10 +10,9 @@ use std::sync::Arc;
 use watchfire_shared::labels::Fingerprint;
 use watchfire_shared::time::{Span, Timestamp};
 
-use super::dedup::Reason;
+use super::dedup::{Reason, ReceiverData};
 use super::state::{self, OutboxRecord};
-use super::{Effect, Fact, RETENTION, webhook};
-use crate::alert::Alert;
+use super::{Effect, Fact, RETENTION};
 use crate::alertmanager::{Config, Integration, IntegrationConfig};
 
 /// Deliveries that one integration may have under way. Receivers limit their callers; a handful hides the network's delay.
@@ -25,6 +24,9 @@ const MAX_BACKOFF: Span = Span::from_seconds(60);
 const MAX_RETRY_AFTER: Span = Span::from_seconds(3600);
 /// The shortest time that an attempt may take, as in Alertmanager.
 const MIN_TIMEOUT: Span = Span::from_seconds(10);
+/// The longest time that handing over a mail may take. A server that is asked as rarely as once a minute is not hurt, and one
+/// that hangs is told apart soon.
+const MAIL_TIMEOUT: Span = Span::from_seconds(60);
 /// Why a notification for an integration that a new configuration left out is given up.
 pub(super) const GONE: &str = "its integration is not configured any more";
 /// The longest text of an error that is kept, bytes.
@@ -51,7 +53,7 @@ pub struct Delivery {
 /// What is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
-    /// To be posted as `application/json`.
+    /// A JSON text: to be posted as `application/json`, or for the kind `email` a [`super::email::Mail`].
     Json(Arc<str>),
 }
 
@@ -59,6 +61,8 @@ pub enum Body {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeliveryOutcome {
     Ok,
+    /// As `Ok`, and the answer has to be known at the group's next message for this integration.
+    OkWith(ReceiverData),
     /// `retry` says whether another attempt may succeed before the group's next interval. The reason must hold no secret.
     Failed {
         retry: bool,
@@ -85,6 +89,7 @@ pub(super) struct Done {
     pub(super) at: Timestamp,
     pub(super) firing: BTreeSet<Fingerprint>,
     pub(super) resolved: BTreeSet<Fingerprint>,
+    pub(super) data: ReceiverData,
 }
 
 /// A notification on its way.
@@ -127,18 +132,6 @@ pub(super) struct Outbox {
     /// Due, but their integration has enough under way.
     waiting: BTreeMap<String, BTreeSet<DeliveryId>>,
     pub(super) health: BTreeMap<String, Health>,
-}
-
-/// Makes the message for an integration.
-pub(super) fn render(
-    now: Timestamp,
-    integration: &Integration,
-    context: &webhook::Context<'_>,
-    alerts: &[&Alert],
-) -> Result<String, String> {
-    match &integration.config {
-        IntegrationConfig::Webhook(config) => webhook::render(now, context, alerts, config.max_alerts),
-    }
 }
 
 impl Outbox {
@@ -299,6 +292,8 @@ impl Outbox {
         self.health.entry(pending.key.1.clone()).or_default().in_flight += 1;
         let own = match &pending.integration.config {
             IntegrationConfig::Webhook(webhook) => webhook.timeout,
+            IntegrationConfig::Slack(slack) => slack.timeout,
+            IntegrationConfig::Email(_) => MAIL_TIMEOUT,
         };
         let group = Span::from_millis(pending.record.timeout_millis).max(MIN_TIMEOUT);
         effects.push(Effect::Deliver(Delivery {
@@ -324,12 +319,13 @@ impl Outbox {
         let health = self.health.entry(pending.key.1.clone()).or_default();
         health.in_flight = health.in_flight.saturating_sub(1);
         let (retry, mut reason, retry_after) = match outcome {
-            DeliveryOutcome::Ok => {
+            DeliveryOutcome::Failed { retry, reason, retry_after } => (retry, reason, retry_after),
+            DeliveryOutcome::Ok | DeliveryOutcome::OkWith(_) => {
                 health.delivered += 1;
                 health.last_success = Some(now);
-                return self.delivered(id, effects);
+                let data = if let DeliveryOutcome::OkWith(data) = outcome { data } else { ReceiverData::new() };
+                return self.delivered(id, data, effects);
             }
-            DeliveryOutcome::Failed { retry, reason, retry_after } => (retry, reason, retry_after),
         };
         reason.truncate(reason.floor_char_boundary(MAX_ERROR_BYTES));
         health.failed += 1;
@@ -351,7 +347,7 @@ impl Outbox {
         None
     }
 
-    fn delivered(&mut self, id: DeliveryId, effects: &mut Vec<Effect>) -> Option<Done> {
+    fn delivered(&mut self, id: DeliveryId, data: ReceiverData, effects: &mut Vec<Effect>) -> Option<Done> {
         let Pending { key, record, attempts, .. } = self.remove(id, effects)?;
         effects.push(Effect::Fact(Fact::Notified {
             integration: key.1.clone(),
@@ -361,7 +357,7 @@ impl Outbox {
             resolved: record.resolved.len(),
             attempt: attempts,
         }));
-        Some(Done { key, at: record.at, firing: record.firing, resolved: record.resolved })
+        Some(Done { key, at: record.at, firing: record.firing, resolved: record.resolved, data })
     }
 
     /// Lets go of notifications for integrations that a new configuration does not have.

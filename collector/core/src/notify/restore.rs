@@ -64,8 +64,8 @@ impl Pipeline {
                 timers.insert(saved.key.as_str().into(), Timer { next, flushed });
             }
             state::LOG => {
-                let LogRecord { at, firing, resolved } = state::read(saved)?;
-                self.log.insert(state::parse_log_key(&saved.key)?, LogEntry { at, firing, resolved });
+                let LogRecord { at, firing, resolved, data } = state::read(saved)?;
+                self.log.insert(state::parse_log_key(&saved.key)?, LogEntry { at, firing, resolved, data });
             }
             state::OUTBOX => {
                 let record: OutboxRecord = state::read(saved)?;

@@ -18,7 +18,7 @@ use watchfire_shared::labels::Fingerprint;
 use watchfire_shared::matcher::{MatchOp, Matcher};
 use watchfire_shared::time::Timestamp;
 
-use super::dedup::{LogEntry, Reason};
+use super::dedup::{LogEntry, Reason, ReceiverData};
 use super::group::Timer;
 use super::silence::Silence;
 use crate::alert::Alert;
@@ -70,6 +70,8 @@ pub(super) struct LogRecord {
     pub(super) at: Timestamp,
     pub(super) firing: BTreeSet<Fingerprint>,
     pub(super) resolved: BTreeSet<Fingerprint>,
+    #[serde(default)]
+    pub(super) data: ReceiverData,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -114,8 +116,8 @@ pub(super) fn save_group(id: &str, timer: Timer) -> Change {
 }
 
 pub(super) fn save_log(key: &(Arc<str>, String), entry: &LogEntry) -> Change {
-    let LogEntry { at, firing, resolved } = entry.clone();
-    save(LOG, log_key(key), &LogRecord { at, firing, resolved })
+    let LogEntry { at, firing, resolved, data } = entry.clone();
+    save(LOG, log_key(key), &LogRecord { at, firing, resolved, data })
 }
 
 pub(super) fn save_silence(silence: &Silence) -> Change {

@@ -2,6 +2,8 @@
 
 mod crash;
 
+mod messages;
+
 mod world;
 
 use watchfire_shared::labels::Labels;
@@ -65,6 +67,8 @@ scripts!(
     a_reload_tells_nothing_twice,
     alerts_of_vanished_rules_resolve,
     alerts_that_are_sent_no_more_resolve,
+    slack_messages_are_changed,
+    templates_that_fail_are_told,
     alerts_from_outside_time_out,
 );
 

@@ -8,17 +8,8 @@ use serde::{Serialize, Serializer};
 use watchfire_shared::labels::{Fingerprint, Labels};
 use watchfire_shared::time::Timestamp;
 
+use super::message::{Context, common, quote_meta};
 use crate::alert::Alert;
-
-/// What a message says beside its alerts.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Context<'a> {
-    pub(super) receiver: &'a str,
-    pub(super) group_labels: &'a Labels,
-    pub(super) group_key: &'a str,
-    pub(super) external_url: &'a str,
-    pub(super) route_labels: &'a BTreeMap<String, String>,
-}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -89,19 +80,6 @@ fn alert_message(now: Timestamp, alert: &Alert) -> AlertMessage<'_> {
         generator_url: &alert.generator_url,
         fingerprint: alert.fingerprint(),
     }
-}
-
-/// The pairs that all alerts share.
-fn common(alerts: &[&Alert], labels: impl Fn(&Alert) -> &Labels) -> Labels {
-    let Some((first, rest)) = alerts.split_first() else { return Labels::default() };
-    let shared = |(name, value): &(&str, &str)| rest.iter().all(|alert| labels(alert).get(name) == Some(value));
-    labels(first).iter().filter(shared).collect()
-}
-
-/// Go's `regexp.QuoteMeta`, through which Alertmanager passes the receiver's name.
-fn quote_meta(text: &str) -> String {
-    let special = |char: char| r"\.+*?()|[]{}^$".contains(char);
-    text.chars().flat_map(|char| special(char).then_some('\\').into_iter().chain([char])).collect()
 }
 
 /// `time.RFC3339Nano`: fractions without zeros at their end.

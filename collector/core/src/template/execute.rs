@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use watchfire_shared::document::Position;
 
-use super::parse::{Body, Branch, Command, Node, Operand, OperandKind, Pipe};
+use super::escape::Escaper;
+use super::tree::{Body, Branch, Command, Node, Operand, OperandKind, Pipe};
 use super::value::{MapKind, too_long};
 use super::{
-    Functions, MAX_OUTPUT_BYTES, MAX_RUN_DEPTH, MAX_STEPS, TemplateError, TemplateSet, Value, builtin, clock, value,
+    Escape, Functions, MAX_OUTPUT_BYTES, MAX_RUN_DEPTH, MAX_STEPS, TemplateError, TemplateSet, Value, builtin, clock,
+    value,
 };
 
 /// Renders one template of a set; `variables` are set before it begins.
@@ -17,13 +19,14 @@ pub(super) fn render(
     data: &Value,
     variables: &[(&str, Value)],
     functions: &dyn Functions,
+    escape: Escape,
 ) -> Result<String, TemplateError> {
     let Some(body) = set.bodies.get(name) else {
         let message = format!("template {name:?} not defined");
         let at = Position { line: 1, column: 1 };
         return Err(TemplateError { template: Arc::from(""), at, message });
     };
-    let mut run = Run { set, functions, steps: 0, depth: 0, out: String::new() };
+    let mut run = Run { set, functions, steps: 0, depth: 0, out: String::new(), escaper: Escaper::new(escape) };
     let mut scope = Scope { body, dot: data.clone(), variables: vec![("$".to_owned(), data.clone())] };
     scope.variables.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     run.nodes(&mut scope, &body.nodes)?;
@@ -37,6 +40,7 @@ struct Run<'a> {
     steps: u32,
     depth: u32,
     out: String,
+    escaper: Escaper,
 }
 
 /// What the nodes of one template see.
@@ -107,13 +111,14 @@ impl<'a> Run<'a> {
             let flow = match node {
                 Node::Literal(text) => {
                     let at = Position { line: 1, column: 1 };
+                    self.escaper.literal(text);
                     self.write(scope, at, text)?;
                     Flow::On
                 }
                 Node::Action(pipe) => {
                     let value = self.pipe(scope, pipe)?;
                     if pipe.variables.is_empty() {
-                        let text = scope.located(pipe.at, value.print())?;
+                        let text = scope.located(pipe.at, self.escaper.value(&value))?;
                         self.write(scope, pipe.at, &text)?;
                     }
                     Flow::On
@@ -309,7 +314,7 @@ impl<'a> Run<'a> {
             Ok(Value::Text(text)) if text.len() > MAX_OUTPUT_BYTES => {
                 scope.error(at, format!("{name}: {}", too_long()))
             }
-            Ok(value) => Ok(value),
+            Ok(value) => Ok(self.escaper.escaped_by(name, value)),
             Err(message) => scope.error(at, format!("error calling {name}: {message}")),
         }
     }

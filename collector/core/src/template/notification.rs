@@ -8,7 +8,7 @@ use watchfire_shared::matcher;
 use watchfire_shared::time::Timestamp;
 
 use super::rule::wrong_arguments;
-use super::value::{ListKind, MapKind, Time, too_long};
+use super::value::{ListKind, MapKind, Markup, Time, too_long};
 use super::{Functions, MAX_OUTPUT_BYTES, Value, clock, convert, humanize};
 use crate::alert::Alert;
 
@@ -39,6 +39,10 @@ const NAMES: &[&str] = &[
     "dict",
 ];
 
+/// The templates that Alertmanager brings itself, as files by name.
+pub const DEFAULTS: [(&str, &str); 2] =
+    [("default.tmpl", include_str!("defaults/default.tmpl")), ("email.tmpl", include_str!("defaults/email.tmpl"))];
+
 /// The functions of notification templates; they know the time at which the notification is made.
 #[derive(Debug, Clone, Copy)]
 pub struct NotificationFunctions {
@@ -62,7 +66,8 @@ impl Functions for NotificationFunctions {
                 let regex = matcher::unanchored(pattern).map_err(|error| error.to_string())?;
                 Ok(Value::Bool(regex.is_match(words)))
             }
-            ("safeHtml" | "safeUrl", [Value::Text(words)]) => Ok(Value::Text(words.clone())),
+            ("safeHtml", [Value::Text(words)]) => Ok(Value::Markup(Markup::Html, words.clone())),
+            ("safeUrl", [Value::Text(words)]) => Ok(Value::Markup(Markup::Url, words.clone())),
             ("urlUnescape", [Value::Text(words)]) => convert::query_unescape(words).map(Value::text),
             ("reReplaceAll", [Value::Text(pattern), Value::Text(replacement), Value::Text(words)]) => {
                 humanize::replace_all(pattern, replacement, words).map(Value::text)
@@ -212,7 +217,7 @@ fn write_json(value: &Value, out: &mut String) -> Result<(), String> {
             Some(number) => out.push_str(&number.to_string()),
             None => return Err(format!("json: unsupported value: {value}")),
         },
-        Value::Text(text) => push_json_text(text, out),
+        Value::Text(text) | Value::Markup(_, text) => push_json_text(text, out),
         Value::Time(time) => push_json_text(&clock::format(time, "2006-01-02T15:04:05.999999999Z07:00"), out),
         Value::List(list) => {
             out.push('[');

@@ -6,77 +6,8 @@ use std::sync::Arc;
 use watchfire_shared::document::Position;
 
 use super::lex::{Kind, Token, lex};
+use super::tree::{Body, Branch, Command, Node, Operand, OperandKind, Pipe};
 use super::{Functions, MAX_DEPTH, TemplateError, builtin};
-
-/// One template: its nodes and the text that they come from.
-#[derive(Debug)]
-pub(super) struct Body {
-    pub(super) source: Arc<str>,
-    pub(super) nodes: Vec<Node>,
-}
-
-impl Body {
-    /// Whether it would print nothing but space: such a definition does not replace another one.
-    pub(super) fn is_blank(&self) -> bool {
-        self.nodes.iter().all(|node| matches!(node, Node::Literal(text) if text.trim().is_empty()))
-    }
-}
-
-#[derive(Debug)]
-pub(super) enum Node {
-    Literal(String),
-    Action(Pipe),
-    If(Branch),
-    With(Branch),
-    Range(Branch),
-    Template { at: Position, name: String, data: Option<Pipe> },
-    Break,
-    Continue,
-}
-
-#[derive(Debug)]
-pub(super) struct Branch {
-    pub(super) pipe: Pipe,
-    pub(super) then: Vec<Node>,
-    pub(super) otherwise: Vec<Node>,
-}
-
-/// `$a, $b := command | command`.
-#[derive(Debug)]
-pub(super) struct Pipe {
-    pub(super) at: Position,
-    pub(super) variables: Vec<String>,
-    /// Whether the variables are set rather than declared.
-    pub(super) assigns: bool,
-    pub(super) commands: Vec<Command>,
-}
-
-#[derive(Debug)]
-pub(super) struct Command {
-    pub(super) first: Operand,
-    pub(super) args: Vec<Operand>,
-}
-
-#[derive(Debug)]
-pub(super) struct Operand {
-    pub(super) at: Position,
-    pub(super) kind: OperandKind,
-    /// `.A.B` behind the operand.
-    pub(super) fields: Vec<String>,
-}
-
-#[derive(Debug)]
-pub(super) enum OperandKind {
-    Dot,
-    Nil,
-    Bool(bool),
-    Integer(i64),
-    Float(f64),
-    Text(Arc<str>),
-    Variable(String),
-    Function(String),
-    Pipe(Box<Pipe>),
-}
 
 /// Reads a text; returns the template itself and every template that it defines.
 pub(super) fn parse(

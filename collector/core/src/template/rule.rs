@@ -5,7 +5,7 @@ use watchfire_shared::matcher;
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::value::{ListKind, MapKind};
-use super::{Functions, TemplateError, TemplateSet, Value, convert, execute, humanize};
+use super::{Escape, Functions, TemplateError, TemplateSet, Value, convert, execute, humanize};
 
 const NAME: &str = "";
 const VARIABLES: &[&str] = &["$labels", "$externalLabels", "$externalURL", "$value"];
@@ -54,7 +54,7 @@ pub fn expand(text: &str, data: RuleData<'_>, query: Query<'_>) -> Result<String
     );
     let variables =
         [("$labels", labels), ("$externalLabels", external_labels), ("$externalURL", url), ("$value", value)];
-    execute::render(&set, NAME, &dot, &variables, &functions)
+    execute::render(&set, NAME, &dot, &variables, &functions, Escape::None)
 }
 
 /// Checks that a label's or annotation's text is a template, without expanding it.

@@ -1,9 +1,9 @@
 use watchfire_shared::labels::Labels;
 use watchfire_shared::time::Timestamp;
 
-use super::TemplateSet;
-use super::notification::{NotificationData, NotificationFunctions};
+use super::notification::{DEFAULTS, NotificationData, NotificationFunctions};
 use super::rule::{self, RuleData};
+use super::{Escape, TemplateSet};
 use crate::alert::Alert;
 
 fn expand(text: &str) -> Result<String, String> {
@@ -27,8 +27,12 @@ fn expand(text: &str) -> Result<String, String> {
     rule::expand(text, data, &query).map_err(|error| error.to_string())
 }
 
-/// Renders a notification template over two alerts, of which one has resolved.
 fn notify(text: &str) -> Result<String, String> {
+    notify_escaped(text, Escape::None, "t")
+}
+
+/// Renders a notification template over two alerts, of which one has resolved.
+fn notify_escaped(text: &str, escape: Escape, name: &str) -> Result<String, String> {
     let alert = |instance: &str, ends_at: Option<i64>| Alert {
         labels: Labels::new([("alertname", "Disk <full>"), ("instance", instance), ("zone", "eu")]),
         annotations: Labels::new([("summary", "a & b")]),
@@ -53,8 +57,14 @@ fn notify(text: &str) -> Result<String, String> {
     };
     let functions = NotificationFunctions { now };
     let mut set = TemplateSet::default();
-    set.add("t", text, &functions).map_err(|error| error.to_string())?;
-    set.render("t", &data.value(), &functions).map_err(|error| error.to_string())
+    for (name, text) in DEFAULTS {
+        set.add(name, text, &functions).unwrap();
+    }
+    if name.is_empty() {
+        return set.render_text(text, &data.value(), &functions, escape).map_err(|error| error.to_string());
+    }
+    set.add(name, text, &functions).map_err(|error| error.to_string())?;
+    set.render(name, &data.value(), &functions).map_err(|error| error.to_string())
 }
 
 /// Runs a script of `template`, then `=> output` or `!! error`; `\n` in both is a line end.
@@ -90,6 +100,52 @@ fn rule_functions_are_prometheus() {
 #[test]
 fn notification_functions_are_alertmanagers() {
     check(include_str!("../../testdata/template/notification.txt"), notify);
+}
+
+#[test]
+fn values_stay_texts_in_html() {
+    check(include_str!("../../testdata/template/html.txt"), |text| notify_escaped(text, Escape::Html, ""));
+}
+
+#[test]
+fn values_are_no_markup_in_slack() {
+    check(include_str!("../../testdata/template/mrkdwn.txt"), |text| notify_escaped(text, Escape::Mrkdwn, ""));
+}
+
+#[test]
+fn the_default_templates_print_what_alertmanagers_do() {
+    let mut names = Vec::new();
+    for case in include_str!("../../testdata/template/defaults.txt").split("\n=== ").skip(1) {
+        let (head, output) = case.split_once('\n').unwrap();
+        let (name, dot) = head.split_once(' ').unwrap();
+        let expected = output.trim_end_matches('\n').strip_prefix('|').unwrap().strip_suffix('|').unwrap();
+        let found = notify_escaped(&format!("{{{{ template {name:?} {dot} }}}}"), Escape::None, "");
+        assert_eq!(found.as_deref(), Ok(expected), "{name}");
+        names.push(name);
+    }
+    assert_eq!(names.len(), 62, "every template of default.tmpl is held against Alertmanager's");
+}
+
+#[test]
+fn the_default_mail_holds_hostile_values_as_text() {
+    let html = r#"{{ template "email.default.html" . }}"#;
+    let html = notify_escaped(html, Escape::Html, "").unwrap();
+    assert_eq!(html, include_str!("../../testdata/template/email.html"), "{html}");
+    let text = notify_escaped(r#"{{ template "email.default.text" . }}"#, Escape::None, "").unwrap();
+    assert_eq!(text, include_str!("../../testdata/template/email.txt"), "{text}");
+}
+
+#[test]
+fn a_call_of_a_template_that_is_not_there_is_found_before_it_is_rendered() {
+    let functions = NotificationFunctions { now: Timestamp::EPOCH };
+    let mut set = TemplateSet::default();
+    set.add("a.tmpl", r#"{{ define "a" }}{{ if .x }}{{ template "b" }}{{ end }}{{ end }}"#, &functions).unwrap();
+    let check = |text: &str| set.check_text(text, &functions).map_err(|error| error.to_string());
+    assert_eq!(check("x"), Ok(()));
+    assert_eq!(check(r#"{{ template "c" . }}"#), Err("1:1: template \"c\" not defined".to_owned()));
+    let indirect = Err("a.tmpl:1:28: template \"b\" not defined".to_owned());
+    assert_eq!(check(r#"{{ range .y }}{{ template "a" . }}{{ end }}"#), indirect);
+    assert_eq!(check(r#"{{ define "b" }}{{ end }}{{ template "a" . }}"#), Ok(()));
 }
 
 #[test]

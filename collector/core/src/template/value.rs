@@ -18,12 +18,23 @@ pub enum Value {
     Integer(i64),
     Float(f64),
     Text(Arc<str>),
+    /// A text that is trusted to be markup of its kind, and that escaping lets through.
+    Markup(Markup, Arc<str>),
     List(List),
     Map(Map),
     Struct(Arc<Struct>),
     Time(Time),
     /// A length of time, in nanoseconds as Go counts them.
     Duration(i64),
+}
+
+/// What a trusted text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Markup {
+    /// `safeHtml`.
+    Html,
+    /// `safeUrl`.
+    Url,
 }
 
 /// Several values in order.
@@ -133,7 +144,7 @@ impl Value {
             Self::Bool(value) => *value,
             Self::Integer(value) | Self::Duration(value) => *value != 0,
             Self::Float(value) => *value != 0.0,
-            Self::Text(text) => !text.is_empty(),
+            Self::Text(text) | Self::Markup(_, text) => !text.is_empty(),
             Self::List(list) => !list.items.is_empty(),
             Self::Map(map) => !map.entries.is_empty(),
             Self::Struct(_) | Self::Time(_) => true,
@@ -149,6 +160,8 @@ impl Value {
             Self::Integer(_) => "int",
             Self::Float(_) => "float64",
             Self::Text(_) => "string",
+            Self::Markup(Markup::Html, _) => "template.HTML",
+            Self::Markup(Markup::Url, _) => "template.URL",
             Self::List(list) => match list.kind {
                 ListKind::Plain => "[]interface {}",
                 ListKind::Alerts => "template.Alerts",
@@ -186,7 +199,7 @@ impl Value {
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Self::Integer(value) => out.push_str(&value.to_string()),
             Self::Float(value) => out.push_str(&number::print_float(*value)),
-            Self::Text(text) => out.push_str(text),
+            Self::Text(text) | Self::Markup(_, text) => out.push_str(text),
             Self::List(list) => {
                 out.push('[');
                 for (index, item) in list.items.iter().enumerate() {

@@ -4,7 +4,7 @@
 
 use watchfire_shared::document::{Node, Report, Table};
 
-use super::{IntegrationConfig, webhook};
+use super::{IntegrationConfig, email, slack, webhook};
 use crate::alertmanager::Global;
 
 /// One kind of integration.
@@ -54,70 +54,8 @@ const fn known(
 /// Every kind.
 pub const KINDS: &[Kind] = &[
     Kind { key: "webhook_configs", name: "webhook", support: Support::Full(webhook::read) },
-    known(
-        "slack_configs",
-        "slack",
-        &[
-            "api_url",
-            "api_url_file",
-            "app_token",
-            "app_token_file",
-            "app_url",
-            "channel",
-            "username",
-            "color",
-            "title",
-            "title_link",
-            "pretext",
-            "text",
-            "message_text",
-            "fields",
-            "short_fields",
-            "footer",
-            "fallback",
-            "callback_id",
-            "icon_emoji",
-            "icon_url",
-            "image_url",
-            "thumb_url",
-            "link_names",
-            "mrkdwn_in",
-            "actions",
-            "update_message",
-            "timeout",
-        ],
-        &[
-            &["api_url", "api_url_file", "app_token", "app_token_file"],
-            &["api_url", "update_message"],
-            &["api_url_file", "update_message"],
-        ],
-        &[need(&["api_url", "api_url_file", "app_token", "app_token_file"], &["slack_api_url", "slack_app_token"])],
-    ),
-    known(
-        "email_configs",
-        "email",
-        &[
-            "to",
-            "from",
-            "hello",
-            "smarthost",
-            "auth_username",
-            "auth_password",
-            "auth_password_file",
-            "auth_secret",
-            "auth_secret_file",
-            "auth_identity",
-            "headers",
-            "html",
-            "text",
-            "require_tls",
-            "tls_config",
-            "force_implicit_tls",
-            "threading",
-        ],
-        &[&["auth_password", "auth_password_file"], &["auth_secret", "auth_secret_file"]],
-        &[need(&["to"], &[]), need(&["from"], &["smtp_from"]), need(&["smarthost"], &["smtp_smarthost"])],
-    ),
+    Kind { key: "slack_configs", name: "slack", support: Support::Full(slack::read) },
+    Kind { key: "email_configs", name: "email", support: Support::Full(email::read) },
     known(
         "pagerduty_configs",
         "pagerduty",

@@ -11,7 +11,7 @@ use crate::alert::Alert;
 use crate::alertmanager::{self, Config, matchers};
 use crate::notify::{
     Answer, Body, Change, Delivery, DeliveryId, DeliveryOutcome, Effect, Fact, Input, Pipeline, PostedAlert, Saved,
-    Silence, TABLES,
+    Silence, TABLES, slack,
 };
 
 /// What a receiver does with a delivery.
@@ -213,6 +213,9 @@ impl World {
                 Effect::Fact(Fact::Abandoned { integration, reason, .. }) => {
                     self.note(&format!("{integration} abandoned: {reason}"));
                 }
+                Effect::Fact(Fact::NotRendered { integration, reason, .. }) => {
+                    self.note(&format!("{integration} not rendered: {reason}"));
+                }
                 Effect::Fact(Fact::UnreadableState { table, key }) => panic!("{table} {key} cannot be read"),
                 Effect::Fact(_) => {}
             }
@@ -235,6 +238,7 @@ impl World {
         let manner = self.manners.get(&id).copied().unwrap_or(Manner::Accepts);
         let failed = |retry| DeliveryOutcome::Failed { retry, reason: "no".to_owned(), retry_after: None };
         let (how, outcome) = match manner {
+            Manner::Accepts if delivery.integration.kind == "slack" => ("", Some(self.slack_answers(body))),
             Manner::Accepts => ("", Some(DeliveryOutcome::Ok)),
             Manner::Fails => (" failed", Some(failed(true))),
             Manner::Refuses => (" refused", Some(failed(false))),
@@ -249,9 +253,37 @@ impl World {
     }
 }
 
+impl World {
+    /// Slack names a message by when it was posted; a changed one keeps its name.
+    fn slack_answers(&self, body: &str) -> DeliveryOutcome {
+        let message: serde_json::Value = serde_json::from_str(body).unwrap();
+        let posted = message["ts"].as_str().map_or_else(|| self.now.as_millis().to_string(), str::to_owned);
+        let data = [(slack::KEPT_TS, posted), (slack::KEPT_CHANNEL, "C1".to_owned())];
+        DeliveryOutcome::OkWith(data.map(|(key, value)| (key.to_owned(), value)).into())
+    }
+}
+
+/// What a message of Slack says: `posts to #channel: title` or `changes 123 in C1: title`.
+fn told_slack(message: &serde_json::Value) -> String {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let channel = text(&message["channel"]);
+    let title = text(&message["attachments"][0]["title"]).trim().to_owned();
+    match message["ts"].as_str() {
+        Some(ts) => format!("changes {ts} in {channel}: {title}"),
+        None => format!("posts to {channel}: {title}"),
+    }
+}
+
 /// The alerts of a message: `firing A{instance=1} resolved B`.
 fn told(body: &str) -> String {
     let message: serde_json::Value = serde_json::from_str(body).unwrap();
+    if message["attachments"].is_array() {
+        return told_slack(&message);
+    }
+    if let Some(headers) = message["headers"].as_array() {
+        let subject = headers.iter().find(|header| header[0] == "Subject").unwrap();
+        return subject[1].as_str().unwrap().to_owned();
+    }
     let mut words = Vec::new();
     for status in ["firing", "resolved"] {
         let mut first = true;

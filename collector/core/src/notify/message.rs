@@ -1,0 +1,107 @@
+//! What the messages of all kinds share: what they are about, and the templates' view of it.
+
+use std::collections::BTreeMap;
+
+use watchfire_shared::labels::Labels;
+use watchfire_shared::time::Timestamp;
+
+use crate::alert::Alert;
+use crate::alertmanager::{Config, Integration, IntegrationConfig, Template};
+use crate::template::notification::{NotificationData, NotificationFunctions};
+use crate::template::{Escape, TemplateSet, Value};
+
+use super::dedup::ReceiverData;
+use super::{email, slack, webhook};
+
+/// What a message says beside its alerts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) receiver: &'a str,
+    pub(super) group_labels: &'a Labels,
+    pub(super) group_key: &'a str,
+    pub(super) external_url: &'a str,
+    pub(super) route_labels: &'a BTreeMap<String, String>,
+    /// What the receiver answered to the message before, while alerts of it fire.
+    pub(super) previous: &'a ReceiverData,
+}
+
+/// A message that is ready to go.
+#[derive(Debug)]
+pub(super) struct Rendered {
+    pub(super) body: String,
+    /// Templates that failed; the message tells so in their place.
+    pub(super) mistakes: Vec<String>,
+}
+
+/// Makes the message for an integration.
+pub(super) fn render(
+    now: Timestamp,
+    config: &Config,
+    integration: &Integration,
+    context: &Context<'_>,
+    alerts: &[&Alert],
+) -> Result<Rendered, String> {
+    let mut renderer = Renderer::new(now, &config.templates, context, alerts);
+    let body = match &integration.config {
+        IntegrationConfig::Webhook(webhook) => webhook::render(now, context, alerts, webhook.max_alerts),
+        IntegrationConfig::Email(email) => email::render(now, email, integration, context, &mut renderer),
+        IntegrationConfig::Slack(slack) => slack::render(slack, context, &mut renderer),
+    };
+    Ok(Rendered { body: body?, mistakes: renderer.mistakes })
+}
+
+/// Renders the templates of one message.
+pub(super) struct Renderer<'a> {
+    templates: &'a TemplateSet,
+    functions: NotificationFunctions,
+    data: Value,
+    mistakes: Vec<String>,
+}
+
+impl<'a> Renderer<'a> {
+    fn new(now: Timestamp, templates: &'a TemplateSet, context: &Context<'_>, alerts: &[&Alert]) -> Self {
+        let data = NotificationData {
+            now,
+            receiver: &quote_meta(context.receiver),
+            alerts,
+            group_labels: context.group_labels,
+            common_labels: &common(alerts, |alert| &alert.labels),
+            common_annotations: &common(alerts, |alert| &alert.annotations),
+            external_url: context.external_url,
+        };
+        Self { templates, functions: NotificationFunctions { now }, data: data.value(), mistakes: Vec::new() }
+    }
+
+    /// A text for people. Where its template fails, it says so instead: a message with a gap is better than none.
+    pub(super) fn text(&mut self, key: &str, template: &Template, escape: Escape) -> String {
+        self.exact(key, template, escape).unwrap_or_else(|mistake| {
+            let data = Value::structure("mistake", vec![("Mistake", Value::text(mistake.as_str()))]);
+            let shown = self.templates.render_text("({{ .Mistake }})", &data, &self.functions, escape);
+            self.mistakes.push(mistake);
+            shown.unwrap_or_default()
+        })
+    }
+
+    /// A text for machines, such as an address.
+    ///
+    /// # Errors
+    /// Why it cannot be rendered.
+    pub(super) fn exact(&self, key: &str, template: &Template, escape: Escape) -> Result<String, String> {
+        self.templates
+            .render_text(&template.text, &self.data, &self.functions, escape)
+            .map_err(|error| format!("the template of `{key}` failed: {error}"))
+    }
+}
+
+/// The pairs that all alerts share.
+pub(super) fn common(alerts: &[&Alert], labels: impl Fn(&Alert) -> &Labels) -> Labels {
+    let Some((first, rest)) = alerts.split_first() else { return Labels::default() };
+    let shared = |(name, value): &(&str, &str)| rest.iter().all(|alert| labels(alert).get(name) == Some(value));
+    labels(first).iter().filter(shared).collect()
+}
+
+/// Go's `regexp.QuoteMeta`, through which Alertmanager passes the receiver's name.
+pub(super) fn quote_meta(text: &str) -> String {
+    let special = |char: char| r"\.+*?()|[]{}^$".contains(char);
+    text.chars().flat_map(|char| special(char).then_some('\\').into_iter().chain([char])).collect()
+}

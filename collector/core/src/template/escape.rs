@@ -1,0 +1,72 @@
+//! What printed values become so that they stay texts where the output goes: as they are, in HTML, in Slack's markup.
+//!
+//! Only values are escaped, never the template's own words. [`html`] follows the document to know what a value stands in.
+
+mod html;
+
+use super::Value;
+use super::value::Markup;
+
+/// Where the output of a rendering goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Escape {
+    /// Plain text.
+    #[default]
+    None,
+    /// An HTML document, as Go's `html/template` escapes it.
+    Html,
+    /// Slack's mrkdwn: `&`, `<` and `>` of values are no markup, unless `safeHtml` lets a value through.
+    /// <https://docs.slack.dev/messaging/formatting-message-text#escaping>
+    Mrkdwn,
+}
+
+/// What one rendering has to know to escape its values.
+#[derive(Debug, Default)]
+pub(super) enum Escaper {
+    #[default]
+    None,
+    Html(html::Place),
+    Mrkdwn,
+}
+
+impl Escaper {
+    pub(super) fn new(escape: Escape) -> Self {
+        match escape {
+            Escape::None => Self::None,
+            Escape::Html => Self::Html(html::Place::default()),
+            Escape::Mrkdwn => Self::Mrkdwn,
+        }
+    }
+
+    /// The template's own text goes into the output.
+    pub(super) fn literal(&mut self, text: &str) {
+        if let Self::Html(place) = self {
+            place.literal(text);
+        }
+    }
+
+    /// What is written for a value.
+    pub(super) fn value(&mut self, value: &Value) -> Result<String, String> {
+        match self {
+            Self::None => value.print(),
+            Self::Html(place) => place.value(value),
+            Self::Mrkdwn => match value {
+                Value::Markup(Markup::Html, text) => Ok(text.to_string()),
+                value => value.print().map(|text| mrkdwn(&text)),
+            },
+        }
+    }
+
+    /// Marks what a built-in function has escaped already, so that it is not escaped twice.
+    pub(super) fn escaped_by(&self, function: &str, result: Value) -> Value {
+        match (self, function, result) {
+            (Self::Html(_), "html", Value::Text(text)) => Value::Markup(Markup::Html, text),
+            (Self::Html(_), "urlquery", Value::Text(text)) => Value::Markup(Markup::Url, text),
+            (_, _, result) => result,
+        }
+    }
+}
+
+fn mrkdwn(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

@@ -1,0 +1,132 @@
+//! Slack's answers, and which of its methods is called.
+
+use std::collections::VecDeque;
+
+use axum::Json;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A Slack that gives prepared answers and remembers what it was sent.
+#[derive(Clone, Default)]
+struct Slack {
+    seen: Arc<Mutex<Vec<(String, String, Value)>>>,
+    answers: Arc<Mutex<VecDeque<Value>>>,
+}
+
+async fn method(State(slack): State<Slack>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let token = parts.headers.get("authorization").map_or("", |value| value.to_str().unwrap()).to_owned();
+    slack.seen.lock().unwrap().push((parts.uri.path().to_owned(), token, serde_json::from_slice(&body).unwrap()));
+    let next = slack.answers.lock().unwrap().pop_front().expect("an answer is prepared");
+    match next {
+        Value::String(text) => text.into_response(),
+        next => Json(next).into_response(),
+    }
+}
+
+impl Slack {
+    /// Sends a message about nothing; what Slack answers, and what became of it.
+    async fn send(
+        &self,
+        config: &str,
+        body: Value,
+        answers: &[Value],
+    ) -> (DeliveryOutcome, Vec<(String, String, Value)>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        *self.answers.lock().unwrap() = answers.iter().cloned().collect();
+        let router = Router::new().fallback(method).with_state(self.clone());
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let config = config.replace("ADDRESS", &address.to_string());
+        let outcome = deliver(&format!("    slack_configs: [{{{config}}}]\n"), &body.to_string()).await;
+        server.abort();
+        assert!(self.answers.lock().unwrap().is_empty(), "every answer was asked for");
+        (outcome, std::mem::take(&mut *self.seen.lock().unwrap()))
+    }
+}
+
+const BOT: &str = "app_token: xoxb-secret, app_url: 'http://ADDRESS/api/chat.postMessage', update_message: true";
+
+fn message(ts: Option<&str>) -> Value {
+    let mut message = json!({"channel": "#a", "username": "w", "icon_emoji": ":x:", "attachments": [{"text": "t"}]});
+    if let Some(ts) = ts {
+        message["ts"] = ts.into();
+        message["channel"] = "C1".into();
+    }
+    message
+}
+
+fn kept(ts: &str) -> DeliveryOutcome {
+    let data = [("ts", ts), ("channel", "C1")];
+    DeliveryOutcome::OkWith(data.map(|(key, value)| (key.to_owned(), value.to_owned())).into())
+}
+
+#[tokio::test]
+async fn a_bots_message_is_posted_and_its_name_is_kept() {
+    let answer = json!({"ok": true, "channel": "C1", "ts": "1.2", "message": {"text": "x".repeat(100_000)}});
+    let (outcome, seen) = Slack::default().send(BOT, message(None), &[answer]).await;
+    assert_eq!(outcome, kept("1.2"));
+    assert_eq!(seen, [("/api/chat.postMessage".to_owned(), "Bearer xoxb-secret".to_owned(), message(None))]);
+}
+
+#[tokio::test]
+async fn a_message_that_is_there_is_changed() {
+    let answer = json!({"ok": true, "channel": "C1", "ts": "1.2"});
+    let (outcome, seen) = Slack::default().send(BOT, message(Some("1.2")), &[answer]).await;
+    assert_eq!(outcome, kept("1.2"));
+    let change = json!({"channel": "C1", "ts": "1.2", "attachments": [{"text": "t"}]});
+    assert_eq!(seen, [("/api/chat.update".to_owned(), "Bearer xoxb-secret".to_owned(), change)]);
+}
+
+#[tokio::test]
+async fn a_message_that_was_deleted_is_posted_anew() {
+    let answers =
+        [json!({"ok": false, "error": "message_not_found"}), json!({"ok": true, "channel": "C1", "ts": "3.4"})];
+    let (outcome, seen) = Slack::default().send(BOT, message(Some("1.2")), &answers).await;
+    assert_eq!(outcome, kept("3.4"));
+    let paths: Vec<&str> = seen.iter().map(|(path, ..)| path.as_str()).collect();
+    assert_eq!(paths, ["/api/chat.update", "/api/chat.postMessage"]);
+    assert_eq!((seen[1].2.get("ts"), &seen[1].2["channel"]), (None, &json!("C1")));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_ok_is_a_failure() {
+    let webhook = "api_url: 'http://ADDRESS/services/T0/B0/t0ken'";
+    let cases = [
+        (
+            BOT,
+            json!({"ok": false, "error": "channel_not_found"}),
+            false,
+            r##"channel "#a": Slack answers "channel_not_found""##,
+        ),
+        (BOT, json!({"ok": false, "error": "ratelimited"}), true, r##"channel "#a": Slack answers "ratelimited""##),
+        (BOT, json!({}), false, r##"channel "#a": Slack answers "the answer does not say ok""##),
+        (
+            webhook,
+            json!("invalid_payload at T0/B0/t0ken"),
+            false,
+            r##"channel "#a": Slack answers "invalid_payload at T0/B0/t0ken""##,
+        ),
+        (webhook, json!("no_service services/T0/B0/t0ken"), false, r##"channel "#a": Slack answers "no_service ***""##),
+    ];
+    for (config, answer, retry, expected) in cases {
+        let (outcome, _) = Slack::default().send(config, message(None), &[answer]).await;
+        assert_eq!(reason(&outcome), (retry, expected));
+    }
+    let (outcome, _) = Slack::default().send(webhook, message(None), &[json!("ok")]).await;
+    assert_eq!(outcome, DeliveryOutcome::Ok);
+}
+
+#[tokio::test]
+async fn a_slack_that_is_called_too_often_says_when_to_come_again() {
+    let receiver = Receiver::default();
+    let address = receiver.start().await;
+    let config = format!("    slack_configs: [{{api_url: 'http://{address}/busy'}}]\n");
+    let DeliveryOutcome::Failed { retry, retry_after, .. } = deliver(&config, &message(None).to_string()).await else {
+        panic!("delivered")
+    };
+    assert_eq!((retry, retry_after), (true, Some(Span::from_seconds(7))));
+    assert_eq!(receiver.seen().len(), 1);
+}
