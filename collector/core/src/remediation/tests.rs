@@ -33,6 +33,7 @@ struct World {
     now: Timestamp,
     fresh: bool,
     silenced: bool,
+    maintained: Option<Timestamp>,
     firing: Vec<ActiveAlert>,
     saved: BTreeMap<(&'static str, String), Vec<u8>>,
     dispatched: Vec<Order>,
@@ -48,6 +49,7 @@ impl World {
             now: START,
             fresh: true,
             silenced: false,
+            maintained: None,
             firing: Vec::new(),
             saved: BTreeMap::new(),
             dispatched: Vec::new(),
@@ -135,11 +137,12 @@ impl World {
         while let Some(at) = self.remediator.deadline().filter(|at| *at <= until) {
             self.now = self.now.max(at);
             let node = |instance: &str| (instance == "web-1").then(|| (NODE, instance.to_owned()));
-            let silenced = self.silenced;
+            let (silenced, maintained) = (self.silenced, self.maintained);
             let situation = Situation {
                 fresh: self.fresh,
                 firing: self.firing.iter().collect(),
                 node: &node,
+                maintained: &|_| maintained,
                 silenced: &|_| silenced,
             };
             let mut out = Vec::new();
@@ -227,6 +230,8 @@ fn check(change: impl FnOnce(&mut World), state: &str, reason: &str) {
 fn whatever_speaks_against_it_is_told_and_nothing_is_ordered() {
     check(|world| world.fresh = false, "blocked", "has not yet heard from enough of the fleet");
     check(|world| world.silenced = true, "blocked", "a silence matches the alert");
+    let until = Some(START + seconds(86_400));
+    check(|world| world.maintained = until, "blocked", "web-1 is in maintenance until 2027-01-16");
     check(|world| world.remediator.gone(START, NODE), "blocked", "the agent of web-1 is not connected");
     let offers = |refuses: &str| Actions {
         boot: String::new(),
