@@ -100,7 +100,8 @@ pub(crate) async fn run(mut requests: Requests, reloader: Reloader, mut context:
             }
         }
         reloader.last.store(Arc::new(last));
-        lifecycle::ready("serving");
+        let old = "serving with the old configuration; the new one is bad";
+        lifecycle::ready(if result.is_ok() { "serving" } else { old });
         let _ = answer.send(result);
     }
 }

@@ -1,5 +1,5 @@
 //! The whole house under test: real processes ([`house`]), the simulator's virtual world ([`sim`]) and the measuring of
-//! both ([`bench`]).
+//! both ([`bench`]); and, since this crate alone sees every program, the writing of their manuals ([`documents`]).
 //!
 //! The gates over the source tree (arrows, registries, shipped files) are integration tests of this crate.
 
@@ -14,3 +14,5 @@ pub mod sink;
 pub mod sim;
 
 pub mod bench;
+
+pub mod documents;

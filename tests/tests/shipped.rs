@@ -81,3 +81,15 @@ fn rule_files_load_and_their_unit_tests_pass() {
         assert!(test.exists(), "{rules} has no unit test");
     }
 }
+
+#[test]
+fn every_rule_file_is_linked_into_the_folder_that_the_collector_reads() {
+    let links = read(&project().join("packaging/systemd/watchfire-collector.tmpfile"));
+    let linked: Vec<&str> = links.lines().filter(|line| line.starts_with("L ")).collect();
+    let expected: Vec<String> = files("packaging/rules", "yml")
+        .iter()
+        .map(|path| name(path))
+        .map(|name| format!("L /etc/watchfire/rules.d/{name} - - - - /usr/share/watchfire/rules/{name}"))
+        .collect();
+    assert_eq!(linked, expected);
+}

@@ -98,8 +98,8 @@ impl Client {
         self.json(Method::POST, path, |request| request.json(body).timeout(TIMEOUT)).await
     }
 
-    pub(crate) async fn delete(&self, path: &str) -> Result<(), Failure> {
-        self.send(Method::DELETE, path, |request| request.timeout(TIMEOUT)).await.map(drop)
+    pub(crate) async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.json(Method::DELETE, path, |request| request.timeout(TIMEOUT)).await
     }
 
     /// Opens a stream of events, behind the event with the given id.

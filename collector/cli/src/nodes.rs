@@ -1,5 +1,7 @@
 //! `watchfire nodes`.
 
+mod change;
+
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,7 +12,10 @@ use crate::output::{Cell, OutputArguments, Page, Table, Tone, items, labels, num
 use crate::{Failure, block_on, members, watch};
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct NodesArguments {
+    #[command(subcommand)]
+    command: Option<change::NodesCommand>,
     #[command(flatten)]
     client: ClientArguments,
     #[command(flatten)]
@@ -33,6 +38,9 @@ pub(crate) struct NodesArguments {
 
 pub(crate) fn run(arguments: &NodesArguments) -> Result<ExitCode, Failure> {
     let client = Client::new(&arguments.client)?;
+    if let Some(command) = &arguments.command {
+        return block_on(change::run(&client, arguments.output.output, command));
+    }
     let filters = [("health", &arguments.health), ("state", &arguments.state)];
     let filters: Vec<String> =
         filters.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?))).collect();

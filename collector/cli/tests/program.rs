@@ -246,10 +246,33 @@ fn a_silence_is_asked_for_as_alertmanager_takes_it() {
 }
 
 #[test]
+fn a_node_is_put_into_maintenance_and_taken_out_of_it() {
+    let quiet = r#"{"name":"web-1","health":"maintenance","reasons":[],"maintenance_until":"2026-01-01T02:00:00Z"}"#;
+    let server = Server::start(vec![(Some(200), quiet)]);
+    let arguments = ["nodes", "maintenance", "web-1", "--for", "2h", "--reason", "disk"];
+    let (code, stdout, stderr) = run(server.address, &arguments);
+    assert_eq!((code, stderr.as_str()), (0, "web-1 is in maintenance until 2026-01-01T02:00:00Z\n"));
+    assert!(stdout.contains("web-1  maintenance"), "{stdout}");
+    assert_eq!(server.next(), r#"POST /v1/nodes/web-1/maintenance {"for":"2h","reason":"disk"}"#);
+
+    let over = r#"{"name":"web-1","health":"ok","reasons":[],"maintenance_until":null}"#;
+    let server = Server::start(vec![(Some(200), over)]);
+    let (code, stdout, stderr) = run(server.address, &["nodes", "maintenance", "web-1", "--end", "-o", "json"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&stdout).unwrap()["health"], "ok");
+    assert_eq!(server.next(), "DELETE /v1/nodes/web-1/maintenance");
+
+    let conflict = r#"{"status":409,"code":"still_there","detail":"web-1 is running and would come back at once"}"#;
+    check(vec![(Some(409), conflict)], &["nodes", "decommission", "web-1"], 1, "would come back at once");
+    check(vec![], &["nodes", "maintenance", "web-1"], 2, "--for <DURATION>");
+    check(vec![], &["nodes", "maintenance", "web-1", "--for", "soon"], 2, "\"soon\" is no length of time");
+}
+
+#[test]
 fn completions_know_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let script = check(vec![], &["completions", shell], 0, "");
-        for word in ["silence", "fail-unhealthy", "preview", "events"] {
+        for word in ["silence", "fail-unhealthy", "preview", "maintenance", "events"] {
             assert!(script.contains(word), "{shell} does not know {word}");
         }
     }

@@ -22,7 +22,7 @@ impl<D: Disk> Engine<D> {
             fresh: self.freshness.is_fresh(),
             firing: self.rules.active().filter(|alert| alert.state == State::Firing).collect(),
             node: &|instance| node(fleet, instance),
-            maintenance: &|id| fleet.get(id).and_then(|node| node.maintenance_until),
+            maintained: &|node| fleet.get(node).and_then(|node| node.maintenance_until),
             silenced: &|labels| is_silenced(now, notifier, labels),
         };
         self.remediator.look(now, &situation, &mut out);

@@ -22,8 +22,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) firing: Vec<&'a ActiveAlert>,
     /// The agent whose series have this `instance`, with its name.
     pub(crate) node: &'a dyn Fn(&str) -> Option<(NodeId, String)>,
-    /// Until when a node is in maintenance, if it is.
-    pub(crate) maintenance: &'a dyn Fn(NodeId) -> Option<Timestamp>,
+    /// Until when a node's maintenance lasts, if it is in one.
+    pub(crate) maintained: &'a dyn Fn(NodeId) -> Option<Timestamp>,
     /// Whether a silence matches these labels.
     pub(crate) silenced: &'a dyn Fn(&Labels) -> bool,
 }
@@ -94,8 +94,7 @@ impl Remediator {
         }
         let (plan, node) = self.plan(remediation, &alert.labels, situation, &mut against);
         if let Some((node, name)) = &node {
-            // Somebody works on it: whatever the file says, nothing else does.
-            if let Some(until) = (situation.maintenance)(*node) {
+            if let Some(until) = (situation.maintained)(*node) {
                 against.add_until(CaseState::Blocked, format!("{name} is in maintenance until {until}"), until);
             }
             self.guard(now, remediation, *node, &mut against);

@@ -33,7 +33,7 @@ struct World {
     now: Timestamp,
     fresh: bool,
     silenced: bool,
-    maintenance_until: Option<Timestamp>,
+    maintained: Option<Timestamp>,
     firing: Vec<ActiveAlert>,
     saved: BTreeMap<(&'static str, String), Vec<u8>>,
     dispatched: Vec<Order>,
@@ -49,7 +49,7 @@ impl World {
             now: START,
             fresh: true,
             silenced: false,
-            maintenance_until: None,
+            maintained: None,
             firing: Vec::new(),
             saved: BTreeMap::new(),
             dispatched: Vec::new(),
@@ -137,12 +137,12 @@ impl World {
         while let Some(at) = self.remediator.deadline().filter(|at| *at <= until) {
             self.now = self.now.max(at);
             let node = |instance: &str| (instance == "web-1").then(|| (NODE, instance.to_owned()));
-            let (silenced, maintenance_until) = (self.silenced, self.maintenance_until);
+            let (silenced, maintained) = (self.silenced, self.maintained);
             let situation = Situation {
                 fresh: self.fresh,
                 firing: self.firing.iter().collect(),
                 node: &node,
-                maintenance: &|_| maintenance_until,
+                maintained: &|_| maintained,
                 silenced: &|_| silenced,
             };
             let mut out = Vec::new();
@@ -230,8 +230,8 @@ fn check(change: impl FnOnce(&mut World), state: &str, reason: &str) {
 fn whatever_speaks_against_it_is_told_and_nothing_is_ordered() {
     check(|world| world.fresh = false, "blocked", "has not yet heard from enough of the fleet");
     check(|world| world.silenced = true, "blocked", "a silence matches the alert");
-    let until = START + seconds(7200);
-    check(|world| world.maintenance_until = Some(until), "blocked", "web-1 is in maintenance until");
+    let until = Some(START + seconds(86_400));
+    check(|world| world.maintained = until, "blocked", "web-1 is in maintenance until 2027-01-16");
     check(|world| world.remediator.gone(START, NODE), "blocked", "the agent of web-1 is not connected");
     let offers = |refuses: &str| Actions {
         boot: String::new(),
