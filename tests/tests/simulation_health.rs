@@ -1,7 +1,7 @@
 //! What states mean, with a whole fleet in virtual time: restarts that nobody hears of, a zone that falls as one, a death
 //! beside it that does not drown in it. The full sizes are `WATCHFIRE_SIM_AGENTS=800` for restarts and `90` for the zone.
 
-#![allow(clippy::disallowed_methods, reason = "the size of the fleet may come from the environment")]
+#![allow(clippy::disallowed_methods, reason = "size and seed may come from the environment")]
 
 use watchfire_gossip::Profile;
 use watchfire_shared::member::Role;
@@ -14,6 +14,12 @@ use watchfire_tests::sim::world::World;
 fn agents(ordinary: usize) -> usize {
     let asked = std::env::var("WATCHFIRE_SIM_AGENTS").ok();
     asked.map_or(ordinary, |text| text.parse().expect("WATCHFIRE_SIM_AGENTS is a number"))
+}
+
+/// The seed: `WATCHFIRE_SIM_SEED` in the environment, or the one of an ordinary run.
+fn seed(ordinary: u64) -> u64 {
+    let asked = std::env::var("WATCHFIRE_SIM_SEED").ok();
+    asked.map_or(ordinary, |text| text.parse().expect("WATCHFIRE_SIM_SEED is a number"))
 }
 
 fn seconds(seconds: i64) -> Span {
@@ -40,7 +46,7 @@ fn told(world: &World) -> Vec<String> {
 
 #[test]
 fn agents_that_are_restarted_one_after_the_other_alert_nobody() {
-    let mut world = zones(21, agents(40));
+    let mut world = zones(seed(21), agents(40));
     for agent in 1..world.hosts.len() {
         world.stop(agent);
         let stopped = world.run_until(seconds(10), |world| world.hosts[agent].running.is_none());
@@ -56,7 +62,7 @@ fn agents_that_are_restarted_one_after_the_other_alert_nobody() {
 
 #[test]
 fn a_fleet_that_is_stopped_at_once_and_comes_back_within_the_grace_alerts_nobody() {
-    let mut world = zones(22, agents(40));
+    let mut world = zones(seed(22), agents(40));
     for agent in 1..world.hosts.len() {
         world.stop(agent);
     }
@@ -73,7 +79,7 @@ fn a_fleet_that_is_stopped_at_once_and_comes_back_within_the_grace_alerts_nobody
 
 #[test]
 fn a_zone_that_is_cut_off_is_one_notification_and_a_death_beside_it_another() {
-    let mut world = zones(23, agents(45));
+    let mut world = zones(seed(23), agents(45));
     let in_zone: Vec<usize> = (1..world.hosts.len()).filter(|id| world.hosts[*id].labels["zone"] == "b").collect();
     for agent in &in_zone {
         world.network.sides[*agent] = 1;

@@ -3,7 +3,7 @@
 //! A group is all agents with the same value of one of the policy's labels, and the whole cluster. It has fallen when at
 //! least [`LEAST`] of its nodes, and more than half of those that lived, went down within [`WINDOW`]; nodes under suspicion
 //! count once one of them is confirmed, or the first death would be told before the others are known. A fallen group stays
-//! so until all that fell with it are back, or most have been for [`CALM`]; then those that are still missing speak for
+//! so until all that fell with it are back and rules have seen it, or most have been for [`CALM`]; then those that are still missing speak for
 //! themselves. A group whose fallen nodes a wider one explains already is not told.
 //!
 //! Ephemeral nodes, and those that left on purpose, belong to no group.
@@ -23,6 +23,9 @@ pub(crate) const LEAST: usize = 3;
 pub(crate) const WINDOW: Span = Span::from_seconds(60);
 /// How long most nodes have to be back before the rest is no longer part of the event.
 const CALM: Span = Span::from_seconds(300);
+/// How long a group whose nodes are all back still explains them: until rules were evaluated over their return. Otherwise an
+/// alert that is just about to resolve would be told, because nothing keeps it quiet any more.
+const SETTLE: Span = Span::from_seconds(15);
 /// The name under which the whole cluster is a group; no label of a node can be called so.
 const CLUSTER: &str = "";
 
@@ -48,9 +51,18 @@ struct Event {
     suspected: BTreeSet<NodeId>,
     /// Since when most of them are back.
     calm_since: Option<Timestamp>,
+    /// Since when all of them are.
+    back_since: Option<Timestamp>,
 }
 
 impl Event {
+    /// When it is over if nothing else happens.
+    fn over_at(&self) -> Option<Timestamp> {
+        let calm = self.calm_since.map(|since| since + CALM);
+        let back = self.back_since.map(|since| since + SETTLE);
+        calm.into_iter().chain(back).min()
+    }
+
     fn all(&self) -> impl Iterator<Item = NodeId> {
         self.members.union(&self.suspected).copied()
     }
@@ -91,7 +103,7 @@ impl Causes {
     }
 
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
-        self.events.values().filter_map(|event| event.calm_since).map(|since| since + CALM).min()
+        self.events.values().filter_map(Event::over_at).min()
     }
 
     /// Looks at the groups of nodes that changed. Returns whether another picture follows.
@@ -100,7 +112,7 @@ impl Causes {
         for id in changed {
             self.sort(id, fleet.get(id).filter(|node| belongs(node)), &mut touched);
         }
-        let over = |event: &Event| event.calm_since.is_some_and(|since| since + CALM <= now);
+        let over = |event: &Event| event.over_at().is_some_and(|at| at <= now);
         touched.extend(self.events.iter().filter(|(_, event)| over(event)).map(|(group, _)| group.clone()));
         let before = self.sizes(&touched);
         for group in &touched {
@@ -149,26 +161,29 @@ impl Causes {
         let fell = count.fell.len() >= LEAST && count.fell.len() * 2 > count.lived;
         if fell {
             let began = count.began;
-            let new = || Event { began, members: BTreeSet::new(), suspected: BTreeSet::new(), calm_since: None };
+            let new = || Event {
+                began,
+                members: BTreeSet::new(),
+                suspected: BTreeSet::new(),
+                calm_since: None,
+                back_since: None,
+            };
             let event = self.events.entry(group.clone()).or_insert_with(new);
             event.suspected = count.fell.iter().filter(|id| !count.down.contains_key(id)).copied().collect();
         }
         let Some(event) = self.events.get_mut(group) else { return };
         event.members.extend(count.down.iter().filter(|(_, since)| **since >= event.began).map(|(id, _)| *id));
         if fell {
-            event.calm_since = None;
+            (event.calm_since, event.back_since) = (None, None);
             return;
         }
         event.suspected.clear();
         let missing = event.members.iter().filter(|id| count.down.contains_key(id)).count();
-        if missing * 2 > event.members.len() && event.members.len() >= LEAST {
-            event.calm_since = None;
-        } else {
-            let calm_since = *event.calm_since.get_or_insert(now);
-            // A suspicion that was refuted leaves nothing that could have been one cause.
-            if missing == 0 || event.members.len() < LEAST || calm_since + CALM <= now {
-                self.events.remove(group);
-            }
+        event.back_since = if missing == 0 { event.back_since.or(Some(now)) } else { None };
+        event.calm_since = if missing * 2 > event.members.len() { None } else { event.calm_since.or(Some(now)) };
+        // A suspicion that was refuted leaves nothing that could have been one cause.
+        if event.members.len() < LEAST || event.over_at().is_some_and(|at| at <= now) {
+            self.events.remove(group);
         }
     }
 

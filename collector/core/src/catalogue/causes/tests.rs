@@ -146,6 +146,9 @@ fn the_rest_speaks_for_itself_once_most_are_back_for_a_while() {
         world.member(200, id, MemberState::Alive);
     }
     assert_eq!(world.told(), ["zone z1 2/10"]);
+    // The rack whose nodes are all back is over first, and was never told.
+    assert_eq!(world.causes.deadline(), Some(at(200) + SETTLE));
+    world.wake(215);
     assert_eq!(world.causes.deadline(), Some(at(200) + CALM));
     world.wake(499);
     assert_eq!(world.told(), ["zone z1 2/10"]);
@@ -166,7 +169,13 @@ fn a_group_is_over_when_all_are_back() {
         assert_eq!(world.told().len(), 1);
         world.member(130, id, MemberState::Alive);
     }
-    assert_eq!((world.told(), world.causes.deadline()), (Vec::new(), None));
+    // Their alerts resolve a moment later, and must not be told in between.
+    assert_eq!((world.told(), world.explained().len()), (vec!["zone z1 0/10".to_owned()], 10));
+    assert_eq!(world.causes.deadline(), Some(at(130) + SETTLE));
+    world.wake(144);
+    assert_eq!(world.told().len(), 1);
+    world.wake(145);
+    assert_eq!((world.told(), world.explained(), world.causes.deadline()), (Vec::new(), Vec::new(), None));
 }
 
 #[test]
