@@ -2,7 +2,7 @@
 //!
 //! A group is all agents with the same value of one of the policy's labels, and the whole cluster. It has fallen when at
 //! least [`LEAST`] of its nodes, and more than half of those that lived, went down within [`WINDOW`]; nodes under suspicion
-//! count once one of them is confirmed, or the first death would be told before the others are known. A fallen group stays
+//! count once one that fell with them is confirmed, or the first death would be told before the others are known. A fallen group stays
 //! so until all that fell with it are back and rules have seen it, or most have been for [`CALM`]; then those that are still missing speak for
 //! themselves. A group whose fallen nodes a wider one explains already is not told.
 //!
@@ -21,6 +21,9 @@ use crate::series::node::Node;
 pub(crate) const LEAST: usize = 3;
 /// How far apart deaths of one cause are found. Gossip confirms the members of a lost zone within half of it.
 pub(crate) const WINDOW: Span = Span::from_seconds(60);
+/// How long after a death suspicion may begin to be of its cause: what falls together is doubted before the first of it is
+/// confirmed. Rumours that a healed partition brings come later.
+const LATE: Span = Span::from_seconds(5);
 /// How long most nodes have to be back before the rest is no longer part of the event.
 const CALM: Span = Span::from_seconds(300);
 /// How long a group whose nodes are all back still explains them: until rules were evaluated over their return. Otherwise an
@@ -243,16 +246,21 @@ fn count<'a>(nodes: impl Iterator<Item = &'a Node>) -> Count {
     let mut total = 0;
     let mut down = BTreeMap::new();
     let mut falls: Vec<(Timestamp, NodeId)> = Vec::new();
+    let mut doubted: Vec<(Timestamp, NodeId)> = Vec::new();
     for node in nodes {
         total += 1;
         let Some(membership) = node.record.membership else { continue };
-        if membership.state == MemberState::Down {
-            down.insert(node.id, membership.since);
-        }
-        if matches!(membership.state, MemberState::Down | MemberState::Suspect) {
-            falls.push((membership.since, node.id));
+        match membership.state {
+            MemberState::Down => {
+                down.insert(node.id, membership.since);
+                falls.push((membership.since, node.id));
+            }
+            MemberState::Suspect => doubted.push((membership.since, node.id)),
+            MemberState::Alive | MemberState::Left => {}
         }
     }
+    let deaths: BTreeSet<Timestamp> = down.values().copied().collect();
+    falls.extend(doubted.into_iter().filter(|(at, _)| deaths.range(*at - LATE..=*at + WINDOW).next().is_some()));
     falls.sort_unstable();
     let is_down = |(_, id): &(Timestamp, NodeId)| usize::from(down.contains_key(id));
     let (mut best, mut from, mut confirmed) = (0..0, 0, 0);

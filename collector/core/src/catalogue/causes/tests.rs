@@ -137,6 +137,21 @@ fn suspicion_counts_once_a_death_is_confirmed_and_not_when_it_is_refuted() {
 }
 
 #[test]
+fn suspicion_that_comes_after_a_death_is_not_of_its_cause() {
+    let mut world = World::new(30);
+    world.member(100, 10, MemberState::Down);
+    for id in 11..20 {
+        world.member(106, id, MemberState::Suspect);
+    }
+    assert_eq!((world.told(), world.explained()), (Vec::new(), Vec::new()));
+    // Once they are confirmed they are many at once, of whatever cause.
+    for id in 11..16 {
+        world.member(110, id, MemberState::Down);
+    }
+    assert_eq!(world.told(), ["zone z1 6/10"]);
+}
+
+#[test]
 fn the_rest_speaks_for_itself_once_most_are_back_for_a_while() {
     let mut world = World::new(30);
     for id in 10..20 {
