@@ -51,6 +51,8 @@ mod own_series;
 
 mod nodes;
 
+mod life;
+
 mod flow;
 
 mod alerting;

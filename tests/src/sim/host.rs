@@ -52,6 +52,8 @@ pub struct Kept {
     /// An agent's spool.
     pub segments: BTreeMap<u64, Vec<u8>>,
     pub spool_state: Option<Vec<u8>>,
+    /// An agent's journal of its life.
+    pub life: Option<Vec<u8>>,
     /// An agent's journal of orders, and what is being written to it.
     pub journal: Vec<Entry>,
     pub writing: VecDeque<Entry>,
@@ -85,6 +87,12 @@ impl Host {
     #[must_use]
     pub fn node_id(&self) -> NodeId {
         NodeId(self.id as u64 + 1)
+    }
+
+    /// Names the boot that its machine is in.
+    #[must_use]
+    pub fn boot(&self) -> String {
+        format!("boot-{}", self.kept.boots)
     }
 
     /// How its gossip is started.
@@ -122,7 +130,8 @@ impl Host {
             spool_bytes: 8 << 20,
         };
         let epoch = now.as_millis().unsigned_abs();
-        let start = Start { node: self.node_id(), epoch, seed, version: "sim", settings };
+        let (boot, life) = (self.boot(), self.kept.life.clone());
+        let start = Start { node: self.node_id(), epoch, seed, version: "sim", boot, life, settings };
         let segments = self.kept.segments.iter();
         let segments =
             segments.map(|(segment, bytes)| FoundSegment { segment: *segment, scan: SegmentScan::of(bytes) });

@@ -227,7 +227,7 @@ impl World {
                 let core = AgentCore::new(now, start, found, &mut agent_effects);
                 let actions = self.actions.iter().map(|action| (action.name.clone(), action.clone())).collect();
                 let catalogue = order_core::Catalogue { actions, ..order_core::Catalogue::default() };
-                let (boot, journal) = (format!("boot-{}", host.kept.boots), host.kept.journal.clone());
+                let (boot, journal) = (host.boot(), host.kept.journal.clone());
                 let orders = Orders::new(now, host.node_id(), boot, journal, catalogue, &mut order_effects);
                 Program::Agent { core: Box::new(core), orders: Box::new(orders), greeted: false }
             }

@@ -33,7 +33,12 @@ impl<D: Disk> Engine<D> {
 
     fn report(&mut self, now: Timestamp, report: Report, effects: &mut Vec<Effect>) {
         match report {
-            Report::Connected(agent) => self.fleet.introduced(now, agent),
+            Report::Connected(agent) => {
+                let id = agent.id;
+                self.fleet.introduced(now, agent);
+                self.ask_for_life(id, effects);
+            }
+            Report::Life { id, life } => self.note_life(now, id, life),
             Report::Live { id, clock_offset } => {
                 if self.fleet.heard(now, id, clock_offset) {
                     self.look_for_freshness(now, effects);

@@ -118,6 +118,7 @@ impl Fleet {
             membership: known.as_ref().and_then(|known| known.membership),
             up: known.as_ref().and_then(|known| known.up),
             last_report_at: known.as_ref().and_then(|known| known.last_report_at),
+            life_seq: known.as_ref().map_or(0, |known| known.life_seq),
         };
         if let Some(node) = self.upsert(now, id, record) {
             node.connected = true;
@@ -136,6 +137,14 @@ impl Fleet {
             self.due.insert(id);
         }
         first
+    }
+
+    /// The history holds what an agent noted of its own life, up to this number.
+    pub(crate) fn life_noted(&mut self, id: NodeId, seq: u64) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.record.life_seq = seq;
+            self.unsaved.insert(id);
+        }
     }
 
     pub(crate) fn clock(&mut self, id: NodeId, clock_offset: Span) {
@@ -192,6 +201,7 @@ impl Fleet {
                 membership,
                 up: known.as_ref().and_then(|known| known.up),
                 last_report_at: known.as_ref().and_then(|known| known.last_report_at),
+            life_seq: known.as_ref().map_or(0, |known| known.life_seq),
             },
         }
     }

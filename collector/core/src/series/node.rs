@@ -36,6 +36,9 @@ pub(crate) struct NodeRecord {
     pub(crate) up: Option<bool>,
     #[serde(default)]
     pub(crate) last_report_at: Option<Timestamp>,
+    /// The last note of its own life that the history holds; 0 if there is none.
+    #[serde(default)]
+    pub(crate) life_seq: u64,
 }
 
 /// What gossip says of a node.
@@ -166,6 +169,7 @@ mod tests {
             membership,
             up,
             last_report_at: None,
+            life_seq: 0,
         };
         let facts = NodeFacts { id: NodeId(1), name: "a", labels: &record.labels };
         let target = Naming::standard("c").target(facts);

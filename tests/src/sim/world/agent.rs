@@ -42,6 +42,7 @@ impl World {
                 Effect::Send { connection, bytes } => self.send_frame(id, connection, bytes),
                 Effect::Disconnect { connection } => self.hang_up(id, connection),
                 Effect::Spool(effect) => self.perform_spool(id, effect),
+                Effect::KeepLife { bytes } => self.hosts[id].kept.life = Some(bytes),
                 Effect::Heard { collector, news } => self.agent_heard(id, collector, news),
                 Effect::Fact(fact) => self.trace.note(self.now, format_args!("{}: {fact:?}", self.hosts[id].name)),
                 Effect::Stopped => {}
