@@ -29,7 +29,10 @@ impl<D: Disk> Engine<D> {
     pub(super) fn note_life(&mut self, now: Timestamp, id: NodeId, life: Life) {
         let Some(node) = self.fleet.get(id) else { return };
         let name = node.record.name.clone();
-        let offset = node.clock_offset.filter(|offset| offset.as_millis().unsigned_abs() >= CLOCK_TOLERANCE_MILLIS).unwrap_or(Span::ZERO);
+        let offset = node
+            .clock_offset
+            .filter(|offset| offset.as_millis().unsigned_abs() >= CLOCK_TOLERANCE_MILLIS)
+            .unwrap_or(Span::ZERO);
         let oldest = now - self.settings.nodes.history_retention;
         let mut last = None;
         for note in life.notes.into_iter().take(MAX_LIFE_NOTES) {

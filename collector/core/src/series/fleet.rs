@@ -201,7 +201,7 @@ impl Fleet {
                 membership,
                 up: known.as_ref().and_then(|known| known.up),
                 last_report_at: known.as_ref().and_then(|known| known.last_report_at),
-            life_seq: known.as_ref().map_or(0, |known| known.life_seq),
+                life_seq: known.as_ref().map_or(0, |known| known.life_seq),
             },
         }
     }

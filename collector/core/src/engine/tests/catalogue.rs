@@ -113,7 +113,9 @@ fn the_history_of_an_outage_is_filled_from_the_agents_own_journal() {
 /// From where on the collector asked the agent for its life since the last call.
 fn life_wanted(world: &mut World, agent: &FakeAgent) -> Vec<u64> {
     let replies = world.replies(agent.conn).into_iter();
-    replies.filter_map(|reply| if let Message::LifeWanted(wanted) = reply { Some(wanted.after) } else { None }).collect()
+    replies
+        .filter_map(|reply| if let Message::LifeWanted(wanted) = reply { Some(wanted.after) } else { None })
+        .collect()
 }
 
 #[test]
