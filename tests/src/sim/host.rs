@@ -37,6 +37,8 @@ pub struct Host {
     pub running: Option<Running>,
     /// Whether the machine is on: one that is answers for a dead program that nobody listens.
     pub powered: bool,
+    /// Until when it sleeps.
+    pub asleep_until: Option<Timestamp>,
     /// Its power fails during one of the next operations of its disk.
     pub dying: bool,
     pub kept: Kept,
@@ -76,12 +78,19 @@ pub enum Program {
     Collector(Box<Engine<SimDisk>>),
 }
 
+/// The host that has a node id.
+#[must_use]
+pub fn host_with(id: NodeId) -> Option<HostId> {
+    usize::try_from(id.0).ok()?.checked_sub(1)
+}
+
 impl Host {
     #[must_use]
     pub fn new(id: HostId, name: &str, role: Role, join: &[HostId]) -> Self {
         let kept = Kept::default();
         let (name, join, labels) = (name.to_owned(), join.to_vec(), BTreeMap::new());
-        Self { id, name, role, join, labels, life: 0, running: None, powered: true, dying: false, kept }
+        let (running, asleep_until) = (None, None);
+        Self { id, name, role, join, labels, life: 0, running, powered: true, asleep_until, dying: false, kept }
     }
 
     #[must_use]
@@ -144,6 +153,7 @@ impl Host {
         &self,
         rules: Vec<rules::Group>,
         alertmanager: Arc<alertmanager::Config>,
+        nodes: Policy,
         remediations: Vec<Remediation>,
     ) -> Settings {
         let template = |text| NameTemplate::parse(text).expect("these are templates");
@@ -156,7 +166,7 @@ impl Host {
                 instance: template("{name}"),
                 series_labels: Vec::new(),
             },
-            nodes: Policy::default(),
+            nodes,
             storage: watchfire_store::Options { segment_bytes: 1 << 20, min_free_bytes: 0, ..Default::default() },
             self_interval: Span::from_seconds(10),
             rules,

@@ -15,6 +15,9 @@ use crate::catalogue::is_ephemeral;
 use crate::ingest::Introduction;
 use crate::ingest::naming::{Naming, NodeFacts};
 
+/// From how many silent nodes on, with nobody heard beside them, it is rather us. Two may well share a switch.
+const ALL_SILENT: usize = 3;
+
 /// All nodes.
 pub(crate) struct Fleet {
     naming: Naming,
@@ -316,6 +319,22 @@ impl Fleet {
             node.expected_since += absence;
         }
         self.check_at = self.check_at.map(|at| at + absence);
+    }
+
+    /// Whether a living node is about to be accused of silence while no other is heard either: each of [`ALL_SILENT`] or
+    /// more has missed at least a frame.
+    pub(crate) fn hears_nobody(&self, now: Timestamp) -> bool {
+        let living = self.nodes.values().filter(|node| node.record.role == Role::Agent && node.is_living());
+        let mut silent = 0;
+        let mut accused = false;
+        for node in living.filter(|node| node.heard_at.is_some()) {
+            if !node.misses_frame(now) {
+                return false;
+            }
+            silent += 1;
+            accused |= node.current_up == Some(true) && node.is_silent(now);
+        }
+        accused && silent >= ALL_SILENT
     }
 
     /// We did not listen for so long that nothing is known of anybody any more, as after a start.
