@@ -27,7 +27,7 @@ mod builtin;
 
 mod printf;
 
-mod number;
+pub mod number;
 
 mod convert;
 

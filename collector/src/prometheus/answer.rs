@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::ser::{SerializeMap, SerializeSeq, SerializeTuple};
 use serde::{Serialize, Serializer};
+use watchfire_collector_core::template::number::format_float;
 use watchfire_promql::{Answer, PointSeries, QueryError, Value};
 use watchfire_shared::labels::Labels;
 use watchfire_shared::sample::Sample;
@@ -202,20 +203,8 @@ impl Serialize for Seconds {
 
 /// A number as `jsonutil.MarshalFloat` prints it: shortest form, an exponent only below 1e-6 and from 1e21.
 pub(crate) fn go_float(value: f64) -> String {
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-    }
-    let magnitude = value.abs();
-    if magnitude == 0.0 || (1e-6..1e21).contains(&magnitude) {
-        return format!("{value}");
-    }
-    let text = format!("{value:e}");
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
-    format!("{mantissa}e{sign}{digits:0>2}")
+    let plain = value == 0.0 || (1e-6..1e21).contains(&value.abs());
+    format_float(value, if plain { 'f' } else { 'e' }, None)
 }
 
 #[cfg(test)]

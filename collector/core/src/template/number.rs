@@ -2,7 +2,8 @@
 
 /// `FormatFloat(value, verb, precision, 64)` for the verbs `e E f F g G`; no precision means the shortest digits that
 /// read back as the same number.
-pub(crate) fn format_float(value: f64, verb: char, precision: Option<usize>) -> String {
+#[must_use]
+pub fn format_float(value: f64, verb: char, precision: Option<usize>) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }
@@ -63,6 +64,16 @@ fn trim_zeros(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_print_as_in_prometheus_api() {
+        for (value, text) in
+            [(1.0, "1e+00"), (0.00000025, "2.5e-07"), (-123.5, "-1.235e+02"), (0.0, "0e+00"), (1e100, "1e+100")]
+        {
+            assert_eq!(format_float(value, 'e', None), text);
+        }
+        assert_eq!(format_float(f64::NEG_INFINITY, 'e', None), "-Inf");
+    }
 
     #[test]
     fn floats_print_as_go_prints_them() {
