@@ -62,7 +62,8 @@ impl Sink {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let inbox = Arc::new(Mutex::new(Inbox::default()));
-        let router = Router::new().fallback(take).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(inbox.clone());
+        let router =
+            Router::new().fallback(take).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(inbox.clone());
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap_or_default() });
         Ok(Self { address, inbox, task })
     }

@@ -170,6 +170,25 @@ async fn redirects_are_followed_but_carry_no_credentials_to_another_host() {
 }
 
 #[tokio::test]
+async fn a_proxy_is_used_except_for_the_hosts_that_are_left_out() {
+    let receiver = Receiver::default();
+    let address = receiver.start().await;
+    let proxy = |more: &str| format!("        http_config: {{proxy_url: 'http://u:p@{address}', {more}}}\n");
+    let through = proxy("no_proxy: 'example.net,127.0.0.1', proxy_connect_header: {X-Proxy: [a]}");
+    assert_eq!(send("http://hooks.example.org/ok", &through).await, DeliveryOutcome::Ok);
+    let direct = format!("http://{address}/direct");
+    assert_eq!(send(&direct, &through).await, DeliveryOutcome::Ok);
+    let seen = receiver.seen.lock().unwrap();
+    let [(first, headers, _), (second, own, _)] = seen.as_slice() else { panic!("two requests: {seen:?}") };
+    assert_eq!((first.as_str(), second.as_str()), ("POST /ok", "POST /direct"));
+    assert_eq!(
+        (headers["host"].to_str().unwrap(), headers["proxy-authorization"].to_str().unwrap()),
+        ("hooks.example.org", "Basic dTpw")
+    );
+    assert_eq!(own.get("proxy-authorization"), None);
+}
+
+#[tokio::test]
 async fn secrets_in_files_are_read_at_each_attempt() {
     let receiver = Receiver::default();
     let address = receiver.start().await;
