@@ -1,5 +1,7 @@
 mod email;
 
+mod hostile;
+
 mod slack;
 
 use std::net::SocketAddr;
@@ -25,7 +27,7 @@ struct Receiver {
 
 async fn answer(State(receiver): State<Receiver>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let body = axum::body::to_bytes(body, 4 << 20).await.unwrap();
     let line = format!("{} {}", parts.method, parts.uri.path());
     receiver.seen.lock().unwrap().push((line, parts.headers, String::from_utf8(body.to_vec()).unwrap()));
     match parts.uri.path() {
@@ -37,6 +39,7 @@ async fn answer(State(receiver): State<Receiver>, request: Request) -> Response 
             let to = receiver.elsewhere.lock().unwrap().clone();
             (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to)]).into_response()
         }
+        "/slack" => "ok".into_response(),
         "/slow" => {
             std::future::pending::<()>().await;
             StatusCode::OK.into_response()
