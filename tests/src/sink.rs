@@ -1,7 +1,9 @@
 //! Receivers that remember what arrived: a webhook that can be told to refuse, which Slack's messages may go to as well, and
-//! a mail server.
+//! a mail server. And one that takes connections and never says a word.
 
 pub mod mail;
+
+pub mod silent;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,7 +61,14 @@ impl Sink {
     /// # Errors
     /// If loopback has no free port.
     pub async fn start() -> std::io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        Self::serve(TcpListener::bind(("127.0.0.1", 0)).await?)
+    }
+
+    /// Serves where somebody listens already.
+    ///
+    /// # Errors
+    /// If the listener has no address.
+    pub fn serve(listener: TcpListener) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let inbox = Arc::new(Mutex::new(Inbox::default()));
         let router =

@@ -44,7 +44,14 @@ impl MailSink {
     /// # Errors
     /// If loopback has no free port.
     pub async fn start() -> std::io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        Self::serve(TcpListener::bind(("127.0.0.1", 0)).await?)
+    }
+
+    /// Serves where somebody listens already.
+    ///
+    /// # Errors
+    /// If the listener has no address.
+    pub fn serve(listener: TcpListener) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let mails = Arc::new(Mutex::new(Vec::new()));
         let taken = mails.clone();
