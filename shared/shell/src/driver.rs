@@ -22,7 +22,7 @@ use watchfire_shared::time::{Span, Timestamp};
 /// never waits for longer than this many inputs.
 const MAX_INPUTS_PER_TURN: usize = 64;
 /// The longest sleep. A wall clock that steps forward while the driver sleeps is noticed after at most this time.
-const MAX_SLEEP: Span = Span::from_seconds(1);
+const MAX_SLEEP: Span = Span::from_seconds(5);
 /// How much later than its deadline a machine may be woken, so that deadlines close to each other share one wake-up.
 const SLACK: Span = Span::from_millis(8);
 
