@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use serde::Serialize;
 use watchfire_shared::labels::{Labels, METRIC_NAME};
-use watchfire_shared::time::Timestamp;
+use watchfire_shared::time::{Span, Timestamp};
 
 use super::query::{MAX_QUERY_TIME, MAX_SAMPLES};
 use super::{App, MAX_QUERIES};
@@ -173,6 +173,9 @@ struct Count {
     value: usize,
 }
 
+/// Series count as current if they had a sample within this time; Prometheus counts those of its head, which is as long.
+const HEAD_TIME: Span = Span::from_seconds(2 * 3600);
+
 /// Where the series come from: the metrics, labels and values with the most of them.
 pub(super) async fn tsdb(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Tsdb> {
     let limit = match parameters.integer("limit") {
@@ -183,10 +186,8 @@ pub(super) async fn tsdb(State(app): State<Arc<App>>, parameters: Parameters) ->
     let (snapshot, now) = (app.published.snapshot().await, app.clock.wall());
     let retention = app.reloader.last().settings.storage.retention;
     let counted = tokio::task::spawn_blocking(move || {
-        let series = snapshot.series(&[], Timestamp::MIN, Timestamp::MAX);
-        let times = snapshot.newest(&[]).into_iter().map(|newest| newest.at.as_millis());
-        let newest = times.max().unwrap_or_else(|| now.as_millis());
-        cardinality(&series, (now - retention).as_millis(), newest, limit)
+        let series = snapshot.series(&[], now - HEAD_TIME, Timestamp::MAX);
+        cardinality(&series, (now - retention).as_millis(), now.as_millis(), limit)
     });
     counted.await.map(Success::of).map_err(|_| ApiError::new(ErrorKind::Internal, "the count failed"))
 }
