@@ -9,7 +9,7 @@ use watchfire_shared::time::Timestamp;
 use super::alert::{ActiveAlert, State};
 use super::job::RuleState;
 use super::{Rule, RuleKind, RuleSet};
-use crate::template::number::format_float;
+use crate::template::format_float;
 
 /// The `data` of `/api/v1/rules`.
 #[derive(Clone, Debug, Serialize)]

@@ -2,8 +2,7 @@
 
 /// `FormatFloat(value, verb, precision, 64)` for the verbs `e E f F g G`; no precision means the shortest digits that
 /// read back as the same number.
-#[must_use]
-pub fn format_float(value: f64, verb: char, precision: Option<usize>) -> String {
+pub(crate) fn format_float(value: f64, verb: char, precision: Option<usize>) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }
