@@ -365,18 +365,25 @@ impl Gossip {
                 self.pull_soon(now);
             }
             (None, MemberState::Alive | MemberState::Suspect) => self.refresh_metadata(now, id),
-            (_, MemberState::Suspect) => self.ask(now, id),
-            (_, MemberState::Down) => {
-                self.ask(now, id);
-                self.try_silent(now, id);
-                self.schedule.set_by(Alarm::Forget, now + FORGET_AFTER);
+            // Its name tells whether it is a former life of somebody who lives.
+            (None, MemberState::Down) if self.view.get(id).is_some_and(|entry| entry.metadata.is_none()) => {
+                self.refresh_metadata(now, id);
+                self.silent(now, id);
             }
+            (_, MemberState::Suspect) => self.ask(now, id),
+            (_, MemberState::Down) => self.silent(now, id),
             (_, MemberState::Left) => {
                 self.asks.forget(id);
                 self.try_silent(now, id);
                 self.schedule.set_by(Alarm::Forget, now + FORGET_AFTER);
             }
         }
+    }
+
+    fn silent(&mut self, now: Timestamp, id: NodeId) {
+        self.ask(now, id);
+        self.try_silent(now, id);
+        self.schedule.set_by(Alarm::Forget, now + FORGET_AFTER);
     }
 
     fn save_peers(&mut self, now: Timestamp) {
