@@ -19,9 +19,7 @@ mod timers;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use foca::{
-    Foca, Header, Member, Message, NoCustomBroadcast, Notification, OwnedNotification, Runtime, State, Timer,
-};
+use foca::{Foca, Header, Member, Message, NoCustomBroadcast, Notification, OwnedNotification, Runtime, State, Timer};
 use rand::rngs::StdRng;
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::{Span, Timestamp};
@@ -65,12 +63,22 @@ impl Runtime<Identity> for Outbox {
 /// What the owner is told, in order.
 #[derive(Debug)]
 pub(crate) enum Told {
-    Send { to: Identity, packet: Packet },
+    Send {
+        to: Identity,
+        packet: Packet,
+    },
     Foca(OwnedNotification<Identity>),
     /// `by` suspects a member on its own and tried these paths to it.
-    Suspected { identity: Identity, by: NodeId, paths: Paths },
+    Suspected {
+        identity: Identity,
+        by: NodeId,
+        paths: Paths,
+    },
     /// The first half of a probe passed without an answer; `ping` may be tried on another path.
-    Unanswered { target: Identity, ping: Vec<u8> },
+    Unanswered {
+        target: Identity,
+        ping: Vec<u8>,
+    },
     /// A packet ended an isolation.
     Reconnected,
     /// The isolation guard held a declaration of death back.

@@ -70,13 +70,8 @@ mod tests {
     #[test]
     fn notes_round_trip_in_their_size_and_unknown_paths_are_left_out() {
         let paths = BTreeSet::from([ProbePath::Udp, ProbePath::Tcp]);
-        let note = Note {
-            target: NodeId(1),
-            generation: 2,
-            incarnation: 3,
-            from: NodeId(4),
-            paths: Paths::from(&paths),
-        };
+        let note =
+            Note { target: NodeId(1), generation: 2, incarnation: 3, from: NodeId(4), paths: Paths::from(&paths) };
         let mut bytes = Vec::new();
         put_note(&mut bytes, &note);
         assert_eq!(bytes.len(), NOTE_BYTES);

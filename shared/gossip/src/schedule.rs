@@ -60,6 +60,10 @@ impl Schedule {
         self.alarms.remove(&alarm);
     }
 
+    pub(crate) fn is_set(&self, alarm: Alarm) -> bool {
+        self.alarms.contains_key(&alarm)
+    }
+
     pub(crate) fn next(&self) -> Option<Timestamp> {
         self.alarms.values().min().copied()
     }

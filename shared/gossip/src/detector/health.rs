@@ -47,8 +47,7 @@ impl Health {
 
     pub(crate) fn probe_started(&mut self, target: Identity, number: u8) {
         let paths = BTreeSet::from([ProbePath::Udp]);
-        self.probe =
-            Some(Probe { target, number, answered: false, paths, missing: BTreeSet::new(), helped: false });
+        self.probe = Some(Probe { target, number, answered: false, paths, missing: BTreeSet::new(), helped: false });
     }
 
     pub(crate) fn helper_asked(&mut self, helper: NodeId) {

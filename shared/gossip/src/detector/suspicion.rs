@@ -103,9 +103,10 @@ impl Suspicions {
 
     /// A member was seen alive in this life and incarnation: suspicions of earlier ones are over.
     pub(crate) fn seen(&mut self, identity: &Identity, incarnation: u16) {
-        let over = self.table.get(&identity.id).is_some_and(|known| {
-            (known.identity.generation, known.incarnation) < (identity.generation, incarnation)
-        });
+        let over = self
+            .table
+            .get(&identity.id)
+            .is_some_and(|known| (known.identity.generation, known.incarnation) < (identity.generation, incarnation));
         if over {
             self.clear_one(identity.id);
         }
@@ -223,7 +224,10 @@ mod tests {
         let mut table = Suspicions::default();
         (1..=3).for_each(|from| assert!(hear(&mut table, 0, 0, from)));
         let mut froms = |room| table.take_notes(room).iter().map(|note| note.from.0).collect::<Vec<_>>();
-        assert_eq!([froms(2), froms(2), froms(0), froms(9), froms(9)], [vec![1, 2], vec![3, 1], vec![], vec![2, 3], vec![]]);
+        assert_eq!(
+            [froms(2), froms(2), froms(0), froms(9), froms(9)],
+            [vec![1, 2], vec![3, 1], vec![], vec![2, 3], vec![]]
+        );
         assert_eq!(table.sizes(), (1, 0));
     }
 }

@@ -40,8 +40,7 @@ impl Timers {
     /// The probe of this member was answered: its second stage has nothing to do and comes with the next probe, in
     /// foca's order before it, so that both share one wake-up.
     pub(crate) fn join_stages(&mut self, probed: &Identity) {
-        let is_stage =
-            |timer: &Timer<Identity>| matches!(timer, Timer::SendIndirectProbe { probed_id, .. } if probed_id == probed);
+        let is_stage = |timer: &Timer<Identity>| matches!(timer, Timer::SendIndirectProbe { probed_id, .. } if probed_id == probed);
         let next = self.waiting.iter().find(|(_, timer)| matches!(timer, Timer::ProbeRandomMember(_)));
         let next = next.map(|((at, ..), _)| *at);
         let stage = self.waiting.iter().find(|(_, timer)| is_stage(timer)).map(|(key, _)| *key);
