@@ -20,6 +20,7 @@ use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::{Disk, Source, Store};
 
 use crate::fact::{Fact, Level};
+use crate::metadata::Metadata;
 
 pub mod naming;
 
@@ -78,6 +79,22 @@ pub struct Rejected {
     pub resync: u64,
     /// Frames that the full store had no room for; the agent keeps them.
     pub storage: u64,
+}
+
+impl Rejected {
+    /// Every reason, by the name that series have for it, and how many frames were refused for it.
+    #[must_use]
+    pub const fn by_reason(&self) -> [(&'static str, u64); 7] {
+        [
+            ("protocol", self.protocol),
+            ("malformed", self.malformed),
+            ("quota", self.quota),
+            ("schema", self.schema),
+            ("clock", self.clock),
+            ("resync", self.resync),
+            ("storage", self.storage),
+        ]
+    }
 }
 
 /// What the rest of the collector learns from ingest.
@@ -142,6 +159,8 @@ pub(crate) struct Ingest {
     /// Whether the store refused something for want of room since it was last asked.
     no_room: bool,
     counters: Counters,
+    /// What senders said of their metrics.
+    pub(crate) metadata: Metadata,
 }
 
 struct Connection {
@@ -182,6 +201,7 @@ impl Ingest {
             unacknowledged: BTreeSet::new(),
             no_room: false,
             counters: Counters::default(),
+            metadata: Metadata::default(),
         }
     }
 

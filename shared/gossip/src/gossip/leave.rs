@@ -36,6 +36,7 @@ impl Gossip {
         }
         let own = self.own();
         self.leaving = Some(Leaving { rounds: MORE_ROUNDS });
+        self.detector.leave();
         self.view.change(own.id, |entry| entry.leave(now));
         self.tell_collectors_of_leave();
         self.tell_leave(FIRST_ROUND);
