@@ -62,6 +62,7 @@ impl<D: Disk> Engine<D> {
     pub(super) fn look_for_freshness(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         if self.freshness.update(now, &self.fleet) {
             self.rules.set_fresh(now, true);
+            self.own_series.write_soon(now);
             self.picture.change(now);
             let message = "rules fire and resolve from now on: enough of the fleet has reported, or had the time to";
             effects.push(Effect::Fact(Fact::new(Level::Info, message)));
