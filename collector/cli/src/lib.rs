@@ -111,7 +111,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         // Whoever read the output has seen enough.
         Err(Failure::Closed) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("watchfire: {failure}");
+            tell(&format!("watchfire: {failure}"));
             failure.exit_code()
         }
     }
@@ -139,6 +139,11 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
 /// The exit code of a command that did what it was asked, for a condition that it was to look for.
 fn code(not_met: bool) -> ExitCode {
     ExitCode::from(if not_met { exit::CONDITION_NOT_MET } else { exit::OK })
+}
+
+/// Says something beside the data; nobody has to listen.
+fn tell(message: &str) {
+    let _ = writeln!(std::io::stderr(), "{message}");
 }
 
 /// Writes one line of data.

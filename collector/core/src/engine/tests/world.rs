@@ -262,6 +262,7 @@ impl World {
             services: BTreeMap::new(),
             rtt_ms: None,
             suspected_by: Vec::new(),
+            suspicions: Vec::new(),
             cause,
         };
         self.input(Input::Member(MemberChange { at: self.now, previous: None, member }));
