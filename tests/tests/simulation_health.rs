@@ -1,5 +1,12 @@
 //! What states mean, with a whole fleet in virtual time: restarts that nobody hears of, a zone that falls as one, a death
-//! beside it that does not drown in it. The full sizes are `WATCHFIRE_SIM_AGENTS=800` for restarts and `90` for the zone.
+//! beside it that does not drown in it. An ordinary run has a few dozen agents; the full sizes are asked for by
+//!
+//! ```text
+//! WATCHFIRE_SIM_AGENTS=800 cargo test --release -p watchfire-tests --test simulation_health -- restarted stopped
+//! WATCHFIRE_SIM_AGENTS=90 cargo test --release -p watchfire-tests --test simulation_health -- zone
+//! ```
+//!
+//! Work grows with the square of the members, and for restarts one after the other with the cube: some minutes for 800.
 
 #![allow(clippy::disallowed_methods, reason = "size and seed may come from the environment")]
 
