@@ -186,8 +186,9 @@ pub(crate) fn start(
     Ok(Handle { inputs, key: Arc::new(watch::channel(key).0), no_journal })
 }
 
-/// The boot of this machine: an order that was given before a reboot is not carried out after it.
-fn boot() -> String {
+/// The boot of this machine: an order that was given before a reboot is not carried out after it, and a life that ended
+/// before one ended with its host.
+pub(crate) fn boot() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     // Without one, each start of the agent counts as a boot: stricter, and as safe.
     if id.trim().is_empty() { format!("start-{:016x}", rand::random::<u64>()) } else { id.trim().to_owned() }

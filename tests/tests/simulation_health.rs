@@ -7,7 +7,7 @@ use watchfire_gossip::Profile;
 use watchfire_shared::member::Role;
 use watchfire_shared::time::Span;
 use watchfire_store::CrashKeeps;
-use watchfire_tests::sim::scenario::{self, COLLECTOR};
+use watchfire_tests::sim::scenario::{self, COLLECTOR, told};
 use watchfire_tests::sim::world::World;
 
 /// How many agents run: `WATCHFIRE_SIM_AGENTS` in the environment, or as many as an ordinary run has time for.
@@ -35,13 +35,6 @@ fn zones(seed: u64, agents: usize) -> World {
     }
     scenario::make_whole(&mut world);
     world
-}
-
-/// What was told, one line for each notification.
-fn told(world: &World) -> Vec<String> {
-    let line = |alert: &(String, String, String)| format!("{} {} {}", alert.0, alert.1, alert.2).trim_end().to_owned();
-    let notified = world.record.notified.iter();
-    notified.map(|notified| notified.alerts.iter().map(line).collect::<Vec<_>>().join(", ")).collect()
 }
 
 #[test]

@@ -57,6 +57,7 @@ enum Command {
     /// List the members of the cluster and what they are believed to be
     Members(members::MembersArguments),
     /// List the nodes that a collector watches, and how they are
+    #[command(visible_alias = "node")]
     Nodes(nodes::NodesArguments),
     /// List alerts that are pending or fire, and what keeps them quiet
     Alerts(alerts::AlertsArguments),

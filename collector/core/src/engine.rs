@@ -52,6 +52,8 @@ mod own_series;
 
 mod nodes;
 
+mod life;
+
 mod flow;
 
 mod alerting;
@@ -170,6 +172,7 @@ impl<D: Disk> Engine<D> {
             self.look_for_freshness(now, effects);
         }
         self.end_due_maintenance(now, effects);
+        self.notice_blindness(now, effects);
         self.write_own_series(now, effects);
         self.maintain(now, effects);
         if self.rules.deadline().is_some_and(|at| at <= now) {

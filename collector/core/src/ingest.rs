@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 
 use watchfire_shared::frame::FrameError;
 use watchfire_shared::frame::message::{Bye, Lane, Message, Nack, NackCode, Ping, Position};
+use watchfire_shared::life::Life;
 use watchfire_shared::member::NodeId;
 use watchfire_shared::order::{Actions, OrderReport};
 use watchfire_shared::time::{Span, Timestamp};
@@ -109,6 +110,8 @@ pub(crate) enum Report {
     Offers { id: NodeId, offers: Actions },
     /// It says what became of an order.
     Order { id: NodeId, report: OrderReport },
+    /// It says what it noted of its own life.
+    Life { id: NodeId, life: Life },
     /// Its connection ended.
     Disconnected { id: NodeId },
 }
@@ -273,6 +276,7 @@ impl Ingest {
             (Message::Pong(_), Some(_)) => {}
             (Message::Actions(offers), Some(id)) => out.push(Output::Report(Report::Offers { id, offers })),
             (Message::OrderReport(report), Some(id)) => out.push(Output::Report(Report::Order { id, report })),
+            (Message::Life(life), Some(id)) => out.push(Output::Report(Report::Life { id, life })),
             (Message::Bye(bye), _) => self.bye(conn, &bye, out),
             (_, None) => self.hang_up(conn, "a frame came before Hello", out),
             (_, Some(_)) => self.hang_up(conn, "a frame came that an agent does not send", out),

@@ -34,7 +34,12 @@ impl<D: Disk> Engine<D> {
 
     fn report(&mut self, now: Timestamp, report: Report, effects: &mut Vec<Effect>) {
         match report {
-            Report::Connected(agent) => self.fleet.introduced(now, agent),
+            Report::Connected(agent) => {
+                let id = agent.id;
+                self.fleet.introduced(now, agent);
+                self.ask_for_life(id, effects);
+            }
+            Report::Life { id, life } => self.note_life(now, id, life),
             Report::Live { id, clock_offset } => {
                 if self.fleet.heard(now, id, clock_offset) {
                     self.look_for_freshness(now, effects);
@@ -71,6 +76,7 @@ impl<D: Disk> Engine<D> {
     pub(super) fn look_for_freshness(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         if self.freshness.update(now, &self.fleet) {
             self.rules.set_fresh(now, true);
+            self.own_series.write_soon(now);
             self.picture.change(now);
             let message = "rules fire and resolve from now on: enough of the fleet has reported, or had the time to";
             effects.push(Effect::Fact(Fact::new(Level::Info, message)));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use watchfire_shared::frame::body::ValueState;
 use watchfire_shared::frame::message::{Data, Dict, Hello, Lane, Message, PROTOCOL, SeriesEntry};
 use watchfire_shared::labels::{Labels, METRIC_NAME};
+use watchfire_shared::life::{Life, LifeNote, LifeState};
 use watchfire_shared::machine::Machine;
 use watchfire_shared::matcher::Matcher;
 use watchfire_shared::member::{DownCause, Member, MemberChange, MemberState, NodeId, Role};
@@ -355,6 +356,22 @@ impl FakeAgent {
     /// Opens a connection and says hello by the world's clock.
     pub(super) fn connect(&mut self, world: &mut World) {
         self.hello.clock_ms = world.now.as_millis();
+        self.connect_as_is(world);
+    }
+
+    /// Says what it noted of its life: number, seconds since [`START`], state.
+    pub(super) fn life(&self, world: &mut World, notes: &[(u64, f64, LifeState)]) {
+        let note = |(seq, at, state): &(u64, f64, LifeState)| LifeNote {
+            seq: *seq,
+            at: START + seconds(*at),
+            state: *state,
+            reason: "a\nreason".to_owned(),
+        };
+        world.send(self.conn, &Message::Life(Life { notes: notes.iter().map(note).collect() }));
+    }
+
+    /// Opens a connection and says hello by whatever clock it has.
+    pub(super) fn connect_as_is(&mut self, world: &mut World) {
         self.conn = world.connect();
         world.send(self.conn, &Message::Hello(self.hello.clone()));
         for lane in Lane::ALL {
