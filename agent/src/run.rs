@@ -121,6 +121,7 @@ impl Agent {
         let mut tasks = Tasks::default();
         let metadata = metadata(&settings, &server);
         let membership = gossip::start(&settings.gossip, metadata.clone(), &data, &clock, &mut tasks).await?;
+        actions.follow(membership.clone());
         tasks.spawn("members", |stop| follow_members(membership.clone(), inputs.clone(), stop));
         tasks.spawn("watchdog", |stop| async move {
             lifecycle::watchdog(stop.clone()).await;

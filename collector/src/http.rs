@@ -17,6 +17,8 @@ mod catalogue;
 
 mod remediations;
 
+mod remediation_commands;
+
 mod orders;
 
 mod status;
@@ -80,6 +82,13 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/v1/health", get(health::list))
         .route("/v1/history", get(history::list))
         .route("/v1/remediations", get(remediations::list))
+        .route("/v1/remediations/pause", guard.over(post(remediation_commands::pause_all)))
+        .route("/v1/remediations/resume", guard.over(post(remediation_commands::resume_all)))
+        .route("/v1/remediations/{name}", get(remediations::one))
+        .route("/v1/remediations/{name}/pause", guard.over(post(remediation_commands::pause_one)))
+        .route("/v1/remediations/{name}/resume", guard.over(post(remediation_commands::resume_one)))
+        .route("/v1/remediations/{name}/simulate", get(remediation_commands::simulate))
+        .route("/v1/attempts/{id}/approve", guard.over(post(remediation_commands::approve)))
         .route("/v1/orders", get(orders::list))
         .route("/v1/status", get(status::status))
         .route("/api/v1/query", get(query::query).post(query::query))

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use watchfire_shared::frame::Message;
 use watchfire_shared::machine::Machine;
-use watchfire_shared::member::NodeId;
+use watchfire_shared::member::{Member, MemberState, NodeId};
 use watchfire_shared::order::{Actions, Order, OrderId, OrderReport, OrderState};
 use watchfire_shared::time::{Span, Timestamp};
 
@@ -92,6 +92,28 @@ pub struct Ended {
     pub verified: Option<bool>,
 }
 
+/// How much of the cluster a node sees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ClusterView {
+    /// Members that it knows and that did not say goodbye, itself included.
+    pub known: usize,
+    /// Those of them that it believes to live.
+    pub living: usize,
+}
+
+impl ClusterView {
+    /// Counts these members. Those that left on purpose are no part of any majority.
+    #[must_use]
+    pub fn of<'a>(members: impl Iterator<Item = &'a Member>) -> Self {
+        let mut view = Self::default();
+        for member in members.filter(|member| member.state != MemberState::Left) {
+            view.known += 1;
+            view.living += usize::from(member.state != MemberState::Down);
+        }
+        view
+    }
+}
+
 /// What the machine is told.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -100,10 +122,11 @@ pub enum Input {
     Greeted {
         collector: NodeId,
     },
-    /// An order arrived from a collector, signed by whom we trust.
+    /// An order arrived from a collector, signed by whom we trust. `view` is what this node saw of the cluster then.
     Order {
         from: NodeId,
         order: Box<Order>,
+        view: ClusterView,
     },
     /// Something arrived that is no such order; `claims` is the identity that it claims to have.
     Forged {
@@ -211,7 +234,7 @@ impl Machine for Orders {
         match input {
             Input::Wake => {}
             Input::Greeted { collector } => self.greeted(collector, effects),
-            Input::Order { from, order } => self.order(now, from, *order, effects),
+            Input::Order { from, order, view } => self.order(now, from, *order, view, effects),
             Input::Forged { from, claims, reason } => self.forged(now, from, claims, reason, effects),
             Input::Seen { id } => self.seen(id, effects),
             Input::Journaled { id, state, result } => self.journaled(now, id, state, result, effects),

@@ -16,6 +16,8 @@
 //!                           <-   Order
 //! OrderReport (each change) ->
 //!                           <-   OrderSeen (the final one is durable)
+//!                           <-   ViewQuery (what do you believe of this member?)
+//! ViewAnswer                ->
 //! ```
 
 use std::collections::BTreeMap;
@@ -25,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::{FLAG_CRITICAL, FrameError, HEADER_BYTES};
 use crate::labels::Labels;
 use crate::limits::{MAX_DICT_ENTRIES_PER_FRAME, MAX_FRAME_BYTES};
-use crate::member::NodeId;
+use crate::member::{MemberState, NodeId};
 use crate::order::{Actions, OrderReport, OrderSeen, SignedOrder};
 use crate::sample::MetricKind;
 
@@ -204,6 +206,21 @@ pub struct Bye {
     pub retry_after_ms: u64,
 }
 
+/// The collector asks what the agent believes of a member, before it acts on a node that it cannot hear itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ViewQuery {
+    pub about: NodeId,
+}
+
+/// The agent's own view of a member.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ViewAnswer {
+    pub about: NodeId,
+    /// `None` of a member that it does not know.
+    #[serde(default)]
+    pub state: Option<MemberState>,
+}
+
 macro_rules! messages {
     ($($number:literal $flags:literal $name:ident($payload:ty),)*) => {
         /// One frame's content.
@@ -251,6 +268,8 @@ messages! {
     14 0b00 Order(SignedOrder),
     15 0b00 OrderReport(OrderReport),
     16 0b00 OrderSeen(OrderSeen),
+    17 0b00 ViewQuery(ViewQuery),
+    18 0b00 ViewAnswer(ViewAnswer),
 }
 
 fn frame(kind: u8, flags: u8, payload: &impl Serialize) -> Vec<u8> {
@@ -354,7 +373,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_the_decoder_panic(kind in 0u8..14, payload: Vec<u8>) {
+        fn no_bytes_make_the_decoder_panic(kind in 0u8..20, payload: Vec<u8>) {
             let mut bytes = vec![0, 0, 0, 0, kind, 0];
             bytes.extend(payload);
             let length = u32::try_from(bytes.len() - 4).unwrap();

@@ -88,7 +88,13 @@ impl AgentCore {
             }
             Message::Order(order) => self.heard(at, News::Order(order), effects),
             Message::OrderSeen(seen) => self.heard(at, News::Seen(seen.id), effects),
-            Message::Hello(_) | Message::Dict(_) | Message::Data(_) | Message::Actions(_) | Message::OrderReport(_) => {
+            Message::ViewQuery(query) => self.heard(at, News::Asked(query.about), effects),
+            Message::Hello(_)
+            | Message::Dict(_)
+            | Message::Data(_)
+            | Message::Actions(_)
+            | Message::OrderReport(_)
+            | Message::ViewAnswer(_) => {
                 self.hang_up(now, at, "the collector sent a frame that only agents send", None, effects);
             }
         }

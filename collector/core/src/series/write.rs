@@ -10,6 +10,7 @@ use super::freshness::Coverage;
 use super::node::{Membership, Node};
 use crate::catalogue::causes::Fallen;
 use crate::ingest::Counters;
+use crate::remediation;
 
 /// The value of `job` on the collector's series about itself.
 const OWN_JOB: &str = "watchfire";
@@ -132,6 +133,7 @@ pub(crate) struct SelfFigures {
     pub(crate) rule_results_lost: u64,
     pub(crate) notifications_queued: usize,
     pub(crate) notifications: Vec<IntegrationFigures>,
+    pub(crate) remediation: remediation::Figures,
 }
 
 /// What became of notifications of one integration of one receiver.
@@ -173,8 +175,22 @@ pub(crate) fn self_samples(instance: &str, figures: &SelfFigures) -> Samples {
         push("watchfire_notifications_total", &labels, integration.sent as f64);
         push("watchfire_notifications_failed_total", &labels, integration.failed as f64);
     }
+    remediation_samples(&figures.remediation, &mut push);
     ingest_samples(&figures.ingest, &mut push);
     samples
+}
+
+fn remediation_samples(figures: &remediation::Figures, push: &mut impl FnMut(&str, &[(&str, &str)], f64)) {
+    for (outcome, count) in &figures.orders {
+        push("watchfire_orders_total", &[("outcome", outcome)], *count as f64);
+    }
+    for (outcome, count) in &figures.attempts {
+        push("watchfire_remediation_attempts_total", &[("outcome", outcome)], *count as f64);
+    }
+    for (name, state, count) in &figures.cases {
+        push("watchfire_remediations", &[("remediation", name), ("state", state)], *count as f64);
+    }
+    push("watchfire_remediations_paused", &[], figures.paused as f64);
 }
 
 fn ingest_samples(counters: &Counters, push: &mut impl FnMut(&str, &[(&str, &str)], f64)) {
