@@ -407,8 +407,8 @@ fn bad_files_are_refused_by_place_and_name() {
     check_file("mode: auto", "target: {}", "5:13: a selector names labels with their values; an empty one");
     check_file("mode: auto", "target: { role: \"\" }", "5:13: a selector names labels with their values");
     check_file("for: 1m", "from: api, fro: 1m", "4:42: unknown key `fro`, did you mean `for`?");
-    check_file("{ cooldown: 5m", "{ max_unhealthy: 33", "7:31: expected a share such as \"33%\"");
-    check_file("{ cooldown: 5m", "{ max_unhealthy: \"120%\"", "7:31: expected a share such as \"33%\"");
+    check_file("{ cooldown: 5m", "{ max_unhealthy: 33", "7:30: expected a share such as \"33%\"");
+    check_file("{ cooldown: 5m", "{ max_unhealthy: \"120%\"", "7:30: expected a share such as \"33%\"");
     check_file("{ cooldown: 5m", "{ quorum: some", "7:23: unknown word \"some\", expected one of majority, off");
     check_file("{ cooldown: 5m", "{ domains: none", "7:24: expected a table of keys and values, or off");
     check_file("{ cooldown: 5m", "{ corroborate: { observers: 2, min: 3 }", "7:28: of 2 observers never 3 agree");
