@@ -427,7 +427,7 @@ fn bad_files_are_refused_by_place_and_name() {
     check("[]", "r.yml:6:12: a remediation has 1 to 10 steps, found 0");
     check("[{ escalate: a }]", "r.yml:6:13: the first step is an action; to notify only is what routes are for");
     check("[{ action: a }, { escalate: a }, { action: a }]", "r.yml:6:28: an escalation is the last step");
-    check("[{ action: a, escalate: b }]", "r.yml:6:15: unknown key `action`, expected one of escalate");
+    check("[{ action: b }, { action: a, escalate: b }]", "r.yml:6:30: unknown key `action`, expected one of escalate");
     let good = parse_text(&steps("[{ action: a }, { escalate: pager }]")).unwrap();
     let unknown: Vec<String> = unknown_receivers(&good, ["page"].into_iter()).iter().map(ToString::to_string).collect();
     assert_eq!(unknown, ["r.yml:6:28: there is no receiver \"pager\", did you mean \"page\"?"]);
