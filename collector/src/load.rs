@@ -68,8 +68,8 @@ pub(crate) fn load(origin: &Origin) -> Result<Load, LoadError> {
     let (remediations, remediation_files) = remediations(&settings, &mut mistakes);
     let alertmanager = routes(settings.notify_file.as_deref(), &mut mistakes);
     if let Some(config) = &alertmanager {
-        let known = config.receivers.keys().map(String::as_str);
-        mistakes.extend(remediation::unknown_receivers(&remediations, known).iter().map(Mistake::to_string));
+        let known = config.receivers.keys().map(String::as_str).collect();
+        mistakes.extend(remediation::unknown_receivers(&remediations, &known).iter().map(Mistake::to_string));
     }
     let nodes = Policy { inventory: inventory(&settings.inventory_files, &mut mistakes), ..settings.nodes.clone() };
     match (naming, alertmanager) {

@@ -88,6 +88,9 @@ const EPOCH_KEY: &str = "last";
 /// Every table of remediation.
 pub(crate) const TABLES: [&str; 6] = [ORDER_TABLE, RUN_TABLE, EPOCH_TABLE, PAUSE_TABLE, STORM_TABLE, JOURNAL_TABLE];
 
+/// The records of each of [`TABLES`], key and value.
+pub(crate) type Saved = [Vec<(String, Vec<u8>)>; 6];
+
 /// Orders that are kept, and attempts. Those of a day are needed to count attempts; more than these within a day are no
 /// repair.
 pub(crate) const MAX_ORDERS: usize = 1000;
@@ -181,12 +184,7 @@ pub(crate) struct Remediator {
 
 impl Remediator {
     /// Brings everything back from the tables of [`TABLES`], in their order.
-    pub(crate) fn restore(
-        now: Timestamp,
-        collector: NodeId,
-        remediations: Vec<Remediation>,
-        tables: &[Vec<(String, Vec<u8>)>; 6],
-    ) -> Self {
+    pub(crate) fn restore(now: Timestamp, collector: NodeId, remediations: Vec<Remediation>, tables: &Saved) -> Self {
         let [orders, runs, epoch, pauses, storms, journal] = tables;
         let last = epoch.iter().filter_map(|(_, value)| rmp_serde::from_slice::<SavedEpoch>(value).ok());
         let last = last.map(|saved| saved.epoch).max().unwrap_or_default();

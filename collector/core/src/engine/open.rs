@@ -169,8 +169,8 @@ fn saved_notifications(state: &mut State) -> Result<Vec<notify::Saved>, StateErr
 }
 
 /// The records of remediation's tables, in their order.
-fn saved_remediation(state: &mut State) -> Result<[Vec<(String, Vec<u8>)>; 6], StateError> {
-    let mut saved: [Vec<(String, Vec<u8>)>; 6] = Default::default();
+fn saved_remediation(state: &mut State) -> Result<remediation::Saved, StateError> {
+    let mut saved = remediation::Saved::default();
     for (records, table) in saved.iter_mut().zip(remediation::TABLES) {
         *records = state.load(table)?;
     }

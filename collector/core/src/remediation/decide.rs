@@ -289,8 +289,7 @@ impl Remediator {
             against.add("attempts", CaseState::Ordered, reason);
         }
         let guards = &remediation.guards;
-        let last =
-            runs.iter().filter(|run| !run.state.is_open() && run.state != super::RunState::Cancelled).next_back();
+        let last = runs.iter().rfind(|run| !run.state.is_open() && run.state != super::RunState::Cancelled);
         if let Some((last, ended)) = last.and_then(|run| Some((run, run.ended_at?))) {
             let again = ended + guards.cooldown;
             if now < again {

@@ -160,14 +160,11 @@ pub fn parse(files: &[(String, String)]) -> Result<Vec<Remediation>, Vec<Mistake
 
 /// The receivers that remediations name and nobody knows, each a mistake.
 #[must_use]
-pub fn unknown_receivers<'a>(
-    remediations: &[Remediation],
-    known: impl Iterator<Item = &'a str> + Clone,
-) -> Vec<Mistake> {
+pub fn unknown_receivers(remediations: &[Remediation], known: &BTreeSet<&str>) -> Vec<Mistake> {
     let named = remediations.iter().flat_map(|own| own.receivers.iter().map(|(at, name)| (&own.file, *at, name)));
-    let missing = named.filter(|(_, _, name)| !known.clone().any(|own| own == name.as_str()));
+    let missing = named.filter(|(_, _, name)| !known.contains(name.as_str()));
     let mistake = |(file, at, name): (&String, Position, &String)| {
-        let hint = document::nearest(name, known.clone());
+        let hint = document::nearest(name, known.iter().copied());
         let hint = hint.map(|hint| format!(", did you mean {hint:?}?")).unwrap_or_default();
         Mistake { file: file.clone(), at: Some(at), message: format!("there is no receiver {name:?}{hint}") }
     };

@@ -429,7 +429,7 @@ fn bad_files_are_refused_by_place_and_name() {
     check("[{ action: a }, { escalate: a }, { action: a }]", "r.yml:6:28: an escalation is the last step");
     check("[{ action: b }, { action: a, escalate: b }]", "r.yml:6:30: unknown key `action`, expected one of escalate");
     let good = parse_text(&steps("[{ action: a }, { escalate: pager }]")).unwrap();
-    let unknown: Vec<String> = unknown_receivers(&good, ["page"].into_iter()).iter().map(ToString::to_string).collect();
+    let unknown: Vec<String> = unknown_receivers(&good, &["page"].into()).iter().map(ToString::to_string).collect();
     assert_eq!(unknown, ["r.yml:6:28: there is no receiver \"pager\", did you mean \"page\"?"]);
-    assert_eq!(unknown_receivers(&good, ["pager"].into_iter()), []);
+    assert_eq!(unknown_receivers(&good, &["pager"].into()), []);
 }
