@@ -17,6 +17,10 @@ mod runner;
 
 pub(crate) mod supervise;
 
+mod cgroup;
+
+mod redact;
+
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +30,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, watch};
 use watchfire_agent_core::agent::{self, News};
-use watchfire_agent_core::order::{Catalogue, ClusterView, Effect, Entry, Fact, Input, Orders};
+use watchfire_agent_core::order::{Catalogue, ClusterView, Effect, EndCounts, Entry, Fact, Input, Orders};
 use watchfire_shared::document::Mistake;
 use watchfire_shared::frame::Message;
 use watchfire_shared::frame::message::ViewAnswer;
@@ -106,11 +110,17 @@ pub(crate) struct Handle {
     membership: Arc<OnceLock<MembershipHandle>>,
     /// Where what is to be said goes.
     core: mpsc::Sender<agent::Input>,
+    ends: watch::Receiver<Option<EndCounts>>,
     /// Why there is no journal; then there are no orders, whatever is configured.
     no_journal: Option<String>,
 }
 
 impl Handle {
+    /// How orders ended since the start.
+    pub(crate) fn ends(&self) -> Option<EndCounts> {
+        *self.ends.borrow()
+    }
+
     /// From now on the cluster can be seen.
     pub(crate) fn follow(&self, membership: MembershipHandle) {
         let _ = self.membership.set(membership);
@@ -200,18 +210,21 @@ pub(crate) fn start(
         sayings,
     };
     effects.drain(..).for_each(|effect| performer.perform(effect));
+    let (told_ends, ends) = watch::channel(machine.ends());
     let now = clock.clone();
     tokio::spawn(drive(
         machine,
         inbox,
         move || now.wall(),
-        move |_, effects, _| {
+        move |_, effects, orders: &Orders| {
+            let ends = orders.ends();
+            told_ends.send_if_modified(|last| std::mem::replace(last, ends) != ends);
             effects.drain(..).for_each(|effect| performer.perform(effect));
             ControlFlow::Continue(())
         },
     ));
     tokio::spawn(pass_on(said, core.clone()));
-    Ok(Handle { inputs, key: Arc::new(watch::channel(key).0), membership: Arc::default(), core, no_journal })
+    Ok(Handle { inputs, key: Arc::new(watch::channel(key).0), membership: Arc::default(), core, ends, no_journal })
 }
 
 /// The boot of this machine: an order that was given before a reboot is not carried out after it.

@@ -277,7 +277,8 @@ impl Performer {
     fn perform(&mut self, effects: &mut Vec<Effect>, core: &AgentCore) -> ControlFlow<()> {
         for effect in effects.drain(..) {
             match effect {
-                Effect::Collect { tick, own } => {
+                Effect::Collect { tick, mut own } => {
+                    own.orders = self.actions.ends();
                     if self.sampler.try_send(Request::Collect { tick, own }).is_err() {
                         tracing::error!("the sampler does not take a request");
                     }
@@ -291,7 +292,7 @@ impl Performer {
                 Effect::Stopped => return ControlFlow::Break(()),
             }
         }
-        let own = core.figures();
+        let own = OwnFigures { orders: self.actions.ends(), ..core.figures() };
         self.figures.send_if_modified(|last| std::mem::replace(last, own.clone()) != own);
         ControlFlow::Continue(())
     }

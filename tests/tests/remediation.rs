@@ -23,6 +23,7 @@ const REMEDIATIONS: &str = "remediations:
   - name: watch-only
     when: { alert: Seen, labels: { instance: web-2 } }
     steps: [{ action: mark, params: { word: hello } }]
+    guards: { settle: 0s }
 ";
 
 fn write(path: &Path, text: &str, mode: u32) {

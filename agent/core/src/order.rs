@@ -202,6 +202,13 @@ pub enum Fact {
     },
 }
 
+/// How orders ended here since the start, by [`ENDS`].
+pub type EndCounts = [u64; ENDS.len()];
+
+/// The ends of an order that are counted.
+pub const ENDS: [OrderState; 5] =
+    [OrderState::Succeeded, OrderState::Failed, OrderState::TimedOut, OrderState::Interrupted, OrderState::Refused];
+
 #[derive(Debug)]
 struct Kept {
     entry: Entry,
@@ -220,6 +227,7 @@ pub struct Orders {
     last: Option<(u64, u64)>,
     running: Option<OrderId>,
     journal_failure: Option<String>,
+    ends: EndCounts,
 }
 
 impl Machine for Orders {
@@ -275,12 +283,29 @@ impl Orders {
             effects.push(Effect::Journal(Box::new(kept.entry.clone())));
         }
         let last = entries.values().map(|kept| place(&kept.entry.order)).max();
-        Self { node, boot, catalogue, entries, last, running: None, journal_failure: None }
+        let mut orders =
+            Self { node, boot, catalogue, entries, last, running: None, journal_failure: None, ends: [0; ENDS.len()] };
+        let interrupted = orders.entries.values().filter(|kept| !kept.durable).count();
+        (0..interrupted).for_each(|_| orders.count(OrderState::Interrupted));
+        orders
     }
 
     /// The entries as they stand, for a journal that is written anew.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values().map(|kept| &kept.entry)
+    }
+
+    /// How orders ended since the start; `None` where none are taken, so that nobody has series about them.
+    #[must_use]
+    pub fn ends(&self) -> Option<EndCounts> {
+        let takes_orders = self.catalogue.refuses.is_empty() || self.ends.iter().any(|count| *count > 0);
+        takes_orders.then_some(self.ends)
+    }
+
+    fn count(&mut self, state: OrderState) {
+        if let Some(at) = ENDS.iter().position(|end| *end == state) {
+            self.ends[at] += 1;
+        }
     }
 
     fn offer(&self) -> Message {
@@ -394,8 +419,10 @@ impl Orders {
         kept.entry.report = OrderReport { id, state, at: now, detail, exit_code, output, output_truncated, verified };
         kept.durable = false;
         let (action, report) = (kept.entry.order.action.clone(), kept.entry.report.clone());
+        let journal = Box::new(kept.entry.clone());
+        self.count(state);
         effects.push(Effect::Fact(Fact::Ended { id, action, report }));
-        effects.push(Effect::Journal(Box::new(kept.entry.clone())));
+        effects.push(Effect::Journal(journal));
     }
 
     /// Forgets what neither a collector nor a cap needs; the newest place stays, so that it is known after a restart.

@@ -37,6 +37,8 @@ pub struct Host {
     pub running: Option<Running>,
     /// Whether the machine is on: one that is answers for a dead program that nobody listens.
     pub powered: bool,
+    /// What its series `sim_constant` says.
+    pub constant: f64,
     /// Its power fails during one of the next operations of its disk.
     pub dying: bool,
     pub kept: Kept,
@@ -79,7 +81,7 @@ impl Host {
     pub fn new(id: HostId, name: &str, role: Role, join: &[HostId]) -> Self {
         let kept = Kept::default();
         let (name, join, labels) = (name.to_owned(), join.to_vec(), BTreeMap::new());
-        Self { id, name, role, join, labels, life: 0, running: None, powered: true, dying: false, kept }
+        Self { id, name, role, join, labels, life: 0, running: None, powered: true, constant: 42.0, dying: false, kept }
     }
 
     #[must_use]

@@ -31,6 +31,7 @@ impl Orders {
             return;
         }
         if let Err(reason) = self.is_for_us(from, &order) {
+            self.count(OrderState::Refused);
             return refuse(now, &order, reason, effects);
         }
         self.forget(now, effects);
@@ -38,6 +39,7 @@ impl Orders {
         self.last = Some(place(&order));
         if self.journal_failure.is_some() || self.entries.len() >= MAX_ENTRIES {
             let reason = verdict.err().unwrap_or_else(|| "too many orders are in mind already".to_owned());
+            self.count(OrderState::Refused);
             return refuse(now, &order, reason, effects);
         }
         let (id, action, remediation) = (order.id, order.action.clone(), order.remediation.clone());
@@ -48,6 +50,7 @@ impl Orders {
                 (Some(now), report, Fact::Accepted { id, action, remediation })
             }
             Err(reason) => {
+                self.count(OrderState::Refused);
                 let report = OrderReport::new(id, OrderState::Refused, now, &*reason);
                 (None, report, Fact::Refused { id, action, reason })
             }
