@@ -20,13 +20,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use watchfire_shared::frame::Message;
 use watchfire_shared::machine::Machine;
-use watchfire_shared::member::{Member, MemberState, NodeId};
+use watchfire_shared::member::NodeId;
 use watchfire_shared::order::{Actions, Order, OrderId, OrderReport, OrderState};
 use watchfire_shared::time::{Span, Timestamp};
 
 use crate::action::{Action, fill};
+pub use figures::{ClusterView, ENDS, EndCounts};
 
 mod accept;
+
+mod figures;
 
 #[cfg(test)]
 mod tests;
@@ -90,28 +93,6 @@ pub struct Ended {
     pub output: String,
     pub output_truncated: bool,
     pub verified: Option<bool>,
-}
-
-/// How much of the cluster a node sees.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ClusterView {
-    /// Members that it knows and that did not say goodbye, itself included.
-    pub known: usize,
-    /// Those of them that it believes to live.
-    pub living: usize,
-}
-
-impl ClusterView {
-    /// Counts these members. Those that left on purpose are no part of any majority.
-    #[must_use]
-    pub fn of<'a>(members: impl Iterator<Item = &'a Member>) -> Self {
-        let mut view = Self::default();
-        for member in members.filter(|member| member.state != MemberState::Left) {
-            view.known += 1;
-            view.living += usize::from(member.state != MemberState::Down);
-        }
-        view
-    }
 }
 
 /// What the machine is told.
@@ -201,13 +182,6 @@ pub enum Fact {
         reason: String,
     },
 }
-
-/// How orders ended here since the start, by [`ENDS`].
-pub type EndCounts = [u64; ENDS.len()];
-
-/// The ends of an order that are counted.
-pub const ENDS: [OrderState; 5] =
-    [OrderState::Succeeded, OrderState::Failed, OrderState::TimedOut, OrderState::Interrupted, OrderState::Refused];
 
 #[derive(Debug)]
 struct Kept {

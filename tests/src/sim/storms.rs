@@ -110,7 +110,11 @@ pub struct Outcome {
     pub healed: bool,
 }
 
-/// Lets a fault happen to `agents` agents in three zones, for five minutes, and looks at the five minutes after it.
+/// How long a fault lasts, and how long is waited after it: longer than two minutes of storm.
+const FAULT: Span = Span::from_seconds(90);
+const AFTER: Span = Span::from_seconds(150);
+
+/// Lets a fault happen to `agents` agents in three zones, and looks at the time after it too.
 ///
 /// # Panics
 /// If the fleet does not become whole before the fault.
@@ -119,7 +123,7 @@ pub fn run(seed: u64, agents: usize, fault: Fault, guarding: Guarding) -> Outcom
     let mut world = fleet(seed, agents, guarding);
     let broken: Option<HostId> = (fault == Fault::OneBroken).then_some(1);
     strike(&mut world, fault, broken);
-    let end = world.now + Span::from_seconds(300);
+    let end = world.now + FAULT;
     while world.now < end {
         world.run_for(Span::from_seconds(1));
         mend(&mut world, broken);
@@ -128,7 +132,7 @@ pub fn run(seed: u64, agents: usize, fault: Fault, guarding: Guarding) -> Outcom
         world.hosts[id].constant = 42.0;
     }
     world.network.severed.clear();
-    world.run_for(Span::from_seconds(300));
+    world.run_for(AFTER);
     let view = world.engine(COLLECTOR).map(|engine| engine.view());
     let orders = view.as_ref().map(|view| view.remediation.orders.clone()).unwrap_or_default();
     let name = broken.map(|id| world.hosts[id].name.clone());
@@ -158,7 +162,7 @@ fn fleet(seed: u64, agents: usize, guarding: Guarding) -> World {
         world.add_labelled(&format!("agent-{at}"), Role::Agent, &[COLLECTOR], &[("zone", zone), ("role", role)]);
     }
     scenario::make_whole(&mut world);
-    world.run_for(Span::from_seconds(60));
+    world.run_for(Span::from_seconds(35));
     world
 }
 

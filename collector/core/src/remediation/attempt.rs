@@ -9,10 +9,11 @@ use watchfire_shared::time::{Span, Timestamp};
 
 use super::decide::{Decision, Plan, longest};
 use super::file::{Mode, Remediation, Step};
+use super::look::Look;
 use super::order::{Issued, State};
 use super::run::{Run, RunState};
 use super::situation::{Firing, Scope};
-use super::{EPOCH_KEY, EPOCH_TABLE, Look, Output, Remediator, SavedEpoch, encode, save, save_run, tell, tell_run};
+use super::{EPOCH_KEY, EPOCH_TABLE, Output, Remediator, SavedEpoch, encode, save, save_run, tell, tell_run};
 use crate::alert::Alert;
 
 /// The name of the alert by which a receiver is told that a repair failed.

@@ -109,6 +109,10 @@ impl Remediator {
         for plan in &plans {
             self.guard_node(now, remediation, plan.node, &plan.name, None, situation, &mut against);
         }
+        // What was found out about a node while it was not heard may be over, whoever would act on it.
+        if let Some(node) = subject.filter(|node| plans.iter().all(|plan| plan.node != node.id)) {
+            self.guard_settled(now, remediation, node.id, node.name, &mut against);
+        }
         let subject = subject.map(|node| (node.id, node.name.to_owned()));
         Decision { plans, subject, against }
     }
@@ -241,11 +245,7 @@ impl Remediator {
             let reason = format!("{name} is in maintenance until {until}");
             against.add_until("maintenance", CaseState::Blocked, reason, until);
         }
-        if let Some(agent) = self.agents.get(&node).filter(|agent| now.since(agent.since) < guards.settle) {
-            let until = agent.since + guards.settle;
-            let reason = format!("the agent of {name} connected at {}; settle until {until}", agent.since);
-            against.add_until("settle", CaseState::Waiting, reason, until);
-        }
+        self.guard_settled(now, remediation, node, name, against);
         let other = |own: &&super::Issued| own.run.is_none() || own.run != run.map(|run| run.id);
         let mut open = self.orders.values().filter(|own| own.order.target == node && own.state.is_open());
         if let Some(open) = open.find(other) {
@@ -264,6 +264,23 @@ impl Remediator {
         if let Some(last) = last.filter(|own| own.state == State::Unknown && !own.idempotent) {
             let reason = format!("what became of order {} is not known, and doing it twice may do harm", last.order.id);
             against.block("unknown_outcome", reason);
+        }
+    }
+
+    /// Whether an agent is back for long enough.
+    fn guard_settled(
+        &self,
+        now: Timestamp,
+        remediation: &Remediation,
+        node: NodeId,
+        name: &str,
+        against: &mut Against,
+    ) {
+        let settle = remediation.guards.settle;
+        if let Some(agent) = self.agents.get(&node).filter(|agent| now.since(agent.since) < settle) {
+            let until = agent.since + settle;
+            let reason = format!("the agent of {name} connected at {}; settle until {until}", agent.since);
+            against.add_until("settle", CaseState::Waiting, reason, until);
         }
     }
 

@@ -238,6 +238,21 @@ fn an_agent_that_came_back_has_to_settle() {
 }
 
 #[test]
+fn a_node_that_is_back_has_to_settle_before_others_act_because_of_it() {
+    let mut world = with_balancer();
+    world.lose(3, MemberState::Alive);
+    world.fire("web-3");
+    world.run(seconds(60));
+    // It reports again, and its alert is not resolved yet.
+    world.regain(3);
+    world.run(seconds(5));
+    assert!(world.reasons("web-3").contains("the agent of web-3 connected at"), "{}", world.reasons("web-3"));
+    world.firing.clear();
+    world.run(seconds(60));
+    assert_eq!(world.targets(), NOBODY);
+}
+
+#[test]
 fn windows_blockers_and_pauses_are_asked() {
     // 2027-01-15, when the tests begin, is a Friday, 08:00 UTC.
     let mut world = zones(&format!("{ZONES}    guards: {{ windows: [\"Fri 10:00-11:00 Europe/Berlin\"] }}\n"), 9);
