@@ -21,6 +21,7 @@ use crate::engine::{ConnId, Effect, Engine, Input, Recovery, Settings};
 use crate::fact::Fact;
 use crate::ingest::naming::Naming;
 use crate::notify::{Answer, Body, Delivery, DeliveryOutcome};
+use crate::remote_write::{Outcome, WriteId};
 use crate::rules;
 use crate::view::{NodeView, View};
 
@@ -96,6 +97,7 @@ pub(super) struct World {
     pub(super) answers: Vec<(Answer, bool)>,
     /// The same of remediation.
     pub(super) told: Vec<crate::remediation::Answer>,
+    pub(super) written: Vec<(WriteId, Outcome)>,
     /// Effects of the current life that are performed; the process dies after them.
     pub(super) dies_after: usize,
     pub(super) effects: usize,
@@ -125,6 +127,7 @@ impl World {
             arrived: Vec::new(),
             answers: Vec::new(),
             told: Vec::new(),
+            written: Vec::new(),
             dies_after: usize::MAX,
             effects: 0,
             next_conn: now.as_millis() as u64,
@@ -170,6 +173,7 @@ impl World {
                         self.answers.push((answer, durable));
                     }
                     Effect::Answer { answer: crate::engine::Answer::Remediation(answer), .. } => self.told.push(answer),
+                    Effect::Written { id, outcome } => self.written.push((id, outcome)),
                     Effect::Fact(fact) => self.facts.push(fact),
                     Effect::Fatal { reason } => self.fatal.push(reason),
                 }
@@ -264,6 +268,7 @@ impl World {
             services: BTreeMap::new(),
             rtt_ms: None,
             suspected_by: Vec::new(),
+            suspicions: Vec::new(),
             cause,
         };
         self.input(Input::Member(MemberChange { at: self.now, previous: None, member }));
