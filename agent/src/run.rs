@@ -126,6 +126,7 @@ impl Agent {
         tasks.spawn("log", telemetry::summaries);
         let metadata = metadata(&settings, &server);
         let membership = gossip::start(&settings.gossip, metadata.clone(), &data, &clock, &mut tasks).await?;
+        actions.follow(membership.clone());
         tasks.spawn("members", |stop| follow_members(membership.clone(), inputs.clone(), stop));
         tasks.spawn("watchdog", |stop| async move {
             lifecycle::watchdog(stop.clone()).await;
@@ -281,7 +282,8 @@ impl Performer {
     fn perform(&mut self, effects: &mut Vec<Effect>, core: &AgentCore) -> ControlFlow<()> {
         for effect in effects.drain(..) {
             match effect {
-                Effect::Collect { tick, own } => {
+                Effect::Collect { tick, mut own } => {
+                    own.orders = self.actions.ends();
                     if self.sampler.try_send(Request::Collect { tick, own }).is_err() {
                         tracing::error!("the sampler does not take a request");
                     }
@@ -297,7 +299,7 @@ impl Performer {
                 Effect::Stopped => return ControlFlow::Break(()),
             }
         }
-        let own = core.figures();
+        let own = OwnFigures { orders: self.actions.ends(), ..core.figures() };
         self.figures.send_if_modified(|last| std::mem::replace(last, own.clone()) != own);
         ControlFlow::Continue(())
     }

@@ -69,7 +69,7 @@ mod picture;
 #[cfg(test)]
 mod tests;
 
-pub use input::{Effect, Input, Job};
+pub use input::{Answer, Effect, Input, Job};
 pub use open::{OpenError, Recovery};
 pub use settings::Settings;
 pub use storage::SnapshotStorage;
@@ -109,7 +109,7 @@ pub struct Engine<D: Disk> {
     /// Evaluations whose samples the store did not take.
     lost_results: u64,
     /// What became of the input at hand, told once it is durable.
-    answer: Option<notify::Answer>,
+    answer: Option<Answer>,
     /// Effects of the start, which go out with the first call.
     early: Vec<Effect>,
 }
@@ -154,11 +154,16 @@ impl<D: Disk> Engine<D> {
                 self.picture.change_notifications(now);
                 self.tell_notifier(now, notify::Input::Delivered { id, outcome }, effects);
             }
-            Input::PostAlerts(alerts) => self.ask_notifier(now, notify::Input::Post(alerts), effects),
+            Input::PostAlerts(alerts) => {
+                self.ask_notifier(now, notify::Input::Post(alerts), effects);
+                self.remediator.look_soon(now);
+            }
             Input::SetSilence { silence, replaces } => {
                 self.ask_notifier(now, notify::Input::SetSilence { silence: *silence, replaces }, effects);
             }
             Input::ExpireSilence { id } => self.ask_notifier(now, notify::Input::ExpireSilence { id }, effects),
+            Input::Remediation(command) => self.command(now, command, effects),
+            Input::Simulate { remediation, node } => self.simulate(now, &remediation, &node),
             Input::Reload(settings) => self.reload(now, *settings, effects, &mut out),
         }
         self.absorb(now, out, effects);

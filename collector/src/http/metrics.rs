@@ -22,6 +22,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     remote_write(&app, &mut out);
     engine(&app, &mut out);
     notifications(&app, &mut out);
+    remediation(&app, &mut out);
     ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], out.finish())
 }
 
@@ -141,4 +142,24 @@ fn notifications(app: &App, out: &mut Exposition) {
     for ((integration, outcome), count) in app.senders.counts() {
         out.sample([("integration", integration), ("outcome", outcome)], count as f64);
     }
+}
+
+fn remediation(app: &App, out: &mut Exposition) {
+    let view = app.published.view();
+    let figures = &view.remediation.figures;
+    out.family("watchfire_orders_total", MetricKind::Counter, "Orders that ended, by outcome.");
+    for (outcome, count) in &figures.orders {
+        out.sample([("outcome", *outcome)], *count as f64);
+    }
+    let help = "Attempts of remediations that ended, by outcome.";
+    out.family("watchfire_remediation_attempts_total", MetricKind::Counter, help);
+    for (outcome, count) in &figures.attempts {
+        out.sample([("outcome", *outcome)], *count as f64);
+    }
+    let help = "Alerts that a remediation considers, by what is done about them.";
+    out.family("watchfire_remediations", MetricKind::Gauge, help);
+    for (name, state, count) in &figures.cases {
+        out.sample([("remediation", name.as_str()), ("state", state)], *count as f64);
+    }
+    out.gauge("watchfire_remediations_paused", "Remediations that are paused.", figures.paused as f64);
 }

@@ -32,6 +32,7 @@ impl<D: Disk> Engine<D> {
             rule_results_lost: self.lost_results,
             notifications_queued: notifications.iter().map(|own| own.queued).sum(),
             notifications,
+            remediation: self.remediator.figures(),
         }
     }
 

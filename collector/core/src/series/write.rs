@@ -10,7 +10,7 @@ use super::freshness::Coverage;
 use super::node::{Membership, Node};
 use crate::catalogue::causes::Fallen;
 use crate::ingest::Counters;
-use crate::remote_write;
+use crate::{remediation, remote_write};
 
 /// The value of `job` on the collector's series about itself.
 const OWN_JOB: &str = "watchfire";
@@ -134,6 +134,7 @@ pub(crate) struct SelfFigures {
     pub(crate) rule_results_lost: u64,
     pub(crate) notifications_queued: usize,
     pub(crate) notifications: Vec<IntegrationFigures>,
+    pub(crate) remediation: remediation::Figures,
 }
 
 /// What became of notifications of one integration of one receiver.
@@ -175,9 +176,23 @@ pub(crate) fn self_samples(instance: &str, figures: &SelfFigures) -> Samples {
         push("watchfire_notifications_total", &labels, integration.sent as f64);
         push("watchfire_notifications_failed_total", &labels, integration.failed as f64);
     }
+    remediation_samples(&figures.remediation, &mut push);
     ingest_samples(&figures.ingest, &mut push);
     remote_write_samples(&figures.remote_write, &mut push);
     samples
+}
+
+fn remediation_samples(figures: &remediation::Figures, push: &mut impl FnMut(&str, &[(&str, &str)], f64)) {
+    for (outcome, count) in &figures.orders {
+        push("watchfire_orders_total", &[("outcome", outcome)], *count as f64);
+    }
+    for (outcome, count) in &figures.attempts {
+        push("watchfire_remediation_attempts_total", &[("outcome", outcome)], *count as f64);
+    }
+    for (name, state, count) in &figures.cases {
+        push("watchfire_remediations", &[("remediation", name), ("state", state)], *count as f64);
+    }
+    push("watchfire_remediations_paused", &[], figures.paused as f64);
 }
 
 fn remote_write_samples(counters: &remote_write::Counters, push: &mut impl FnMut(&str, &[(&str, &str)], f64)) {
