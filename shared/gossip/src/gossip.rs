@@ -11,6 +11,7 @@ mod leave;
 mod metadata;
 mod probe;
 mod refusal;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,8 +27,10 @@ use crate::bucket::Bucket;
 use crate::codec::WireCodec;
 use crate::config::{ConfigError, FORGET_AFTER, GossipConfig, Pace, Peer, encode_metadata};
 use crate::contacts::Contacts;
+use crate::envelope::{Envelope, Refusal};
 use crate::identity::Identity;
-use crate::packet::{Envelope, Packet, Refusal};
+use crate::keyring::GossipKey;
+use crate::packet::Packet;
 use crate::schedule::{Alarm, Due, Schedule};
 use crate::stats::Stats;
 use crate::view::{Difference, Entry, Held, NameConflict, Removal, View};
@@ -38,6 +41,8 @@ const POLL_AFTER: Span = Span::from_millis(100);
 const SAVE_EVERY: Span = Span::from_seconds(1);
 /// Answers to others' questions per second and at once: a start of a thousand nodes at one seed takes five seconds.
 const ANSWERS_PER_SECOND: i64 = 200;
+/// Whole views told to others per second; twice as many at once. At a thousand members each has some 200 KiB.
+const SYNCS_PER_SECOND: i64 = 32;
 
 /// What the outside tells the machine.
 #[derive(Clone, PartialEq, Debug)]
@@ -53,6 +58,13 @@ pub enum Input {
     SetMetadata(Metadata),
     /// The result of [`Effect::AskHost`].
     HostAnswer { id: NodeId, answer: HostAnswer },
+    /// Somebody opened a stream, said this and waits for [`Effect::Reply`].
+    Asked { stream: u64, frames: Vec<Vec<u8>> },
+    /// The result of [`Effect::Exchange`]: the other side's frames, or how far the attempt came.
+    Exchanged { exchange: u64, outcome: Result<Vec<Vec<u8>>, HostAnswer> },
+    /// Keys to seal and open with from now on, the sealing one first. Nothing changes if there are none, or if this node
+    /// was started without.
+    SetKeys(Vec<GossipKey>),
     /// Say goodbye. [`Effect::LeaveDone`] follows within a second.
     Leave,
 }
@@ -83,6 +95,11 @@ pub enum Effect {
     SavePeers(Vec<Peer>),
     /// Try a TCP connection to `addr` and tell by [`Input::HostAnswer`] what came of it.
     AskHost { id: NodeId, addr: SocketAddr },
+    /// Open a stream to `to`, say these frames, read what is said in return until the stream ends, and tell by
+    /// [`Input::Exchanged`].
+    Exchange { exchange: u64, to: SocketAddr, frames: Vec<Vec<u8>> },
+    /// Say these frames to who waits on a stream, and end it. A stream that gets no reply is ended too.
+    Reply { stream: u64, frames: Vec<Vec<u8>> },
     /// The goodbye is spread; the machine does nothing any more.
     LeaveDone,
 }
@@ -109,6 +126,9 @@ pub struct Gossip {
     asks: evidence::Asks,
     refusals: refusal::Refusals,
     probe: probe::Probe,
+    exchanges: stream::Exchanges,
+    reply: Option<stream::Reply>,
+    syncs: Bucket,
     pulling: anti_entropy::Pulling,
     rumors: metadata::Rumors,
     wants: BTreeMap<NodeId, metadata::Want>,
@@ -120,7 +140,8 @@ pub struct Gossip {
 }
 
 impl Gossip {
-    /// Starts a membership at `now`; `seed` decides every random choice.
+    /// Starts a membership at `now`; `seed` decides every random choice, the nonces of encryption among them: it has to
+    /// come from the system's randomness.
     ///
     /// The generation to keep, the first tries of seeds and known peers, and this node's own [`Effect::Changed`], are in `effects` already.
     ///
@@ -138,9 +159,10 @@ impl Gossip {
         let pace = config.profile.pace();
         let mut rng = StdRng::seed_from_u64(seed ^ config.id.0.rotate_left(32));
         let foca_rng = StdRng::seed_from_u64(rng.random());
+        let envelope = Envelope::new(&config.cluster, &config.keys, &mut rng);
         let held = Held { stamp: metadata::first_stamp(config.generation), bytes, value: config.metadata };
         let mut gossip = Self {
-            envelope: Envelope::new(&config.cluster),
+            envelope,
             pace,
             role: held.value.role,
             foca: Foca::new(identity, pace.foca(1), foca_rng, WireCodec),
@@ -159,6 +181,9 @@ impl Gossip {
             asks: evidence::Asks::new(now),
             refusals: refusal::Refusals::default(),
             probe: probe::Probe::default(),
+            exchanges: stream::Exchanges::default(),
+            reply: None,
+            syncs: Bucket::new(SYNCS_PER_SECOND, 2 * SYNCS_PER_SECOND, now),
             pulling: anti_entropy::Pulling::default(),
             rumors: metadata::Rumors::default(),
             wants: BTreeMap::new(),
@@ -234,6 +259,9 @@ impl Gossip {
             }
             Input::SetMetadata(metadata) => self.set_own_metadata(now, metadata),
             Input::HostAnswer { id, answer } => self.host_answered(now, id, answer),
+            Input::Asked { stream, frames } => self.asked(now, stream, &frames),
+            Input::Exchanged { exchange, outcome } => self.exchanged(now, exchange, outcome),
+            Input::SetKeys(keys) => self.envelope.set_keys(&keys),
             Input::Leave => self.leave(now),
         }
     }
@@ -258,6 +286,8 @@ impl Gossip {
             Packet::Leave(identities) => self.receive_leave(now, &identities),
             Packet::Suspected { identity, incarnation } => self.receive_suspected(now, identity, incarnation),
             Packet::Refused { from, identity } => self.receive_refused(now, from, identity),
+            Packet::Newer { from, held } => self.receive_newer(now, from, &held),
+            Packet::Sync { .. } => self.stats.dropped_unexpected += 1,
         }
     }
 
@@ -269,6 +299,10 @@ impl Gossip {
             Refusal::OtherCluster => &mut self.stats.dropped_other_cluster,
             Refusal::Checksum => &mut self.stats.dropped_checksum,
             Refusal::UnknownKind => &mut self.stats.dropped_unknown_kind,
+            Refusal::Plain => &mut self.stats.dropped_plain,
+            Refusal::UnknownKey => &mut self.stats.dropped_unknown_key,
+            Refusal::Forged => &mut self.stats.dropped_forged,
+            Refusal::Replayed => &mut self.stats.dropped_replayed,
         };
         *counter += 1;
     }

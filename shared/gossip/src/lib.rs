@@ -5,7 +5,7 @@
 //! renewal above what peers remember, anti-entropy, metadata, leaving as a state of its own, suspicion as a visible
 //! state, evidence about a silent member's host, and the isolation guard.
 //!
-//! It deliberately does not: open sockets, encrypt, resolve names, send more than [`MAX_DATAGRAM_BYTES`], or trust a
+//! It deliberately does not: open sockets, resolve names, send datagrams of more than [`MAX_DATAGRAM_BYTES`], or trust a
 //! packet that does not decode as a whole.
 //!
 //! Invariants:
@@ -20,8 +20,10 @@ mod bucket;
 mod codec;
 mod config;
 mod contacts;
+mod envelope;
 mod gossip;
 mod identity;
+mod keyring;
 mod packet;
 mod schedule;
 mod stats;
@@ -34,5 +36,6 @@ mod tests;
 
 pub use config::{ConfigError, GossipConfig, MetadataError, Peer, Profile, check_metadata};
 pub use gossip::{Effect, Gossip, HostAnswer, Input};
+pub use keyring::{GossipKey, KeyError, KeyId, MAX_GOSSIP_KEYS};
 pub use stats::Stats;
 pub use view::{NameConflict, Removal, RemovalReason};

@@ -1,17 +1,11 @@
-//! The envelope of every datagram and the packets inside it.
-//!
-//! Envelope: `version (1) | kind (1) | cluster (4) | checksum (4) | body`, integers little-endian. `cluster` is the
-//! FNV-1a hash of the cluster's name, the checksum is CRC-32 over kind, cluster and body. It keeps strangers and damage
-//! out, not attackers: that is the work of encryption around it.
+//! The packets inside the envelope of a datagram or of a frame of a stream: their kinds and their bytes.
 
-use watchfire_shared::limits::MAX_DATAGRAM_BYTES;
+use watchfire_shared::limits::{MAX_DATAGRAM_BYTES, MAX_GOSSIP_FRAME_BYTES};
 use watchfire_shared::member::NodeId;
 
+use crate::envelope::{ENVELOPE_BYTES, Refusal};
 use crate::identity::{Identity, Malformed, Reader, put_identity};
 
-const VERSION: u8 = 1;
-/// Bytes before the body.
-pub(crate) const ENVELOPE_BYTES: usize = 10;
 /// Room for a body.
 const BODY_BYTES: usize = MAX_DATAGRAM_BYTES - ENVELOPE_BYTES;
 /// An IPv6 identity, the largest.
@@ -20,6 +14,10 @@ const PAGE_ENTRY_BYTES: usize = IDENTITY_BYTES + 2 + 1 + 8 + 4;
 
 /// Entries that a page always has room for.
 pub(crate) const PAGE_ENTRIES: usize = (BODY_BYTES - 14) / PAGE_ENTRY_BYTES;
+/// Entries that a page in a frame of a stream always has room for.
+pub(crate) const FRAME_ENTRIES: usize = (MAX_GOSSIP_FRAME_BYTES - ENVELOPE_BYTES - 14) / PAGE_ENTRY_BYTES;
+/// Notes of newer metadata that a packet always has room for.
+pub(crate) const NEWER_NOTES: usize = (BODY_BYTES - IDENTITY_BYTES - 2) / 16;
 /// Identities that a leave packet always has room for.
 pub(crate) const LEAVE_IDENTITIES: usize = (BODY_BYTES - 2) / IDENTITY_BYTES;
 /// Questions for metadata that a packet always has room for.
@@ -37,6 +35,8 @@ const META: u8 = 7;
 const LEAVE: u8 = 8;
 const SUSPECTED: u8 = 9;
 const REFUSED: u8 = 10;
+const SYNC: u8 = 11;
+const NEWER: u8 = 12;
 
 /// Whom one node introduces itself to the other as.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,97 +119,54 @@ pub(crate) enum Packet {
         from: Identity,
         identity: Identity,
     },
+    /// Begins an exchange of whole views over a stream; pages and metadata follow.
+    Sync {
+        from: Identity,
+    },
+    /// The sender holds metadata of these stamps that is too large for a datagram: it is to be fetched over a stream.
+    Newer {
+        from: Identity,
+        held: Vec<(NodeId, u64)>,
+    },
 }
 
-/// Why a datagram is dropped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Refusal {
-    Oversized,
-    Malformed,
-    Version,
-    OtherCluster,
-    Checksum,
-    UnknownKind,
-}
-
-impl From<Malformed> for Refusal {
-    fn from(_: Malformed) -> Self {
-        Self::Malformed
+impl Packet {
+    /// The members that a page names; none for other packets.
+    pub(crate) fn named(&self) -> Vec<NodeId> {
+        match self {
+            Self::Page { entries, .. } => entries.iter().map(|entry| entry.identity.id).collect(),
+            _ => Vec::new(),
+        }
     }
 }
 
-/// The envelope of one cluster.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Envelope {
-    cluster: [u8; 4],
-}
-
-impl Envelope {
-    pub(crate) fn new(cluster: &str) -> Self {
-        let hash =
-            cluster.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        Self { cluster: hash.to_le_bytes() }
+impl MetaItem {
+    /// Whether it is too large for any datagram.
+    pub(crate) fn needs_stream(&self) -> bool {
+        self.bytes.len() + META_ITEM_OVERHEAD > BODY_BYTES - 1
     }
-
-    pub(crate) fn seal(&self, packet: &Packet) -> Vec<u8> {
-        let mut out = vec![0; ENVELOPE_BYTES];
-        let kind = put_body(&mut out, packet);
-        debug_assert!(out.len() <= MAX_DATAGRAM_BYTES, "a {kind} packet has {} bytes", out.len());
-        out[0] = VERSION;
-        out[1] = kind;
-        out[2..6].copy_from_slice(&self.cluster);
-        let sum = checksum(kind, &self.cluster, &out[ENVELOPE_BYTES..]);
-        out[6..10].copy_from_slice(&sum.to_le_bytes());
-        out
-    }
-
-    /// # Errors
-    /// The first thing that is wrong, from the outside in.
-    pub(crate) fn open(&self, datagram: &[u8]) -> Result<Packet, Refusal> {
-        if datagram.len() > MAX_DATAGRAM_BYTES {
-            return Err(Refusal::Oversized);
-        }
-        let mut reader = Reader::new(datagram);
-        let version = reader.u8()?;
-        let kind = reader.u8()?;
-        let cluster = reader.bytes(4)?;
-        let sum = reader.u32()?;
-        if version != VERSION {
-            return Err(Refusal::Version);
-        }
-        if cluster != self.cluster {
-            return Err(Refusal::OtherCluster);
-        }
-        let body = &datagram[ENVELOPE_BYTES..];
-        if sum != checksum(kind, cluster, body) {
-            return Err(Refusal::Checksum);
-        }
-        read_body(kind, body)
-    }
-}
-
-fn checksum(kind: u8, cluster: &[u8], body: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&[kind]);
-    hasher.update(cluster);
-    hasher.update(body);
-    hasher.finalize()
 }
 
 /// Packs items into datagrams' worth of packets, in order; an item that is too large for any is left out.
 pub(crate) fn pack_metadata(items: impl IntoIterator<Item = MetaItem>) -> Vec<Vec<MetaItem>> {
+    pack(items.into_iter().filter(|item| !item.needs_stream()), BODY_BYTES - 1)
+}
+
+/// Packs items into packets for the frames of a stream, in order.
+pub(crate) fn pack_metadata_frames(items: impl IntoIterator<Item = MetaItem>) -> Vec<Vec<MetaItem>> {
+    pack(items, MAX_GOSSIP_FRAME_BYTES - ENVELOPE_BYTES - 1)
+}
+
+fn pack(items: impl IntoIterator<Item = MetaItem>, whole: usize) -> Vec<Vec<MetaItem>> {
     let mut packets: Vec<Vec<MetaItem>> = Vec::new();
     let mut room = 0;
     for item in items {
         let size = item.bytes.len() + META_ITEM_OVERHEAD;
-        if size > BODY_BYTES - 1 {
-            continue;
-        }
         match packets.last_mut() {
             Some(last) if size <= room => last.push(item),
             _ => {
                 packets.push(vec![item]);
-                room = BODY_BYTES - 1;
+                room = whole;
             }
         }
         room -= size;
@@ -217,7 +174,7 @@ pub(crate) fn pack_metadata(items: impl IntoIterator<Item = MetaItem>) -> Vec<Ve
     packets
 }
 
-fn put_body(out: &mut Vec<u8>, packet: &Packet) -> u8 {
+pub(crate) fn put_body(out: &mut Vec<u8>, packet: &Packet) -> u8 {
     match packet {
         Packet::Foca(body) => {
             out.extend_from_slice(body);
@@ -246,10 +203,7 @@ fn put_body(out: &mut Vec<u8>, packet: &Packet) -> u8 {
         }
         Packet::MetaRequest { from, wanted } => {
             put_identity(out, from);
-            for (id, stamp) in wanted {
-                out.extend_from_slice(&id.0.to_le_bytes());
-                out.extend_from_slice(&stamp.to_le_bytes());
-            }
+            put_stamps(out, wanted);
             META_REQUEST
         }
         Packet::Meta { news, items } => {
@@ -276,6 +230,22 @@ fn put_body(out: &mut Vec<u8>, packet: &Packet) -> u8 {
             put_identity(out, identity);
             REFUSED
         }
+        Packet::Sync { from } => {
+            put_identity(out, from);
+            SYNC
+        }
+        Packet::Newer { from, held } => {
+            put_identity(out, from);
+            put_stamps(out, held);
+            NEWER
+        }
+    }
+}
+
+fn put_stamps(out: &mut Vec<u8>, stamps: &[(NodeId, u64)]) {
+    for (id, stamp) in stamps {
+        out.extend_from_slice(&id.0.to_le_bytes());
+        out.extend_from_slice(&stamp.to_le_bytes());
     }
 }
 
@@ -298,7 +268,7 @@ fn put_page_entry(out: &mut Vec<u8>, entry: &PageEntry) {
     out.extend_from_slice(&entry.age_seconds.to_le_bytes());
 }
 
-fn read_body(kind: u8, body: &[u8]) -> Result<Packet, Refusal> {
+pub(crate) fn read_body(kind: u8, body: &[u8]) -> Result<Packet, Refusal> {
     let mut reader = Reader::new(body);
     let packet = match kind {
         FOCA => return Ok(Packet::Foca(body.to_vec())),
@@ -310,14 +280,13 @@ fn read_body(kind: u8, body: &[u8]) -> Result<Packet, Refusal> {
         PAGE => {
             Packet::Page { nonce: reader.u32()?, next: reader.u64()?, entries: read_all(&mut reader, read_page_entry)? }
         }
-        META_REQUEST => Packet::MetaRequest {
-            from: reader.identity()?,
-            wanted: read_all(&mut reader, |reader| Ok((reader.node_id()?, reader.u64()?)))?,
-        },
+        META_REQUEST => Packet::MetaRequest { from: reader.identity()?, wanted: read_all(&mut reader, read_stamp)? },
         META => Packet::Meta { news: reader.u8()? == 1, items: read_all(&mut reader, read_meta_item)? },
         LEAVE => Packet::Leave(read_all(&mut reader, |reader| reader.identity())?),
         SUSPECTED => Packet::Suspected { identity: reader.identity()?, incarnation: reader.u16()? },
         REFUSED => Packet::Refused { from: reader.identity()?, identity: reader.identity()? },
+        SYNC => Packet::Sync { from: reader.identity()? },
+        NEWER => Packet::Newer { from: reader.identity()?, held: read_all(&mut reader, read_stamp)? },
         _ => return Err(Refusal::UnknownKind),
     };
     reader.finish()?;
@@ -331,6 +300,10 @@ fn read_all<T>(reader: &mut Reader, read: impl Fn(&mut Reader) -> Result<T, Malf
         items.push(read(reader)?);
     }
     Ok(items)
+}
+
+fn read_stamp(reader: &mut Reader) -> Result<(NodeId, u64), Malformed> {
+    Ok((reader.node_id()?, reader.u64()?))
 }
 
 fn read_hello(reader: &mut Reader) -> Result<Hello, Malformed> {
@@ -364,61 +337,43 @@ fn read_meta_item(reader: &mut Reader) -> Result<MetaItem, Malformed> {
     Ok(MetaItem { id, stamp, bytes: reader.bytes(length.into())?.to_vec() })
 }
 
+/// One packet of every kind, each as full as it may be.
+#[cfg(test)]
+pub(crate) fn every_packet() -> Vec<Packet> {
+    let identity = Identity::new(NodeId(7), 3, "[2001:db8::1]:7950".parse().unwrap());
+    let hello = Hello { nonce: 1, to: Some(NodeId(9)), floor: 2, identity };
+    let entry = PageEntry { identity, incarnation: 4, standing: Standing::Left, stamp: 5, age_seconds: 6 };
+    vec![
+        Packet::Foca(vec![1, 2, 3]),
+        Packet::Join(hello),
+        Packet::Welcome(hello),
+        Packet::Pull { nonce: 1, from: identity, digest: 2, after: 3 },
+        Packet::Page { nonce: 1, next: 2, entries: vec![entry; PAGE_ENTRIES] },
+        Packet::MetaRequest { from: identity, wanted: vec![(NodeId(1), 2); META_QUESTIONS] },
+        Packet::Meta { news: true, items: vec![MetaItem { id: NodeId(1), stamp: 2, bytes: vec![9; 1200] }] },
+        Packet::Leave(vec![identity; LEAVE_IDENTITIES]),
+        Packet::Suspected { identity, incarnation: 4 },
+        Packet::Refused { from: identity, identity },
+        Packet::Sync { from: identity },
+        Packet::Newer { from: identity, held: vec![(NodeId(1), 2); NEWER_NOTES] },
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn every_packet() -> Vec<Packet> {
-        let identity = Identity::new(NodeId(7), 3, "[2001:db8::1]:7950".parse().unwrap());
-        let hello = Hello { nonce: 1, to: Some(NodeId(9)), floor: 2, identity };
-        let entry = PageEntry { identity, incarnation: 4, standing: Standing::Left, stamp: 5, age_seconds: 6 };
-        vec![
-            Packet::Foca(vec![1, 2, 3]),
-            Packet::Join(hello),
-            Packet::Welcome(hello),
-            Packet::Pull { nonce: 1, from: identity, digest: 2, after: 3 },
-            Packet::Page { nonce: 1, next: 2, entries: vec![entry; PAGE_ENTRIES] },
-            Packet::MetaRequest { from: identity, wanted: vec![(NodeId(1), 2); META_QUESTIONS] },
-            Packet::Meta { news: true, items: vec![MetaItem { id: NodeId(1), stamp: 2, bytes: vec![9; 1200] }] },
-            Packet::Leave(vec![identity; LEAVE_IDENTITIES]),
-            Packet::Suspected { identity, incarnation: 4 },
-            Packet::Refused { from: identity, identity },
-        ]
-    }
-
     #[test]
-    fn packets_round_trip_and_the_fullest_fit_a_datagram() {
-        let envelope = Envelope::new("watchfire");
-        for packet in every_packet() {
-            let sealed = envelope.seal(&packet);
-            assert!(sealed.len() <= MAX_DATAGRAM_BYTES);
-            assert_eq!(envelope.open(&sealed), Ok(packet));
-        }
-    }
-
-    #[test]
-    fn what_is_not_ours_is_refused_by_reason() {
-        let envelope = Envelope::new("watchfire");
-        for packet in every_packet() {
-            let sealed = envelope.seal(&packet);
-            let changed = |at: usize| {
-                let mut bytes = sealed.clone();
-                bytes[at] ^= 1;
-                envelope.open(&bytes)
-            };
-            assert_eq!(Envelope::new("other").open(&sealed), Err(Refusal::OtherCluster));
-            assert_eq!(changed(0), Err(Refusal::Version));
-            for at in (1..2).chain(ENVELOPE_BYTES..sealed.len()) {
-                assert_eq!(changed(at), Err(Refusal::Checksum));
-            }
-            for cut in 0..sealed.len() {
-                let refused = envelope.open(&sealed[..cut]);
-                assert!(matches!(refused, Err(Refusal::Malformed | Refusal::Checksum)), "{cut}: {refused:?}");
-            }
-        }
-        assert_eq!(envelope.open(&[0; MAX_DATAGRAM_BYTES + 1]), Err(Refusal::Oversized));
+    fn unknown_kinds_and_bodies_of_the_wrong_length_are_refused() {
         assert_eq!(read_body(200, &[]), Err(Refusal::UnknownKind));
         assert_eq!(read_body(JOIN, &[0; 200]), Err(Refusal::Malformed));
+        for packet in every_packet().into_iter().filter(|packet| !matches!(packet, Packet::Foca(_))) {
+            let mut body = Vec::new();
+            let kind = put_body(&mut body, &packet);
+            assert_eq!(read_body(kind, &body), Ok(packet));
+            body.push(0);
+            assert_eq!(read_body(kind, &body), Err(Refusal::Malformed), "kind {kind}");
+        }
     }
 
     #[test]

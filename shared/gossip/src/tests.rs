@@ -6,4 +6,6 @@ mod joining;
 mod leaving;
 mod metadata;
 mod partition;
+mod sealed;
 mod silence;
+mod streams;

@@ -63,7 +63,10 @@ impl Gossip {
             self.notified(now, notification);
         }
         for (to, body) in outbox.sends {
-            self.send(to.addr, &Packet::Foca(body));
+            match &mut self.reply {
+                Some(reply) if reply.to == to.id => reply.packets.push(Packet::Foca(body)),
+                _ => self.send(to.addr, &Packet::Foca(body)),
+            }
         }
         let has_news = self.foca.updates_backlog() > 0;
         for (timer, after) in outbox.timers {
@@ -213,6 +216,9 @@ impl Gossip {
         // What a failed probe changes is notified; what a suspicion's end or a reaping changes may not be.
         if matches!(timer, Timer::ChangeSuspectToDown { .. } | Timer::RemoveDown(_)) {
             self.schedule.set_by(Alarm::Poll, now + POLL_AFTER);
+        }
+        if let Timer::SendIndirectProbe { probed_id, .. } = &timer {
+            self.probe_by_stream(*probed_id);
         }
         self.with_foca(now, |foca, outbox| foca.handle_timer(timer, outbox));
     }

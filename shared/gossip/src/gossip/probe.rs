@@ -27,4 +27,9 @@ impl Probe {
         };
         !std::mem::replace(&mut sent.answered, true)
     }
+
+    /// The number of the probe of `target`, if that one is under way and not answered.
+    pub(super) fn open(&self, target: &Identity) -> Option<ProbeNumber> {
+        self.0.filter(|sent| sent.target == *target && !sent.answered).map(|sent| sent.number)
+    }
 }

@@ -50,6 +50,7 @@ fn a_change_whose_pushes_are_all_lost_arrives_by_comparing_views() {
 fn a_member_without_metadata_is_listed_under_its_id_after_a_while() {
     let mut net = Net::new(3, Profile::Lan);
     net.loss = |kind| if kind == 7 { 1.0 } else { 0.0 };
+    net.streams_blocked = true;
     net.add("node-000", &[]);
     net.add("node-001", &[0]);
     net.start(0);

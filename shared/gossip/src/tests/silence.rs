@@ -1,9 +1,10 @@
 use watchfire_shared::member::{DownCause, MemberState};
 use watchfire_shared::time::Span;
 
+use crate::envelope::Envelope;
 use crate::harness::Net;
 use crate::identity::Identity;
-use crate::packet::{Envelope, Packet};
+use crate::packet::Packet;
 use crate::{Input, Profile};
 
 fn seconds(seconds: i64) -> Span {
@@ -170,7 +171,7 @@ fn a_note_of_refusal_alone_declares_nobody() {
         Identity::new(node.id, node.gossip.as_ref().unwrap().generation(), node.addr)
     };
     let (from, about) = (identity(2), identity(3));
-    let note = Envelope::new("watchfire").seal(&Packet::Refused { from, identity: about });
+    let note = Envelope::plain("watchfire").seal(&Packet::Refused { from, identity: about });
     for _ in 0..1000 {
         net.input(0, Input::Datagram { from: from.addr, bytes: note.clone() });
     }
