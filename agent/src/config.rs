@@ -59,6 +59,12 @@ pub const KEYS: &[ConfigKey] = &[
         "How fast and how careful failure detection is; the same on all members.",
     ),
     key(
+        "gossip.keyring_file",
+        ConfigKind::Path,
+        "\"\"",
+        "File with the cluster's gossip keys, one a line, the one to encrypt with first. A reload reads it again. Empty: plaintext.",
+    ),
+    key(
         "collect.interval",
         ConfigKind::Duration { min: Span::from_millis(100), max: Span::from_seconds(3600) },
         "\"10s\"",
@@ -139,6 +145,7 @@ struct RawGossip {
     advertise: Option<SocketAddr>,
     join: Vec<String>,
     profile: Profile,
+    keyring_file: PathBuf,
 }
 
 #[derive(Deserialize, Clone, PartialEq, Debug)]
@@ -240,7 +247,11 @@ pub fn read(origin: &Origin, strict: bool) -> Result<Loaded, SettingsError> {
 
 fn resolve(loaded: LoadedRaw<Raw>) -> Result<Loaded, SettingsError> {
     let raw = loaded.value;
-    bind::check(&[("gossip.bind", raw.gossip.bind), ("http.bind", raw.http.bind)], raw.security.insecure)?;
+    let keyring_file = Some(raw.gossip.keyring_file).filter(|file| !file.as_os_str().is_empty());
+    // Encrypted gossip may listen to a network.
+    let gossip = Some(("gossip.bind", raw.gossip.bind)).filter(|_| keyring_file.is_none());
+    let plain: Vec<_> = gossip.into_iter().chain([("http.bind", raw.http.bind)]).collect();
+    bind::check(&plain, raw.security.insecure)?;
     let name = match raw.node.name.is_empty() {
         true => rustix::system::uname().nodename().to_string_lossy().into_owned(),
         false => raw.node.name,
@@ -277,6 +288,7 @@ fn resolve(loaded: LoadedRaw<Raw>) -> Result<Loaded, SettingsError> {
             advertise: raw.gossip.advertise,
             join: raw.gossip.join,
             profile: raw.gossip.profile,
+            keyring_file,
         },
         http_bind: raw.http.bind,
         log_level: raw.log.level,

@@ -51,6 +51,12 @@ pub const KEYS: &[ConfigKey] = &[
         "\"lan\"",
         "How fast and how careful failure detection is; the same on all members.",
     ),
+    key(
+        "gossip.keyring_file",
+        ConfigKind::Path,
+        "\"\"",
+        "File with the cluster's gossip keys, one a line, the one to encrypt with first. A reload reads it again. Empty: plaintext.",
+    ),
     key("http.bind", ConfigKind::Address, "\"127.0.0.1:7960\"", "Where the API, the UI and queries are served."),
     key(
         "http.external_url",
@@ -202,6 +208,7 @@ struct RawGossip {
     advertise: Option<SocketAddr>,
     join: Vec<String>,
     profile: Profile,
+    keyring_file: PathBuf,
 }
 
 #[derive(Deserialize, Clone, PartialEq, Debug)]
@@ -330,8 +337,12 @@ pub fn read(config: Option<&Path>, overrides: Vec<(String, String)>) -> Result<S
 
 fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
     let raw = loaded.value;
-    let addresses = [("gossip.bind", raw.gossip.bind), ("http.bind", raw.http.bind), ("ingest.bind", raw.ingest.bind)];
-    bind::check(&addresses, raw.security.insecure)?;
+    let keyring_file = Some(raw.gossip.keyring_file).filter(|file| !file.as_os_str().is_empty());
+    // Encrypted gossip may listen to a network.
+    let gossip = Some(("gossip.bind", raw.gossip.bind)).filter(|_| keyring_file.is_none());
+    let others = [("http.bind", raw.http.bind), ("ingest.bind", raw.ingest.bind)];
+    let plain: Vec<_> = gossip.into_iter().chain(others).collect();
+    bind::check(&plain, raw.security.insecure)?;
     let name = match raw.node.name.is_empty() {
         true => rustix::system::uname().nodename().to_string_lossy().into_owned(),
         false => raw.node.name,
@@ -350,6 +361,7 @@ fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
             advertise: raw.gossip.advertise,
             join: raw.gossip.join,
             profile: raw.gossip.profile,
+            keyring_file,
         },
         http_bind: raw.http.bind,
         external_url: (!raw.http.external_url.is_empty()).then_some(raw.http.external_url),

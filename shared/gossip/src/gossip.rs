@@ -9,14 +9,12 @@ mod foca_side;
 mod join;
 mod leave;
 mod metadata;
-mod probe;
 mod refusal;
 mod stream;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use foca::{Foca, NoCustomBroadcast};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use watchfire_shared::machine::Machine;
@@ -24,14 +22,14 @@ use watchfire_shared::member::{Member, MemberChange, MemberState, Metadata, Node
 use watchfire_shared::time::{Span, Timestamp};
 
 use crate::bucket::Bucket;
-use crate::codec::WireCodec;
 use crate::config::{ConfigError, FORGET_AFTER, GossipConfig, Pace, Peer, encode_metadata};
 use crate::contacts::Contacts;
+use crate::detector::Detector;
 use crate::envelope::{Envelope, Refusal};
 use crate::identity::Identity;
 use crate::keyring::GossipKey;
 use crate::packet::Packet;
-use crate::schedule::{Alarm, Due, Schedule};
+use crate::schedule::{Alarm, Schedule};
 use crate::stats::Stats;
 use crate::view::{Difference, Entry, Held, NameConflict, Removal, View};
 
@@ -109,7 +107,7 @@ pub struct Gossip {
     envelope: Envelope,
     pace: Pace,
     role: Role,
-    foca: Foca<Identity, WireCodec, StdRng, NoCustomBroadcast>,
+    detector: Detector,
     rng: StdRng,
     schedule: Schedule,
     view: View,
@@ -117,15 +115,12 @@ pub struct Gossip {
     answers: Bucket,
     stats: Stats,
     out: Vec<Effect>,
-    /// The cluster size that foca is configured for.
-    sized_for: usize,
     poll_at_once: bool,
-    reconnect: bool,
-    guard: evidence::Guard,
     reminded: NodeId,
     asks: evidence::Asks,
     refusals: refusal::Refusals,
-    probe: probe::Probe,
+    /// When this node last raised its generation because it was told to.
+    risen: Timestamp,
     exchanges: stream::Exchanges,
     reply: Option<stream::Reply>,
     syncs: Bucket,
@@ -158,14 +153,14 @@ impl Gossip {
         let identity = Identity::new(config.id, config.generation, config.advertise);
         let pace = config.profile.pace();
         let mut rng = StdRng::seed_from_u64(seed ^ config.id.0.rotate_left(32));
-        let foca_rng = StdRng::seed_from_u64(rng.random());
-        let envelope = Envelope::new(&config.cluster, &config.keys, &mut rng);
+        let detector_rng = StdRng::seed_from_u64(rng.random());
+        let envelope = Envelope::new(&config.cluster, &config.keys, &mut StdRng::seed_from_u64(!seed));
         let held = Held { stamp: metadata::first_stamp(config.generation), bytes, value: config.metadata };
         let mut gossip = Self {
             envelope,
             pace,
             role: held.value.role,
-            foca: Foca::new(identity, pace.foca(1), foca_rng, WireCodec),
+            detector: Detector::new(now, identity, pace, detector_rng),
             rng,
             schedule: Schedule::default(),
             view: View::new(now, identity, held),
@@ -173,14 +168,11 @@ impl Gossip {
             answers: Bucket::new(ANSWERS_PER_SECOND, ANSWERS_PER_SECOND, now),
             stats: Stats::default(),
             out: Vec::new(),
-            sized_for: 1,
             poll_at_once: false,
-            reconnect: false,
-            guard: evidence::Guard::new(now),
             reminded: NodeId(0),
             asks: evidence::Asks::new(now),
             refusals: refusal::Refusals::default(),
-            probe: probe::Probe::default(),
+            risen: Timestamp::MIN,
             exchanges: stream::Exchanges::default(),
             reply: None,
             syncs: Bucket::new(SYNCS_PER_SECOND, 2 * SYNCS_PER_SECOND, now),
@@ -234,10 +226,16 @@ impl Gossip {
         &self.stats
     }
 
+    /// How far this node trusts its own probes (Lifeguard's local health multiplier): 0 is well, 8 is worst.
+    #[must_use]
+    pub fn health(&self) -> u8 {
+        self.detector.health()
+    }
+
     /// The life that this node is in.
     #[must_use]
     pub fn generation(&self) -> u32 {
-        self.foca.identity().generation
+        self.detector.identity().generation
     }
 
     #[cfg(test)]
@@ -246,7 +244,7 @@ impl Gossip {
     }
 
     fn own(&self) -> Identity {
-        *self.foca.identity()
+        *self.detector.identity()
     }
 
     fn apply(&mut self, now: Timestamp, input: Input) {
@@ -274,7 +272,9 @@ impl Gossip {
             Err(refusal) => return self.refuse(refusal),
         };
         match packet {
-            Packet::Foca(body) => self.receive_foca(now, &body),
+            Packet::Foca(body) => self.receive_foca(now, &body, &[]),
+            Packet::Noted { body, notes } => self.receive_foca(now, &body, &notes),
+            Packet::Nack { from, target, number } => self.receive_nack(now, &from, target, number),
             Packet::Join(hello) => self.receive_join(now, from, hello),
             Packet::Welcome(hello) => self.receive_welcome(now, from, hello),
             Packet::Pull { nonce, from: puller, digest, after } => {
@@ -314,35 +314,43 @@ impl Gossip {
         self.out.push(Effect::Send { to, bytes });
     }
 
-    fn fire(&mut self, now: Timestamp, due: Due) {
-        match due {
-            Due::Foca(timer) => self.foca_timer(now, timer),
-            Due::Alarm(alarm) => match alarm {
-                Alarm::Poll => self.poll_at_once = true,
-                Alarm::Contacts => self.try_contacts(now),
-                Alarm::Rumors => self.spread_rumors(now),
-                Alarm::Pull => self.pull_from_random(now),
-                Alarm::PullTimeout => self.pull_timed_out(now),
-                Alarm::Fetch => self.fetch_metadata(now),
-                Alarm::Ask => self.ask_hosts(now),
-                Alarm::Remind => self.remind_suspects(now),
-                Alarm::List => self.view.list_unnamed(now),
-                Alarm::Settle => self.settle_left(now),
-                Alarm::SavePeers => self.save_peers(now),
-                Alarm::Forget => self.forget_old(now),
-                Alarm::Leave => self.leave_round(now),
-            },
+    fn ring(&mut self, now: Timestamp, alarm: Alarm) {
+        match alarm {
+            Alarm::Poll => self.poll_at_once = true,
+            Alarm::Contacts => self.try_contacts(now),
+            Alarm::Rumors => self.spread_rumors(now),
+            Alarm::Pull => self.pull_from_random(now),
+            Alarm::PullTimeout => self.pull_timed_out(now),
+            Alarm::Fetch => self.fetch_metadata(now),
+            Alarm::Ask => self.ask_hosts(now),
+            Alarm::Remind => self.remind_suspects(now),
+            Alarm::Judge => self.judge_refusals(now),
+            Alarm::List => self.view.list_unnamed(now),
+            Alarm::Settle => self.settle_left(now),
+            Alarm::SavePeers => self.save_peers(now),
+            Alarm::Forget => self.forget_old(now),
+            Alarm::Leave => self.leave_round(now),
         }
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        self.detector.deadline().into_iter().chain(self.schedule.next()).min()
     }
 
     /// Works through what is due and what follows from it at once, so that the next deadline lies ahead.
     fn work(&mut self, now: Timestamp) {
         loop {
-            while let Some(due) = self.schedule.pop(now) {
-                self.fire(now, due);
+            while let Some(next) = self.next_due().filter(|next| *next <= now) {
+                // Of one instant, the detector's come first.
+                if self.detector.deadline() == Some(next) {
+                    self.detector.wake(now);
+                    self.heed(now);
+                } else if let Some(alarm) = self.schedule.pop(now) {
+                    self.ring(now, alarm);
+                }
             }
             self.conclude(now);
-            if self.schedule.next().is_none_or(|next| next > now) {
+            if self.next_due().is_none_or(|next| next > now) {
                 return;
             }
         }
@@ -365,6 +373,7 @@ impl Gossip {
         }
         if self.stopped {
             self.schedule.clear();
+            self.detector.stop();
         }
     }
 
@@ -487,6 +496,6 @@ impl Machine for Gossip {
     }
 
     fn deadline(&self) -> Option<Timestamp> {
-        self.schedule.next()
+        self.next_due()
     }
 }

@@ -12,6 +12,8 @@ use watchfire_shared::time::{Span, Timestamp};
 use crate::{Effect, Gossip, GossipConfig, GossipKey, HostAnswer, Input, Peer, Profile, Removal};
 
 pub(crate) const JOIN_KIND: u8 = 2;
+/// Opening a stream takes a round trip.
+const STREAM_LATENCY: Span = Span::from_millis(2);
 
 /// One host with its disk and, while it runs, its machine.
 pub(crate) struct Node {
@@ -250,9 +252,8 @@ impl Net {
     fn exchange(&mut self, from: usize, exchange: u64, to: SocketAddr, frames: Vec<Vec<u8>>) {
         let reachable = |to: &usize| !self.streams_blocked && self.hears(from, *to) && self.nodes[*to].host_is_up;
         let to = self.by_addr.get(&to).copied().filter(reachable);
-        let latency = Span::from_millis(self.rng.random_range(1..=3));
         match to {
-            Some(to) => self.enqueue(latency, Event::Asked { from, to, exchange, frames }),
+            Some(to) => self.enqueue(STREAM_LATENCY, Event::Asked { from, to, exchange, frames }),
             None => {
                 let silent = Event::Exchanged { to: from, exchange, outcome: Err(HostAnswer::Silent) };
                 self.enqueue(Span::from_seconds(1), silent);
@@ -274,8 +275,7 @@ impl Net {
     /// Ends a stream, if it has not ended.
     fn reply(&mut self, stream: u64, outcome: Result<Vec<Vec<u8>>, HostAnswer>) {
         if let Some((to, exchange)) = self.streams.remove(&stream) {
-            let latency = Span::from_millis(self.rng.random_range(0..=1));
-            self.enqueue(latency, Event::Exchanged { to, exchange, outcome });
+            self.enqueue(STREAM_LATENCY, Event::Exchanged { to, exchange, outcome });
         }
     }
 

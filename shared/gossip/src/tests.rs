@@ -9,3 +9,4 @@ mod partition;
 mod sealed;
 mod silence;
 mod streams;
+mod suspicion;

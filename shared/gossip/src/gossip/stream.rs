@@ -6,13 +6,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use foca::{Codec as _, Header, Message};
 use watchfire_shared::limits::MAX_GOSSIP_EXCHANGE_BYTES;
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::Timestamp;
 
 use super::{Effect, Gossip, HostAnswer};
-use crate::codec::{WireCodec, parse};
+use crate::codec::parse;
 use crate::identity::Identity;
 use crate::packet::{FRAME_ENTRIES, MetaItem, Packet, PageEntry, pack_metadata_frames};
 
@@ -114,7 +113,7 @@ impl Gossip {
             return Vec::new();
         };
         self.reply = Some(Reply { to: parsed.header.src.id, packets: Vec::new() });
-        self.receive_foca(now, body);
+        self.receive_foca(now, body, &[]);
         self.reply.take().map(|reply| reply.packets).unwrap_or_default()
     }
 
@@ -181,18 +180,8 @@ impl Gossip {
         all
     }
 
-    /// The probe of this member is still open when others are about to be asked: it goes over a stream too.
-    pub(super) fn probe_by_stream(&mut self, target: Identity) {
-        let Some(number) = self.probe.open(&target) else { return };
-        let own = self.view.own();
-        let message = Message::Ping(number);
-        let header = Header { src: own.identity, src_incarnation: own.incarnation, dst: target, message };
-        let mut body = Vec::new();
-        if WireCodec.encode_header(&header, &mut body).is_ok() {
-            // No updates: the datagram had room for those.
-            body.extend([0, 0]);
-            self.begin(target.addr, Purpose::Probe(target), &[Packet::Foca(body)]);
-        }
+    pub(super) fn probe_by_stream(&mut self, target: Identity, ping: &Packet) {
+        self.begin(target.addr, Purpose::Probe(target), std::slice::from_ref(ping));
     }
 
     pub(super) fn begin_fetch(&mut self, to: SocketAddr, request: &Packet) {
@@ -213,7 +202,7 @@ impl Gossip {
                 self.synced(now, true);
             }
             (Purpose::Sync(_), Err(_)) => self.synced(now, false),
-            (Purpose::Probe(target), Ok(packets)) => self.probe_answered(now, &target, &packets),
+            (Purpose::Probe(target), Ok(packets)) => self.probe_answered(now, &target, packets),
             (Purpose::Probe(target), Err(answer)) => {
                 if answer == HostAnswer::Refused {
                     self.host_answered(now, target.id, answer);
@@ -230,13 +219,15 @@ impl Gossip {
         }
     }
 
-    fn probe_answered(&mut self, now: Timestamp, target: &Identity, packets: &[Packet]) {
-        let was_open = self.probe.open(target).is_some();
+    fn probe_answered(&mut self, now: Timestamp, target: &Identity, packets: Vec<Packet>) {
+        let was_open = self.detector.unanswered() == Some(target);
         for packet in packets {
-            if let Packet::Foca(body) = packet {
-                self.receive_foca(now, body);
+            match packet {
+                Packet::Foca(body) => self.receive_foca(now, &body, &[]),
+                Packet::Noted { body, notes } => self.receive_foca(now, &body, &notes),
+                _ => self.stats.dropped_unexpected += 1,
             }
         }
-        self.stats.probes_by_stream += u64::from(was_open && self.probe.open(target).is_none());
+        self.stats.probes_by_stream += u64::from(was_open && self.detector.unanswered() != Some(target));
     }
 }

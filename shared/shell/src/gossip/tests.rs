@@ -21,6 +21,7 @@ async fn node(name: &str, folder: Option<tempfile::TempDir>, join: &[SocketAddr]
         advertise: None,
         join: join.iter().map(ToString::to_string).collect(),
         profile: Profile::Local,
+        keyring_file: None,
     };
     let metadata = Metadata { name: name.into(), role: Role::Agent, ..Metadata::default() };
     let mut tasks = Tasks::default();
@@ -95,6 +96,7 @@ async fn a_taken_port_is_named() {
         advertise: None,
         join: Vec::new(),
         profile: Profile::Lan,
+        keyring_file: None,
     };
     let metadata = Metadata { name: "x".into(), ..Metadata::default() };
     let data = DataDir::open(folder.path()).unwrap();

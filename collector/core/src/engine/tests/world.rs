@@ -258,6 +258,7 @@ impl World {
             services: BTreeMap::new(),
             rtt_ms: None,
             suspected_by: Vec::new(),
+            suspicions: Vec::new(),
             cause,
         };
         self.input(Input::Member(MemberChange { at: self.now, previous: None, member }));
