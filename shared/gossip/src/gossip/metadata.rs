@@ -183,13 +183,14 @@ impl Gossip {
                 self.stats.dropped_malformed += 1;
                 continue;
             };
-            self.view.set_metadata(id, Held { stamp, bytes, value });
-            // What was fetched because of a note is news to those who only heard of it.
+            // What was fetched because of a note, or turned out to be newer by comparing views, is news to others too.
             let noted = self.wants.get(&id).is_some_and(|want| want.by_stream && want.via.is_some());
+            let missed = known.stamp() > 0;
+            self.view.set_metadata(id, Held { stamp, bytes, value });
             if self.wants.get(&id).is_some_and(|want| want.stamp <= stamp) {
                 self.wants.remove(&id);
             }
-            if news || noted {
+            if news || noted || missed {
                 self.spread_metadata(now, id);
             }
         }
