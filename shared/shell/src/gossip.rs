@@ -140,8 +140,8 @@ pub async fn start(
     shell.perform(&mut effects, &machine);
     let inbox = Inputs::new(inbox, socket);
     tasks.spawn("gossip", |stop| run(machine, inbox, shell, stop));
-    let (streamed, answers) = (inputs.clone(), waiting.clone());
-    tasks.spawn("gossip-tcp", |stop| streams::accept(listener, streamed, answers, stop));
+    let streamed = inputs.clone();
+    tasks.spawn("gossip-tcp", |stop| streams::accept(listener, streamed, waiting, stop));
     let requested = inputs.clone();
     tasks.spawn("gossip-requests", |stop| forward(requests, requested, stop));
     let join = settings.join.clone();
