@@ -6,11 +6,14 @@
 mod anti_entropy;
 mod evidence;
 mod foca_side;
+mod io;
 mod join;
 mod leave;
 mod metadata;
 mod refusal;
 mod stream;
+
+pub use io::{Effect, HostAnswer, Input};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +21,7 @@ use std::net::SocketAddr;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use watchfire_shared::machine::Machine;
-use watchfire_shared::member::{Member, MemberChange, MemberState, Metadata, NodeId, Role};
+use watchfire_shared::member::{Member, MemberState, NodeId, Role};
 use watchfire_shared::time::{Span, Timestamp};
 
 use crate::bucket::Bucket;
@@ -27,11 +30,10 @@ use crate::contacts::Contacts;
 use crate::detector::Detector;
 use crate::envelope::{Envelope, Refusal};
 use crate::identity::Identity;
-use crate::keyring::GossipKey;
 use crate::packet::Packet;
 use crate::schedule::{Alarm, Schedule};
 use crate::stats::Stats;
-use crate::view::{Difference, Entry, Held, NameConflict, Removal, View};
+use crate::view::{Difference, Entry, Held, NameConflict, View};
 
 /// foca notifies of up and down only; everything else shows within this time of the packet that brought it.
 const POLL_AFTER: Span = Span::from_millis(100);
@@ -41,66 +43,6 @@ const SAVE_EVERY: Span = Span::from_seconds(1);
 const ANSWERS_PER_SECOND: i64 = 200;
 /// Whole views told to others per second; twice as many at once. At a thousand members each has some 200 KiB.
 const SYNCS_PER_SECOND: i64 = 32;
-
-/// What the outside tells the machine.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Input {
-    /// The deadline has been reached.
-    Wake,
-    /// A datagram arrived.
-    Datagram { from: SocketAddr, bytes: Vec<u8> },
-    /// The join addresses, looked up again. An empty list changes nothing.
-    Seeds(Vec<SocketAddr>),
-    /// What this node says of itself from now on. Invalid metadata is refused and counted; see
-    /// [`crate::check_metadata`] for the reason.
-    SetMetadata(Metadata),
-    /// The result of [`Effect::AskHost`].
-    HostAnswer { id: NodeId, answer: HostAnswer },
-    /// Somebody opened a stream, said this and waits for [`Effect::Reply`].
-    Asked { stream: u64, frames: Vec<Vec<u8>> },
-    /// The result of [`Effect::Exchange`]: the other side's frames, or how far the attempt came.
-    Exchanged { exchange: u64, outcome: Result<Vec<Vec<u8>>, HostAnswer> },
-    /// Keys to seal and open with from now on, the sealing one first. Nothing changes if there are none, or if this node
-    /// was started without.
-    SetKeys(Vec<GossipKey>),
-    /// Say goodbye. [`Effect::LeaveDone`] follows within a second.
-    Leave,
-}
-
-/// What a member's host did with a TCP connection to the member's gossip address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum HostAnswer {
-    /// It answered that nobody listens.
-    Refused,
-    /// Nothing came back in time, or no route leads there.
-    Silent,
-    /// Somebody listens.
-    Accepted,
-}
-
-/// What the machine asks the outside to do.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Effect {
-    /// Send a datagram.
-    Send { to: SocketAddr, bytes: Vec<u8> },
-    /// A member was listed or is listed differently: its state, its life or what it says of itself.
-    Changed(MemberChange),
-    /// A member is not listed any more.
-    Removed(Removal),
-    /// Keep this generation; the next start begins one above it. The first effect of a start, and again at each return.
-    SaveGeneration(u32),
-    /// Keep these peers in place of those kept before; they are handed in at the next start.
-    SavePeers(Vec<Peer>),
-    /// Try a TCP connection to `addr` and tell by [`Input::HostAnswer`] what came of it.
-    AskHost { id: NodeId, addr: SocketAddr },
-    /// Open a stream to `to`, say these frames, read what is said in return until the stream ends, and tell by
-    /// [`Input::Exchanged`].
-    Exchange { exchange: u64, to: SocketAddr, frames: Vec<Vec<u8>> },
-    /// Say these frames to who waits on a stream, and end it. A stream that gets no reply is ended too.
-    Reply { stream: u64, frames: Vec<Vec<u8>> },
-    /// The goodbye is spread; the machine does nothing any more.
-    LeaveDone,
-}
 
 /// The membership of one node.
 pub struct Gossip {
