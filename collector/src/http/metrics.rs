@@ -75,7 +75,7 @@ fn ingest(app: &App, out: &mut Exposition) {
         .counter("watchfire_ingest_received_frames_total", "Frames that arrived.", read(&stats.frames))
         .counter("watchfire_ingest_received_bytes_total", "Bytes that arrived.", read(&stats.bytes));
     let view = app.published.view();
-    let (counters, rejected) = (&view.stats.ingest, &view.stats.ingest.rejected);
+    let counters = &view.stats.ingest;
     out.family("watchfire_ingest_samples_total", MetricKind::Counter, "Samples taken, by lane.")
         .sample([("lane", "live")], counters.samples_live as f64)
         .sample([("lane", "backfill")], counters.samples_backfill as f64)
@@ -86,16 +86,7 @@ fn ingest(app: &App, out: &mut Exposition) {
             counters.restamped,
         );
     out.family("watchfire_ingest_rejected_frames_total", MetricKind::Counter, "Frames refused, by reason.");
-    let reasons = [
-        ("protocol", rejected.protocol),
-        ("malformed", rejected.malformed),
-        ("quota", rejected.quota),
-        ("schema", rejected.schema),
-        ("clock", rejected.clock),
-        ("resync", rejected.resync),
-        ("storage", rejected.storage),
-    ];
-    for (reason, count) in reasons {
+    for (reason, count) in counters.rejected.by_reason() {
         out.sample([("reason", reason)], count as f64);
     }
 }

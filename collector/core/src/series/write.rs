@@ -185,17 +185,7 @@ fn ingest_samples(counters: &Counters, push: &mut impl FnMut(&str, &[(&str, &str
     push("watchfire_ingest_samples_total", &[("lane", "backfill")], counters.samples_backfill as f64);
     push("watchfire_ingest_duplicate_frames_total", &[], counters.duplicates as f64);
     push("watchfire_ingest_restamped_frames_total", &[], counters.restamped as f64);
-    let rejected = &counters.rejected;
-    let reasons = [
-        ("protocol", rejected.protocol),
-        ("malformed", rejected.malformed),
-        ("quota", rejected.quota),
-        ("schema", rejected.schema),
-        ("clock", rejected.clock),
-        ("resync", rejected.resync),
-        ("storage", rejected.storage),
-    ];
-    for (reason, count) in reasons {
+    for (reason, count) in counters.rejected.by_reason() {
         push("watchfire_ingest_rejected_frames_total", &[("reason", reason)], count as f64);
     }
 }
