@@ -288,5 +288,7 @@ mod tests {
         let error = read_text(text, true).unwrap_err().to_string();
         assert!(error.starts_with("`gossip.bind` = 0.0.0.0:7950 is not a loopback address"), "{error}");
         read_text(&format!("{text}[security]\ninsecure = true\n"), true).unwrap();
+        let sealed = read_text(&format!("{text}keyring_file = \"/etc/watchfire/gossip.keys\"\n"), true).unwrap();
+        assert_eq!(sealed.settings.gossip.keyring_file, Some("/etc/watchfire/gossip.keys".into()));
     }
 }

@@ -11,7 +11,9 @@ mod join;
 mod leave;
 mod metadata;
 mod refusal;
+mod rtt;
 mod stream;
+mod twin;
 
 pub use io::{Effect, HostAnswer, Input};
 
@@ -63,6 +65,8 @@ pub struct Gossip {
     refusals: refusal::Refusals,
     /// When this node last raised its generation because it was told to.
     risen: Timestamp,
+    twins: twin::Twins,
+    timing: rtt::Timing,
     exchanges: stream::Exchanges,
     reply: Option<stream::Reply>,
     syncs: Bucket,
@@ -115,6 +119,8 @@ impl Gossip {
             asks: evidence::Asks::new(now),
             refusals: refusal::Refusals::default(),
             risen: Timestamp::MIN,
+            twins: twin::Twins::new(now),
+            timing: rtt::Timing::default(),
             exchanges: stream::Exchanges::default(),
             reply: None,
             syncs: Bucket::new(SYNCS_PER_SECOND, 2 * SYNCS_PER_SECOND, now),
@@ -180,6 +186,18 @@ impl Gossip {
         self.detector.identity().generation
     }
 
+    /// The id of this node.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.own().id
+    }
+
+    /// Where others reach this node.
+    #[must_use]
+    pub fn advertised(&self) -> SocketAddr {
+        self.own().addr
+    }
+
     #[cfg(test)]
     pub(crate) fn set_member_limit(&mut self, limit: usize) {
         self.view.set_limit(limit);
@@ -193,6 +211,11 @@ impl Gossip {
         match input {
             Input::Wake => {}
             Input::Datagram { from, bytes } => self.receive(now, from, &bytes),
+            Input::Timed { from, bytes, micros } => {
+                self.timing.arrived = Some(micros);
+                self.receive(now, from, &bytes);
+                self.timing.arrived = None;
+            }
             Input::Seeds(seeds) => {
                 self.contacts.set_seeds(now, &seeds);
                 self.arm_contacts();
@@ -229,7 +252,9 @@ impl Gossip {
             Packet::Suspected { identity, incarnation } => self.receive_suspected(now, identity, incarnation),
             Packet::Refused { from, identity } => self.receive_refused(now, from, identity),
             Packet::Newer { from, held } => self.receive_newer(now, from, &held),
-            Packet::Sync { .. } => self.stats.dropped_unexpected += 1,
+            Packet::Located { place, body, notes } => self.receive_located(now, place, &body, &notes),
+            Packet::Twin(note) => self.receive_twin(now, from, note),
+            Packet::Sync { .. } | Packet::Places(_) => self.stats.dropped_unexpected += 1,
         }
     }
 
@@ -266,6 +291,7 @@ impl Gossip {
             Alarm::Fetch => self.fetch_metadata(now),
             Alarm::Ask => self.ask_hosts(now),
             Alarm::Remind => self.remind_suspects(now),
+            Alarm::Yield => self.yield_to_elder(),
             Alarm::Judge => self.judge_refusals(now),
             Alarm::List => self.view.list_unnamed(now),
             Alarm::Settle => self.settle_left(now),

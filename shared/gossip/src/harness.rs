@@ -29,6 +29,10 @@ pub(crate) struct Node {
     pub(crate) changes: Vec<MemberChange>,
     pub(crate) removals: Vec<Removal>,
     pub(crate) asked: Vec<NodeId>,
+    /// Where another process with its id answered, and whether it yielded to that one.
+    pub(crate) clones: Vec<(SocketAddr, bool)>,
+    /// When its last probe was sent.
+    probed: Option<Timestamp>,
     paused_until: Timestamp,
     deadline: Option<Timestamp>,
 }
@@ -147,6 +151,8 @@ impl Net {
             changes: Vec::new(),
             removals: Vec::new(),
             asked: Vec::new(),
+            clones: Vec::new(),
+            probed: None,
             paused_until: Timestamp::EPOCH,
             deadline: None,
         });
@@ -226,6 +232,13 @@ impl Net {
                 Effect::AskHost { id, addr } => self.ask(at, id, addr),
                 Effect::Exchange { exchange, to, frames } => self.exchange(at, exchange, to, frames),
                 Effect::Reply { stream, frames } => self.reply(stream, Ok(frames)),
+                Effect::TimeProbe => self.nodes[at].probed = Some(self.now),
+                Effect::Cloned { other, yields } => {
+                    self.nodes[at].clones.push((other, yields));
+                    if yields {
+                        self.nodes[at].gossip = None;
+                    }
+                }
                 Effect::LeaveDone => {
                     self.nodes[at].left = true;
                     self.nodes[at].gossip = None;
@@ -313,7 +326,14 @@ impl Net {
                         recorded.push(bytes.clone());
                     }
                     let from = self.nodes[from].addr;
-                    self.input(to, Input::Datagram { from, bytes });
+                    let micros = self.nodes[to].probed.map(|at| self.now.since(at).as_millis() as u32 * 1000);
+                    self.input(
+                        to,
+                        match micros {
+                            Some(micros) => Input::Timed { from, bytes, micros },
+                            None => Input::Datagram { from, bytes },
+                        },
+                    );
                 }
                 Event::Answer { to, id, answer } => self.input(to, Input::HostAnswer { id, answer }),
                 Event::Asked { from, to, exchange, frames } if self.nodes[to].paused_until > self.now => {

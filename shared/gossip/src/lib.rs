@@ -28,6 +28,7 @@ mod identity;
 mod keyring;
 mod note;
 mod packet;
+mod place;
 mod schedule;
 mod stats;
 mod view;

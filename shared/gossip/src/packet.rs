@@ -1,11 +1,16 @@
-//! The packets inside the envelope of a datagram or of a frame of a stream: their kinds and their bytes.
+//! The packets inside the envelope of a datagram or of a frame of a stream: what they say, and how much of it fits.
+
+mod body;
 
 use watchfire_shared::limits::{MAX_DATAGRAM_BYTES, MAX_GOSSIP_FRAME_BYTES};
 use watchfire_shared::member::NodeId;
 
-use crate::envelope::{ENVELOPE_BYTES, Refusal};
-use crate::identity::{Identity, Malformed, Reader, put_identity};
-use crate::note::{NOTE_BYTES, Note, put_note, read_note};
+pub(crate) use body::{put_body, read_body};
+
+use crate::envelope::ENVELOPE_BYTES;
+use crate::identity::Identity;
+use crate::note::{NOTE_BYTES, Note};
+use crate::place::{PLACE_BYTES, Place};
 
 /// Room for a body.
 const BODY_BYTES: usize = MAX_DATAGRAM_BYTES - ENVELOPE_BYTES;
@@ -17,6 +22,8 @@ const PAGE_ENTRY_BYTES: usize = IDENTITY_BYTES + 2 + 1 + 8 + 4;
 pub(crate) const PAGE_ENTRIES: usize = (BODY_BYTES - 14) / PAGE_ENTRY_BYTES;
 /// Entries that a page in a frame of a stream always has room for.
 pub(crate) const FRAME_ENTRIES: usize = (MAX_GOSSIP_FRAME_BYTES - ENVELOPE_BYTES - 14) / PAGE_ENTRY_BYTES;
+/// Places that a packet in a frame of a stream always has room for.
+pub(crate) const FRAME_PLACES: usize = (MAX_GOSSIP_FRAME_BYTES - ENVELOPE_BYTES) / (PLACE_BYTES + 8);
 /// Notes of newer metadata that a packet always has room for.
 pub(crate) const NEWER_NOTES: usize = (BODY_BYTES - IDENTITY_BYTES - 2) / 16;
 /// Identities that a leave packet always has room for.
@@ -26,24 +33,14 @@ pub(crate) const META_QUESTIONS: usize = (BODY_BYTES - IDENTITY_BYTES - 2) / 16;
 /// Bytes of a metadata item besides the metadata itself.
 const META_ITEM_OVERHEAD: usize = 18;
 
-const FOCA: u8 = 1;
-const JOIN: u8 = 2;
-const WELCOME: u8 = 3;
-const PULL: u8 = 4;
-const PAGE: u8 = 5;
-const META_REQUEST: u8 = 6;
-const META: u8 = 7;
-const LEAVE: u8 = 8;
-const SUSPECTED: u8 = 9;
-const REFUSED: u8 = 10;
-const NOTED: u8 = 11;
-const NACK: u8 = 12;
-const SYNC: u8 = 13;
-const NEWER: u8 = 14;
-
-/// How many notes may ride with a packet of foca's that has `body` bytes.
+/// How many notes may ride with a packet of foca's that has `body` bytes, beside the sender's place.
 pub(crate) const fn note_room(body: usize) -> usize {
-    BODY_BYTES.saturating_sub(body + 2) / NOTE_BYTES
+    BODY_BYTES.saturating_sub(body + 2 + PLACE_BYTES) / NOTE_BYTES
+}
+
+/// Whether the sender's place may ride with a packet of foca's that has `body` bytes.
+pub(crate) const fn has_room_for_place(body: usize) -> bool {
+    body + 2 + PLACE_BYTES <= BODY_BYTES
 }
 
 /// Whom one node introduces itself to the other as.
@@ -85,7 +82,18 @@ pub(crate) struct MetaItem {
     pub(crate) bytes: Vec<u8>,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A node that found its own id claimed at another address, to whoever is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TwinNote {
+    /// Made by the one who asks, returned by the one who answers.
+    pub(crate) nonce: u32,
+    pub(crate) answers: bool,
+    /// For how long the sender has been running.
+    pub(crate) age_seconds: u32,
+    pub(crate) identity: Identity,
+}
+
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Packet {
     /// A packet of foca's, decoded by [`crate::codec`].
     Foca(Vec<u8>),
@@ -136,6 +144,15 @@ pub(crate) enum Packet {
         from: Identity,
         held: Vec<(NodeId, u64)>,
     },
+    /// A packet of foca's, who suspects whom, and where the sender stands.
+    Located {
+        place: Place,
+        body: Vec<u8>,
+        notes: Vec<Note>,
+    },
+    /// Where members stand, as far as the sender knows.
+    Places(Vec<(NodeId, Place)>),
+    Twin(TwinNote),
     /// A packet of foca's, and who suspects whom.
     Noted {
         body: Vec<u8>,
@@ -193,186 +210,6 @@ fn pack(items: impl IntoIterator<Item = MetaItem>, whole: usize) -> Vec<Vec<Meta
     packets
 }
 
-pub(crate) fn put_body(out: &mut Vec<u8>, packet: &Packet) -> u8 {
-    match packet {
-        Packet::Foca(body) => {
-            out.extend_from_slice(body);
-            FOCA
-        }
-        Packet::Join(hello) => {
-            put_hello(out, hello);
-            JOIN
-        }
-        Packet::Welcome(hello) => {
-            put_hello(out, hello);
-            WELCOME
-        }
-        Packet::Pull { nonce, from, digest, after } => {
-            out.extend_from_slice(&nonce.to_le_bytes());
-            put_identity(out, from);
-            out.extend_from_slice(&digest.to_le_bytes());
-            out.extend_from_slice(&after.to_le_bytes());
-            PULL
-        }
-        Packet::Page { nonce, next, entries } => {
-            out.extend_from_slice(&nonce.to_le_bytes());
-            out.extend_from_slice(&next.to_le_bytes());
-            entries.iter().for_each(|entry| put_page_entry(out, entry));
-            PAGE
-        }
-        Packet::MetaRequest { from, wanted } => {
-            put_identity(out, from);
-            put_stamps(out, wanted);
-            META_REQUEST
-        }
-        Packet::Meta { news, items } => {
-            out.push(u8::from(*news));
-            for item in items {
-                out.extend_from_slice(&item.id.0.to_le_bytes());
-                out.extend_from_slice(&item.stamp.to_le_bytes());
-                out.extend_from_slice(&(item.bytes.len() as u16).to_le_bytes());
-                out.extend_from_slice(&item.bytes);
-            }
-            META
-        }
-        Packet::Leave(identities) => {
-            identities.iter().for_each(|identity| put_identity(out, identity));
-            LEAVE
-        }
-        Packet::Suspected { identity, incarnation } => {
-            put_identity(out, identity);
-            out.extend_from_slice(&incarnation.to_le_bytes());
-            SUSPECTED
-        }
-        Packet::Refused { from, identity } => {
-            put_identity(out, from);
-            put_identity(out, identity);
-            REFUSED
-        }
-        Packet::Sync { from } => {
-            put_identity(out, from);
-            SYNC
-        }
-        Packet::Newer { from, held } => {
-            put_identity(out, from);
-            put_stamps(out, held);
-            NEWER
-        }
-        Packet::Noted { body, notes } => {
-            out.extend_from_slice(&(body.len() as u16).to_le_bytes());
-            out.extend_from_slice(body);
-            notes.iter().for_each(|note| put_note(out, note));
-            NOTED
-        }
-        Packet::Nack { from, target, number } => {
-            put_identity(out, from);
-            out.extend_from_slice(&target.0.to_le_bytes());
-            out.push(*number);
-            NACK
-        }
-    }
-}
-
-fn put_stamps(out: &mut Vec<u8>, stamps: &[(NodeId, u64)]) {
-    for (id, stamp) in stamps {
-        out.extend_from_slice(&id.0.to_le_bytes());
-        out.extend_from_slice(&stamp.to_le_bytes());
-    }
-}
-
-fn put_hello(out: &mut Vec<u8>, hello: &Hello) {
-    out.extend_from_slice(&hello.nonce.to_le_bytes());
-    out.extend_from_slice(&hello.to.map_or(0, |id| id.0).to_le_bytes());
-    out.extend_from_slice(&hello.floor.to_le_bytes());
-    put_identity(out, &hello.identity);
-}
-
-fn put_page_entry(out: &mut Vec<u8>, entry: &PageEntry) {
-    put_identity(out, &entry.identity);
-    out.extend_from_slice(&entry.incarnation.to_le_bytes());
-    out.push(match entry.standing {
-        Standing::Active => 0,
-        Standing::Down => 1,
-        Standing::Left => 2,
-    });
-    out.extend_from_slice(&entry.stamp.to_le_bytes());
-    out.extend_from_slice(&entry.age_seconds.to_le_bytes());
-}
-
-pub(crate) fn read_body(kind: u8, body: &[u8]) -> Result<Packet, Refusal> {
-    let mut reader = Reader::new(body);
-    let packet = match kind {
-        FOCA => return Ok(Packet::Foca(body.to_vec())),
-        JOIN => Packet::Join(read_hello(&mut reader)?),
-        WELCOME => Packet::Welcome(read_hello(&mut reader)?),
-        PULL => {
-            Packet::Pull { nonce: reader.u32()?, from: reader.identity()?, digest: reader.u64()?, after: reader.u64()? }
-        }
-        PAGE => {
-            Packet::Page { nonce: reader.u32()?, next: reader.u64()?, entries: read_all(&mut reader, read_page_entry)? }
-        }
-        META_REQUEST => Packet::MetaRequest { from: reader.identity()?, wanted: read_all(&mut reader, read_stamp)? },
-        META => Packet::Meta { news: reader.u8()? == 1, items: read_all(&mut reader, read_meta_item)? },
-        LEAVE => Packet::Leave(read_all(&mut reader, |reader| reader.identity())?),
-        SUSPECTED => Packet::Suspected { identity: reader.identity()?, incarnation: reader.u16()? },
-        REFUSED => Packet::Refused { from: reader.identity()?, identity: reader.identity()? },
-        NOTED => {
-            let length = reader.u16()?;
-            Packet::Noted { body: reader.bytes(length.into())?.to_vec(), notes: read_all(&mut reader, read_note)? }
-        }
-        NACK => Packet::Nack { from: reader.identity()?, target: reader.node_id()?, number: reader.u8()? },
-        SYNC => Packet::Sync { from: reader.identity()? },
-        NEWER => Packet::Newer { from: reader.identity()?, held: read_all(&mut reader, read_stamp)? },
-        _ => return Err(Refusal::UnknownKind),
-    };
-    reader.finish()?;
-    Ok(packet)
-}
-
-/// Reads items until the body ends; their number is bounded by the datagram.
-fn read_all<T>(reader: &mut Reader, read: impl Fn(&mut Reader) -> Result<T, Malformed>) -> Result<Vec<T>, Malformed> {
-    let mut items = Vec::new();
-    while reader.remaining() > 0 {
-        items.push(read(reader)?);
-    }
-    Ok(items)
-}
-
-fn read_stamp(reader: &mut Reader) -> Result<(NodeId, u64), Malformed> {
-    Ok((reader.node_id()?, reader.u64()?))
-}
-
-fn read_hello(reader: &mut Reader) -> Result<Hello, Malformed> {
-    Ok(Hello {
-        nonce: reader.u32()?,
-        to: Some(reader.u64()?).filter(|id| *id != 0).map(NodeId),
-        floor: reader.u32()?,
-        identity: reader.identity()?,
-    })
-}
-
-fn read_page_entry(reader: &mut Reader) -> Result<PageEntry, Malformed> {
-    Ok(PageEntry {
-        identity: reader.identity()?,
-        incarnation: reader.u16()?,
-        standing: match reader.u8()? {
-            0 => Standing::Active,
-            1 => Standing::Down,
-            2 => Standing::Left,
-            _ => return Err(Malformed),
-        },
-        stamp: reader.u64()?,
-        age_seconds: reader.u32()?,
-    })
-}
-
-fn read_meta_item(reader: &mut Reader) -> Result<MetaItem, Malformed> {
-    let id = reader.node_id()?;
-    let stamp = reader.u64()?;
-    let length = reader.u16()?;
-    Ok(MetaItem { id, stamp, bytes: reader.bytes(length.into())?.to_vec() })
-}
-
 /// One packet of every kind, each as full as it may be.
 #[cfg(test)]
 pub(crate) fn every_packet() -> Vec<Packet> {
@@ -399,6 +236,9 @@ pub(crate) fn every_packet() -> Vec<Packet> {
         Packet::Refused { from: identity, identity },
         Packet::Noted { body: vec![7; 90], notes: vec![note; note_room(90)] },
         Packet::Nack { from: identity, target: NodeId(5), number: 6 },
+        Packet::Located { place: Place::default(), body: vec![7; 90], notes: vec![note; note_room(90)] },
+        Packet::Places(vec![(NodeId(1), Place::default()); 40]),
+        Packet::Twin(TwinNote { nonce: 1, answers: true, age_seconds: 2, identity }),
         Packet::Sync { from: identity },
         Packet::Newer { from: identity, held: vec![(NodeId(1), 2); NEWER_NOTES] },
     ]
@@ -407,19 +247,6 @@ pub(crate) fn every_packet() -> Vec<Packet> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn unknown_kinds_and_bodies_of_the_wrong_length_are_refused() {
-        assert_eq!(read_body(200, &[]), Err(Refusal::UnknownKind));
-        assert_eq!(read_body(JOIN, &[0; 200]), Err(Refusal::Malformed));
-        for packet in every_packet().into_iter().filter(|packet| !matches!(packet, Packet::Foca(_))) {
-            let mut body = Vec::new();
-            let kind = put_body(&mut body, &packet);
-            assert_eq!(read_body(kind, &body), Ok(packet));
-            body.push(0);
-            assert_eq!(read_body(kind, &body), Err(Refusal::Malformed), "kind {kind}");
-        }
-    }
 
     #[test]
     fn metadata_is_packed_into_as_few_datagrams_as_its_order_allows() {

@@ -81,6 +81,8 @@ counters! {
     downs_by_refusal,
     /// Metadata that was refused at the door.
     metadata_refused,
+    /// Times that another process with this node's id answered.
+    clones_seen,
     /// Times that two living members with one name were seen.
     name_conflicts,
 }

@@ -35,7 +35,7 @@ use crate::driver::drive;
 use crate::files::{DataDir, FileError};
 use crate::lifecycle::Tasks;
 use crate::membership::{self, Index, MembershipHandle, MembershipView, Publisher, Request};
-use inputs::Inputs;
+use inputs::{Inputs, Watch};
 use kept::Pending;
 use streams::{Opener, Waiting};
 
@@ -125,6 +125,7 @@ pub async fn start(
     tasks.spawn("gossip-keep", |stop| kept::keep(folder, to_keep, stop));
     let questions = Arc::new(Semaphore::new(MAX_QUESTIONS));
     let waiting = Waiting::default();
+    let watch = Arc::new(Watch::new());
     let mut shell = Shell {
         socket: socket.clone(),
         publisher,
@@ -133,12 +134,15 @@ pub async fn start(
         questions,
         opener: Opener::new(inputs.clone()),
         waiting: waiting.clone(),
+        watch: watch.clone(),
+        maps_v4: bound.is_ipv6(),
+        yields: false,
         clock: clock.clone(),
         published: Timestamp::MIN,
     };
     // The node's own view is there before anybody asks for it.
     shell.perform(&mut effects, &machine);
-    let inbox = Inputs::new(inbox, socket);
+    let inbox = Inputs::new(inbox, socket, watch);
     tasks.spawn("gossip", |stop| run(machine, inbox, shell, stop));
     let streamed = inputs.clone();
     tasks.spawn("gossip-tcp", |stop| streams::accept(listener, streamed, waiting, stop));
@@ -153,7 +157,8 @@ async fn run(machine: Gossip, inbox: Inputs, mut shell: Shell, stop: Cancellatio
     let clock = shell.clock.clone();
     let perform = |_, effects: &mut Vec<Effect>, machine: &Gossip| {
         shell.perform(effects, machine);
-        ControlFlow::Continue(())
+        // The program sees that this task has ended, and ends too: every part of it goes by the old id.
+        if shell.yields { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     tokio::select! {
         _ = drive(machine, inbox, || clock.monotonic(), perform) => {}
@@ -213,6 +218,11 @@ struct Shell {
     questions: Arc<Semaphore>,
     opener: Opener,
     waiting: Waiting,
+    watch: Arc<Watch>,
+    /// The socket speaks IPv6, and reaches IPv4 by mapped addresses.
+    maps_v4: bool,
+    /// Another process with this node's id goes on, and this one ends.
+    yields: bool,
     clock: Clock,
     /// When the members were published last, on the monotonic scale.
     published: Timestamp,
@@ -225,7 +235,9 @@ impl Shell {
         for effect in effects.drain(..) {
             match effect {
                 // A full send buffer drops the datagram, as a full switch would.
-                Effect::Send { to, bytes } => drop(self.socket.try_send_to(&bytes, to)),
+                Effect::Send { to, bytes } => drop(self.socket.try_send_to(&bytes, self.reachable(to))),
+                Effect::TimeProbe => self.watch.start(),
+                Effect::Cloned { other, yields } => self.cloned(machine, other, yields),
                 Effect::Changed(change) => changes.push(self.on_wall(change)),
                 Effect::Removed(removal) => {
                     tracing::info!(member = removal.member.name, reason = ?removal.reason, "a member is not listed any more");
@@ -251,6 +263,25 @@ impl Shell {
         if left {
             self.publisher.left();
         }
+    }
+
+    fn reachable(&self, to: SocketAddr) -> SocketAddr {
+        match to {
+            SocketAddr::V4(v4) if self.maps_v4 => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
+            _ => to,
+        }
+    }
+
+    fn cloned(&mut self, machine: &Gossip, other: SocketAddr, yields: bool) {
+        let (id, own) = (machine.id(), machine.advertised());
+        if !yields {
+            tracing::warn!(%id, %own, %other, "another machine uses this node's id: it was copied with its data directory, and is to get an id of its own");
+            return;
+        }
+        let new = kept::random_id();
+        tracing::error!(%id, %own, %other, %new, "this node's id lives at another address already: this machine was copied with its data directory; it gets a new id and has to start again");
+        self.pending.send_modify(|pending| pending.id = Some(new));
+        self.yields = true;
     }
 
     /// Asks a host whether somebody listens, and brings the answer back as an input.

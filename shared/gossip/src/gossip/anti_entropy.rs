@@ -207,7 +207,12 @@ impl Gossip {
         let mut old = Vec::new();
         for entry in entries {
             if entry.identity.id == own {
-                if entry.standing != Standing::Active {
+                if entry.stamp > self.view.own().stamp() {
+                    self.outstamp(now, entry.stamp);
+                }
+                if entry.standing == Standing::Active {
+                    self.claimed(now, &entry.identity);
+                } else {
                     self.raise_above(now, entry.identity.generation);
                 }
             } else if let Some(member) = self.import_one(now, entry) {

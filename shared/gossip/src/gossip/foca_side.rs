@@ -60,14 +60,17 @@ impl Gossip {
                     let id = own.identity.id;
                     self.view.change(id, |entry| entry.incarnation = header.src_incarnation);
                 }
+                self.time_sent(&header);
             }
             OwnedNotification::ProbeFailed(..) => self.schedule.set_by(Alarm::Poll, now + POLL_AFTER),
-            OwnedNotification::DataReceived(_) | OwnedNotification::Defunct => {}
+            OwnedNotification::DataReceived(header) => self.time_received(&header),
+            OwnedNotification::Defunct => {}
         }
     }
 
     /// By datagram, or on the stream on which this member waits.
     fn say(&mut self, to: &Identity, packet: Packet) {
+        let packet = self.located(packet);
         match &mut self.reply {
             Some(reply) if reply.to == to.id => reply.packets.push(packet),
             _ => self.send(to.addr, &packet),
@@ -78,6 +81,8 @@ impl Gossip {
     /// may have been lost, and over a stream, for all of them may be.
     fn probe_unanswered(&mut self, target: Identity, ping: Vec<u8>) {
         self.stats.probes_unanswered += 1;
+        // An answer to either of two pings tells no time.
+        self.timing.stop();
         let ping = Packet::Foca(ping);
         self.send(target.addr, &ping);
         self.probe_by_stream(target, &ping);
@@ -136,7 +141,12 @@ impl Gossip {
         let header = &parsed.header;
         if header.src.id == own.id {
             self.stats.dropped_from_ourselves += 1;
-            return;
+            return self.claimed(now, &header.src);
+        }
+        if let Some(twin) =
+            parsed.updates.iter().find(|member| member.id().id == own.id && member.state() != State::Down)
+        {
+            self.claimed(now, twin.id());
         }
         let announced = header.dst.id == own.id && header.message == Message::Announce;
         if header.dst != own && !announced {

@@ -15,6 +15,8 @@ pub enum Input {
     Wake,
     /// A datagram arrived.
     Datagram { from: SocketAddr, bytes: Vec<u8> },
+    /// A datagram arrived this many microseconds after the last [`Effect::TimeProbe`].
+    Timed { from: SocketAddr, bytes: Vec<u8>, micros: u32 },
     /// The join addresses, looked up again. An empty list changes nothing.
     Seeds(Vec<SocketAddr>),
     /// What this node says of itself from now on. Invalid metadata is refused and counted; see
@@ -49,6 +51,11 @@ pub enum HostAnswer {
 pub enum Effect {
     /// Send a datagram.
     Send { to: SocketAddr, bytes: Vec<u8> },
+    /// The next datagram is a probe: measure from now how long it takes until datagrams arrive, and hand those in as
+    /// [`Input::Timed`].
+    TimeProbe,
+    /// Another process with this node's id answers at `other`. One that `yields` has stopped, and is to get a new id.
+    Cloned { other: SocketAddr, yields: bool },
     /// A member was listed or is listed differently: its state, its life or what it says of itself.
     Changed(MemberChange),
     /// A member is not listed any more.

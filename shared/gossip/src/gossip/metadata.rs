@@ -79,10 +79,25 @@ impl Gossip {
 
     /// Peers remember a later life of this node than it does: its metadata has to be newer than that life's.
     pub(super) fn restamp_metadata(&mut self, now: Timestamp, generation: u32) {
+        self.stamp_own(now, first_stamp(generation));
+    }
+
+    /// Somebody else spoke in this node's name: what it says of itself has to be newer.
+    ///
+    /// A stamp that is far above the own one is a lie; following it could use up all stamps.
+    pub(super) fn outstamp(&mut self, now: Timestamp, stamp: u64) {
+        const LARGEST_STEP: u64 = 1 << 52;
+        let own = self.view.own().stamp();
+        if stamp >= own && stamp - own < LARGEST_STEP {
+            self.stamp_own(now, stamp + 1);
+        }
+    }
+
+    fn stamp_own(&mut self, now: Timestamp, stamp: u64) {
         let own = self.view.own();
         let id = own.identity.id;
         if let Some(held) = own.metadata.clone() {
-            self.view.set_metadata(id, Held { stamp: first_stamp(generation), ..held });
+            self.view.set_metadata(id, Held { stamp, ..held });
             self.spread_own_metadata(now);
         }
     }
@@ -170,6 +185,9 @@ impl Gossip {
         }
         for MetaItem { id, stamp, bytes } in items {
             if id == own {
+                if self.view.own().metadata.as_ref().is_some_and(|held| held.bytes != bytes) {
+                    self.outstamp(now, stamp);
+                }
                 continue;
             }
             let Some(known) = self.view.get(id) else {

@@ -149,6 +149,7 @@ impl Gossip {
         let items: Vec<MetaItem> = ids.iter().filter_map(lacking).collect();
         let items = pack_metadata_frames(items).into_iter().map(|items| Packet::Meta { news: false, items });
         answer.extend(items);
+        answer.extend(self.places());
         answer
     }
 
@@ -167,16 +168,18 @@ impl Gossip {
 
     /// Takes over the pages and the metadata that a member told. Returns the entries of the pages.
     fn take_over(&mut self, now: Timestamp, via: NodeId, packets: impl Iterator<Item = Packet>) -> Vec<PageEntry> {
-        let (mut all, mut metadata) = (Vec::new(), Vec::new());
+        let (mut all, mut metadata, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for packet in packets {
             match packet {
                 Packet::Page { entries, .. } => all.extend(entries),
                 Packet::Meta { items, .. } => metadata.extend(items),
+                Packet::Places(told) => places.extend(told),
                 _ => self.stats.dropped_unexpected += 1,
             }
         }
         self.import(now, &all, via);
         self.receive_metadata(now, false, metadata);
+        self.receive_places(&places);
         all
     }
 
@@ -224,7 +227,9 @@ impl Gossip {
         for packet in packets {
             match packet {
                 Packet::Foca(body) => self.receive_foca(now, &body, &[]),
-                Packet::Noted { body, notes } => self.receive_foca(now, &body, &notes),
+                Packet::Noted { body, notes } | Packet::Located { body, notes, .. } => {
+                    self.receive_foca(now, &body, &notes);
+                }
                 _ => self.stats.dropped_unexpected += 1,
             }
         }

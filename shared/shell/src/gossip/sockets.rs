@@ -39,6 +39,10 @@ fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
     // The kernel gives what its limits allow; less is no reason not to start.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // As the TCP listener beside it, whatever the system's default.
+        socket.set_only_v6(false)?;
+    }
     socket.bind(&address.into())?;
     UdpSocket::from_std(socket.into())
 }

@@ -43,6 +43,8 @@ impl World {
                 Effect::Exchange { exchange, to, frames } => self.open_stream(id, exchange, to, frames),
                 // Replies are taken where the stream is answered, or not at all.
                 Effect::Reply { .. } => {}
+                // Nothing here needs times finer than those of the world, and no two hosts have one id.
+                Effect::TimeProbe | Effect::Cloned { .. } => {}
                 Effect::LeaveDone => {
                     self.trace.note(self.now, format_args!("{} has left", self.hosts[id].name));
                     self.end(id, watchfire_store::CrashKeeps::ALL);
