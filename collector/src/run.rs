@@ -24,7 +24,7 @@ use watchfire_shell::{bind, gossip, telemetry};
 use watchfire_store::RealDisk;
 
 use crate::engine::{self, Published, Running};
-use crate::http::{self, App, MAX_QUERIES};
+use crate::http::{self, App, MAX_QUERIES, MAX_WRITES};
 use crate::ingest::{self, Connections};
 use crate::load::Load;
 use crate::order_key::OrderKey;
@@ -133,6 +133,7 @@ impl Collector {
             senders,
             reloader: reloader.clone(),
             queries: Arc::new(Semaphore::new(MAX_QUERIES)),
+            writes: Semaphore::new(MAX_WRITES),
             stopping: AtomicBool::new(false),
         });
         tracing::info!(http = %server.address(), ingest = %ingest_address, "listening");

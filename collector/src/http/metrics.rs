@@ -19,6 +19,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     about(&app, &mut out);
     members(&app, &mut out);
     ingest(&app, &mut out);
+    remote_write(&app, &mut out);
     engine(&app, &mut out);
     notifications(&app, &mut out);
     ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], out.finish())
@@ -87,6 +88,32 @@ fn ingest(app: &App, out: &mut Exposition) {
         );
     out.family("watchfire_ingest_rejected_frames_total", MetricKind::Counter, "Frames refused, by reason.");
     for (reason, count) in counters.rejected.by_reason() {
+        out.sample([("reason", reason)], count as f64);
+    }
+}
+
+fn remote_write(app: &App, out: &mut Exposition) {
+    let counters = app.published.view().stats.remote_write;
+    out.counter("watchfire_remote_write_requests_total", "Requests that pushed samples.", counters.requests)
+        .counter("watchfire_remote_write_samples_total", "Pushed samples that were taken.", counters.samples)
+        .counter(
+            "watchfire_remote_write_repeated_samples_total",
+            "Pushed samples that were there already.",
+            counters.repeated,
+        )
+        .counter(
+            "watchfire_remote_write_dropped_histograms_total",
+            "Pushed native histograms, which are not kept.",
+            counters.histograms_dropped,
+        )
+        .counter(
+            "watchfire_remote_write_dropped_exemplars_total",
+            "Pushed exemplars, which are not kept.",
+            counters.exemplars_dropped,
+        );
+    let name = "watchfire_remote_write_refused_samples_total";
+    out.family(name, MetricKind::Counter, "Pushed samples that were refused, by reason.");
+    for (reason, count) in counters.refused.by_reason() {
         out.sample([("reason", reason)], count as f64);
     }
 }
