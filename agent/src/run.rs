@@ -195,6 +195,9 @@ impl Agent {
         self.metadata.labels.clone_from(&core.labels);
         self.settings.core = core.clone();
         self.membership.set_metadata(self.metadata.clone()).await;
+        if let Err(error) = self.membership.reload_keys().await {
+            tracing::error!("gossip.keyring_file: the keys are not changed: {error}");
+        }
         let _ = self.inputs.send(Input::Settings(core)).await;
     }
 

@@ -37,6 +37,7 @@ pub const KEYS: &[ConfigKey] = &[
     common::GOSSIP_ADVERTISE,
     common::GOSSIP_JOIN,
     common::GOSSIP_PROFILE,
+    common::GOSSIP_KEYRING_FILE,
     key("http.bind", ConfigKind::Address, "\"127.0.0.1:7960\"", "Where the API, the UI and queries are served."),
     key(
         "http.external_url",
@@ -288,8 +289,9 @@ pub fn read(config: Option<&Path>, overrides: Vec<(String, String)>) -> Result<S
 
 fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
     let raw = loaded.value;
-    let addresses = [("gossip.bind", raw.gossip.bind), ("http.bind", raw.http.bind), ("ingest.bind", raw.ingest.bind)];
-    bind::check(&addresses, raw.security.insecure)?;
+    let others = [("http.bind", raw.http.bind), ("ingest.bind", raw.ingest.bind)];
+    let plain: Vec<_> = raw.gossip.plain_bind().into_iter().chain(others).collect();
+    bind::check(&plain, raw.security.insecure)?;
     let name = common::node_name(raw.node.name).ok_or(SettingsError::NoName)?;
     let default_notify = raw.notify.file == Path::new(DEFAULT_NOTIFY_FILE);
     Ok(Settings {

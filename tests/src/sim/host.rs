@@ -127,6 +127,7 @@ impl Host {
             seeds: self.join.iter().map(|host| gossip_addr(*host)).collect(),
             known: self.kept.peers.clone(),
             metadata,
+            keys: Vec::new(),
         }
     }
 
