@@ -152,7 +152,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, query: ListQuery) -> Res
                 + rejected.storage,
         },
         storage: Storage {
-            series: view.stats.series,
+            series: view.stats.store.series,
             full: view.stats.storage_full,
             retention: reload.retention.to_string(),
         },

@@ -2,9 +2,13 @@
 
 mod world;
 
+mod blocks;
+
 mod crash;
 
 mod damage;
+
+mod formats;
 
 mod full_disk;
 
@@ -15,3 +19,5 @@ mod model;
 mod reading;
 
 mod retention;
+
+mod verifying;
