@@ -19,8 +19,8 @@ import mail_server
 import slack_sink
 
 # A host that calls itself this must not become a header, a recipient, an end of a mail, a tag, a mention or a command.
-HOSTILE = "x\"'\r\nBcc: all@example.org\r\n.\r\nQUIT\r\n<script>alert(1)</script><!channel>$(reboot)=?utf-8?q?=0A?=é"
-ONE_LINE = "x\"'  Bcc: all@example.org  .  QUIT  <script>alert(1)</script><!channel>$(reboot)= ?utf-8?q?=0A?=é"
+HOSTILE = "x\"'\r\nBcc: all@example.org\r\n.\r\nQUIT\r\n<script>alert(1)</script><!channel>$(reboot)=?utf-8?q?=0A?=é\u202e"
+ONE_LINE = "x\"'  Bcc: all@example.org  .  QUIT  <script>alert(1)</script><!channel>$(reboot)= ?utf-8?q?=0A?=é\ufffd"
 
 RECEIVERS = """
 global:
@@ -86,14 +86,15 @@ def wait_for(what, find, seconds=30):
 
 
 class Webhook:
-    """Remembers the status of each message."""
+    """Remembers the status of each message, in which the host's name has to stand as it is."""
 
     def __init__(self):
         taken = self.taken = []
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
-                taken.append(json.loads(self.rfile.read(int(self.headers["content-length"])))["status"])
+                message = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                taken.append(message["status"] if message["commonLabels"]["instance"] == HOSTILE else message)
                 self.send_response(200)
                 self.end_headers()
 
@@ -190,7 +191,7 @@ def check_mails(found, status):
     assert ops["subject"] == f"[{status}{count}] Hostile ({ONE_LINE} page)", ops["subject"]
     assert (ops["from"], ops["to"], ops["bcc"]) == ("Watchfire <watch@example.org>", "ops@example.org", None)
     assert ops["references"] == ops["in-reply-to"] and ops["references"].startswith("<group."), ops["references"]
-    lines = HOSTILE.replace("\r\n", "\n")
+    lines = HOSTILE.replace("\r\n", "\n").replace("\u202e", "\ufffd")
     for kind in ("plain", "html"):
         assert not ops.get_body((kind,)).defects
     text = part(ops, "plain")

@@ -34,7 +34,7 @@ use crate::{action, http, log, spool};
 /// Inputs that wait for the core: frames of three collectors and what the disk says. All of them wait for room.
 const MAX_INBOX: usize = 256;
 /// How often the program looks whether one of its tasks has died.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long the spool may take to sync at the end.
 const MAX_SYNC_TIME: Duration = Duration::from_secs(5);
 

@@ -5,6 +5,16 @@
 
 mod query;
 
+mod lookup;
+
+mod metadata;
+
+mod targets;
+
+mod about;
+
+mod compress;
+
 mod rules;
 
 mod nodes;
@@ -30,8 +40,8 @@ mod metrics;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Router;
 use axum::routing::{delete, get, post};
+use axum::{Router, middleware};
 use tokio::sync::Semaphore;
 use watchfire_shared::time::Timestamp;
 use watchfire_shell::clock::Clock;
@@ -82,23 +92,41 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/v1/remediations", get(remediations::list))
         .route("/v1/orders", get(orders::list))
         .route("/v1/status", get(status::status))
-        .route("/api/v1/query", get(query::query).post(query::query))
-        .route("/api/v1/query_range", get(query::query_range).post(query::query_range))
-        .route("/api/v1/format_query", get(query::format_query).post(query::format_query))
-        .route("/api/v1/series", get(query::series).post(query::series))
-        .route("/api/v1/labels", get(query::labels).post(query::labels))
-        .route("/api/v1/label/{name}/values", get(query::label_values))
-        .route("/api/v1/rules", get(rules::rules))
-        .route("/api/v1/alerts", get(rules::alerts))
-        .route("/api/v1/status/buildinfo", get(admin::build_info))
-        .route("/api/v1/status/runtimeinfo", get(admin::runtime_info))
         .route("/-/healthy", get(admin::healthy))
         .route("/-/ready", get(admin::ready))
         .route("/-/reload", app.guard.over(post(admin::reload).put(admin::reload)))
         .route("/metrics", get(metrics::metrics))
+        .merge(prometheus_routes())
         .merge(alertmanager::routes(&app.guard))
         .with_state(app.clone())
         .merge(member_routes(app.membership.clone(), app.clock.clone()))
         .merge(probe_routes(not_ready))
         .fallback(not_found)
+}
+
+/// What Prometheus' clients ask for.
+fn prometheus_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/v1/query", get(query::query).post(query::query))
+        .route("/api/v1/query_range", get(query::query_range).post(query::query_range))
+        .route("/api/v1/query_exemplars", get(query::query_exemplars).post(query::query_exemplars))
+        .route("/api/v1/format_query", get(query::format_query).post(query::format_query))
+        .route("/api/v1/series", get(lookup::series).post(lookup::series))
+        .route("/api/v1/labels", get(lookup::labels).post(lookup::labels))
+        .route("/api/v1/label/{name}/values", get(lookup::label_values))
+        .route("/api/v1/metadata", get(metadata::metadata))
+        .route("/api/v1/targets", get(targets::targets))
+        .route("/api/v1/targets/metadata", get(metadata::of_targets))
+        .route("/api/v1/scrape_pools", get(targets::scrape_pools))
+        .route("/api/v1/alertmanagers", get(targets::alertmanagers))
+        .route("/api/v1/notifications", get(targets::notifications))
+        .route("/api/v1/rules", get(rules::rules))
+        .route("/api/v1/alerts", get(rules::alerts))
+        .route("/api/v1/status/buildinfo", get(about::build_info))
+        .route("/api/v1/status/runtimeinfo", get(about::runtime_info))
+        .route("/api/v1/status/config", get(about::config))
+        .route("/api/v1/status/flags", get(about::flags))
+        .route("/api/v1/status/tsdb", get(about::tsdb))
+        .route("/api/v1/status/walreplay", get(about::wal_replay))
+        .layer(middleware::from_fn(compress::compress))
 }

@@ -2,4 +2,6 @@
 
 pub(crate) mod answer;
 
+mod json;
+
 pub(crate) mod parameters;

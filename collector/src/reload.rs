@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use watchfire_collector_core::engine::Input;
 use watchfire_shared::member::{Metadata, NodeId};
-use watchfire_shared::time::{Span, Timestamp};
+use watchfire_shared::time::Timestamp;
 use watchfire_shell::clock::Clock;
 use watchfire_shell::lifecycle;
 use watchfire_shell::membership::MembershipHandle;
@@ -28,7 +28,8 @@ pub(crate) struct LastReload {
     pub(crate) successful: bool,
     /// When the configuration in use was read.
     pub(crate) loaded_at: Timestamp,
-    pub(crate) retention: Span,
+    /// What is in use. Keys that take effect with a restart only are as they were at the start.
+    pub(crate) settings: Arc<Settings>,
 }
 
 /// Asks for reloads. Clones ask the same task.
@@ -72,9 +73,9 @@ pub(crate) struct Context {
 pub(crate) type Requests = mpsc::Receiver<oneshot::Sender<Result<(), String>>>;
 
 /// Makes the asking side, for a configuration that was loaded `at`.
-pub(crate) fn reloader(at: Timestamp, retention: Span) -> (Reloader, Requests) {
+pub(crate) fn reloader(at: Timestamp, settings: Settings) -> (Reloader, Requests) {
     let (requests, inbox) = mpsc::channel(MAX_WAITING);
-    let last = LastReload { successful: true, loaded_at: at, retention };
+    let last = LastReload { successful: true, loaded_at: at, settings: Arc::new(settings) };
     (Reloader { requests, last: Arc::new(ArcSwap::from_pointee(last)) }, inbox)
 }
 
@@ -90,8 +91,9 @@ pub(crate) async fn run(mut requests: Requests, reloader: Reloader, mut context:
         let result = context.reload().await;
         let mut last = LastReload::clone(&reloader.last());
         match &result {
-            Ok(()) => {
-                last = LastReload { successful: true, loaded_at: context.clock.wall(), ..last };
+            Ok(settings) => {
+                let settings = Arc::new(settings.clone());
+                last = LastReload { successful: true, loaded_at: context.clock.wall(), settings };
                 tracing::info!("the configuration was reloaded");
             }
             Err(mistakes) => {
@@ -102,12 +104,12 @@ pub(crate) async fn run(mut requests: Requests, reloader: Reloader, mut context:
         reloader.last.store(Arc::new(last));
         let old = "serving with the old configuration; the new one is bad";
         lifecycle::ready(if result.is_ok() { "serving" } else { old });
-        let _ = answer.send(result);
+        let _ = answer.send(result.map(drop));
     }
 }
 
 impl Context {
-    async fn reload(&mut self) -> Result<(), String> {
+    async fn reload(&mut self) -> Result<Settings, String> {
         let origin = self.origin.clone();
         let loaded = tokio::task::spawn_blocking(move || load(&origin)).await;
         let loaded: Load = loaded.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
@@ -127,7 +129,14 @@ impl Context {
         loaded.warnings().for_each(|warning| tracing::warn!("{warning}"));
         self.senders.set_folder(loaded.notify_folder());
         match self.inbox.send(Input::Reload(Box::new(engine))).await {
-            true => Ok(()),
+            // Addresses and storage stay as they were at the start.
+            true => Ok(Settings {
+                data_dir: self.running.data_dir.clone(),
+                http_bind: self.running.http_bind,
+                ingest_bind: self.running.ingest_bind,
+                storage: self.running.storage.clone(),
+                ..loaded.settings
+            }),
             false => Err("the collector is stopping".to_owned()),
         }
     }

@@ -101,7 +101,7 @@ impl Collector {
         let metadata = metadata(&load, advertised, bind::advertised(server.address()));
         let membership = gossip::start(&settings.gossip, metadata.clone(), &data, &clock, &mut tasks).await?;
         tasks.spawn("members", |stop| engine::follow_members(membership.clone(), inbox.clone(), stop));
-        let (reloader, requests) = reload::reloader(clock.wall(), settings.storage.retention);
+        let (reloader, requests) = reload::reloader(clock.wall(), settings.clone());
         let context = reload::Context {
             origin,
             node_id,

@@ -16,7 +16,7 @@ pub(crate) fn run(origin: &Origin, data_dir: Option<PathBuf>) -> ExitCode {
     let data_dir = match data_dir {
         Some(data_dir) => data_dir,
         None => match load(origin) {
-            Ok(load) => load.settings.data_dir.clone(),
+            Ok(load) => load.settings.data_dir,
             Err(mistakes) => {
                 eprintln!("{mistakes}");
                 return ExitCode::from(exit::ERROR);

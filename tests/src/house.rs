@@ -57,6 +57,8 @@ pub struct House {
     folder: tempfile::TempDir,
     /// What stands in the configuration of a node besides the usual, by its name; for nodes that are added later.
     pub extra: BTreeMap<String, String>,
+    /// More integrations of the receiver `sink`, as YAML indented by four spaces; for collectors that are added later.
+    pub receivers: String,
     pub sink: Sink,
     nodes: BTreeMap<String, Node>,
     http: reqwest::Client,
@@ -79,6 +81,7 @@ impl House {
             setup,
             folder: tempfile::tempdir().expect("a temporary folder can be made"),
             extra: BTreeMap::new(),
+            receivers: String::new(),
             sink,
             nodes: BTreeMap::new(),
             http: http.expect("the client has no options that can fail"),
@@ -106,7 +109,7 @@ impl House {
         let alertmanager = self.folder().join(format!("{name}-alertmanager.yml"));
         let url = format!("http://{}/", self.sink.address);
         let receivers = format!("receivers:\n  - name: sink\n    webhook_configs:\n      - url: {url}\n");
-        write(&alertmanager, &format!("route:\n{}{receivers}", self.setup.route));
+        write(&alertmanager, &format!("route:\n{}{receivers}{}", self.setup.route, self.receivers));
         let config = format!(
             "{}[http]\nbind = \"{http}\"\n[ingest]\nbind = \"{ingest}\"\n[rules]\nfiles = [{:?}]\ninterval = \"{}\"\n[notify]\nfile = {:?}\n",
             self.common(name, gossip, join),

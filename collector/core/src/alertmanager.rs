@@ -28,7 +28,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use watchfire_shared::document::{self, Mistake, Node, Position, Report, Table, Value};
-use watchfire_shared::time::Timestamp;
 
 use crate::template::TemplateSet;
 use crate::template::notification::NotificationFunctions;
@@ -89,7 +88,7 @@ impl Config {
     /// # Errors
     /// A mistake for each pattern that cannot be loaded and each file that is no template; the configuration is unchanged.
     pub fn load_templates(&mut self, load: LoadTemplates<'_>) -> Result<(), Vec<Mistake>> {
-        let functions = NotificationFunctions { now: Timestamp::EPOCH };
+        let functions = NotificationFunctions::for_reading();
         let mut set = default_templates();
         let mut mistakes = Vec::new();
         for (at, pattern) in &self.template_patterns {
@@ -118,7 +117,8 @@ impl Config {
     fn undefined_templates(&self, set: &TemplateSet, functions: &NotificationFunctions) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
         let integrations = self.receivers.values().flat_map(|receiver| &receiver.integrations);
-        for template in integrations.flat_map(|integration| integration.config.templates()) {
+        let of_routes = self.routes.routes().iter().flat_map(|route| route.labels.values());
+        for template in integrations.flat_map(|integration| integration.config.templates()).chain(of_routes) {
             if let Err(error) = set.check_text(&template.text, functions) {
                 let (file, at) = match &*error.template {
                     "" => (self.file.clone(), template.at),
@@ -142,7 +142,7 @@ impl Config {
 
 /// The templates that Alertmanager brings itself, by its names.
 fn default_templates() -> TemplateSet {
-    let functions = NotificationFunctions { now: Timestamp::EPOCH };
+    let functions = NotificationFunctions::for_reading();
     let mut set = TemplateSet::default();
     for (name, text) in crate::template::notification::DEFAULTS {
         set.add(name, text, &functions).expect("a test reads the built-in templates");

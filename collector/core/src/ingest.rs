@@ -19,6 +19,7 @@ use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::{Disk, Source, Store};
 
 use crate::fact::{Fact, Level};
+use crate::metadata::Metadata;
 
 pub mod naming;
 
@@ -139,6 +140,8 @@ pub(crate) struct Ingest {
     /// Whether the store refused something for want of room since it was last asked.
     no_room: bool,
     counters: Counters,
+    /// What senders said of their metrics.
+    pub(crate) metadata: Metadata,
 }
 
 struct Connection {
@@ -179,6 +182,7 @@ impl Ingest {
             unacknowledged: BTreeSet::new(),
             no_room: false,
             counters: Counters::default(),
+            metadata: Metadata::default(),
         }
     }
 

@@ -14,6 +14,8 @@ pub mod template;
 
 pub mod alertmanager;
 
+pub mod metadata;
+
 pub mod ingest;
 
 pub mod catalogue;

@@ -25,6 +25,8 @@ pub mod dedup;
 
 mod message;
 
+mod route_labels;
+
 pub mod webhook;
 
 pub mod email;

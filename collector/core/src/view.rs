@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use watchfire_shared::member::{DownCause, MemberState, NodeId, Role};
-use watchfire_shared::time::Timestamp;
+use watchfire_shared::time::{Span, Timestamp};
 
 use crate::alertmanager::Config;
 use crate::catalogue::maintenance::Maintenance;
 use crate::history::History;
 use crate::ingest::Counters;
+use crate::metadata::Metadata;
 use crate::notify::{Silence, query};
 use crate::{remediation, rules};
 
@@ -35,6 +36,7 @@ pub struct View {
     pub notifications: Arc<Notifications>,
     /// Remediations and their orders.
     pub remediation: Arc<remediation::view::View>,
+    pub metadata: Metadata,
     pub stats: Stats,
 }
 
@@ -65,6 +67,7 @@ impl View {
             alerts: Arc::new(rules::view::AlertsView { alerts: Vec::new() }),
             notifications: Arc::default(),
             remediation: Arc::default(),
+            metadata: Metadata::default(),
             stats: Stats::default(),
         }
     }
@@ -91,6 +94,19 @@ pub struct NodeView {
     pub version: String,
     /// Until when it is in maintenance, if it is.
     pub maintenance_until: Option<Timestamp>,
+    /// How Prometheus' API shows it as a target; `None` of what sends no frames.
+    #[serde(skip)]
+    pub target: Option<Target>,
+}
+
+/// An agent as a target.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Target {
+    pub instance: String,
+    pub job: String,
+    /// `None`: nothing can be said yet.
+    pub up: Option<bool>,
+    pub interval: Span,
 }
 
 /// How well a node is, from what counts least to the worst.

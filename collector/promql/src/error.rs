@@ -4,13 +4,17 @@ use crate::storage::StorageError;
 
 /// A text that is no PromQL expression, or one that cannot be typed or is not supported.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{line}:{column}: parse error: {message}")]
+#[error("{}: parse error: {message}", position(*.line, *.column))]
 pub struct ParseError {
-    /// Line of the place, from 1.
+    /// Line of the place, from 1; 0 where there is none.
     pub line: u32,
     /// Byte in the line, from 1.
     pub column: u32,
     pub message: String,
+}
+
+fn position(line: u32, column: u32) -> String {
+    if line == 0 { "unknown position".to_owned() } else { format!("{line}:{column}") }
 }
 
 /// Why an evaluation gave no value. Nothing was changed by it.

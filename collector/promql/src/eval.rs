@@ -6,6 +6,8 @@
 //! In a row the stale marker stands for "no sample at this step"; no stored or computed value is ever that NaN, because
 //! selectors drop markers and arithmetic on other NaNs does not yield its bits.
 
+use std::cell::Cell;
+
 use watchfire_shared::labels::Labels;
 use watchfire_shared::sample::{Sample, is_stale, stale_nan};
 use watchfire_shared::time::{Span, Timestamp};
@@ -13,7 +15,7 @@ use watchfire_shared::time::{Span, Timestamp};
 use crate::ast::{Expr, ExprKind, Place, Type};
 use crate::error::QueryError;
 use crate::storage::Storage;
-use crate::value::{Answer, PointSeries, Value};
+use crate::value::{Answer, Effort, PointSeries, Value};
 
 mod notes;
 
@@ -176,16 +178,21 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) notes: Notes,
     /// Samples that finished nodes hold.
     held: usize,
+    /// The most that was ever reserved.
+    peak: Cell<usize>,
+    /// Samples that selectors and windows took in.
+    pub(crate) seen: u64,
 }
 
 impl<'a> Evaluator<'a> {
     fn new(storage: &'a dyn Storage, options: &'a Options<'a>, steps: Steps, query: Bounds) -> Self {
-        Self { storage, options, steps, query, notes: Notes::default(), held: 0 }
+        Self { storage, options, steps, query, notes: Notes::default(), held: 0, peak: Cell::new(0), seen: 0 }
     }
 
     fn answer(self, value: Value) -> Answer {
+        let effort = Effort { samples: self.seen, peak_samples: self.peak.get() };
         let (warnings, infos) = self.notes.into_texts();
-        Answer { value, warnings, infos }
+        Answer { value, warnings, infos, effort }
     }
 
     /// The value of a node that is no range vector.
@@ -294,8 +301,9 @@ impl<'a> Evaluator<'a> {
 
     /// Makes sure that so many samples may be held besides those that are.
     pub(crate) fn reserve(&self, samples: usize) -> Result<(), QueryError> {
-        let within = self.held.checked_add(samples).is_some_and(|total| total <= self.options.max_samples);
-        if within { Ok(()) } else { Err(QueryError::TooManySamples) }
+        let total = self.held.saturating_add(samples);
+        self.peak.set(self.peak.get().max(total));
+        if total <= self.options.max_samples { Ok(()) } else { Err(QueryError::TooManySamples) }
     }
 
     pub(crate) fn check_cancelled(&self) -> Result<(), QueryError> {

@@ -26,6 +26,8 @@ pub(crate) enum TokenKind {
     Symbol,
     /// Something unreadable; the message is for the reader of the query.
     Bad(&'static str),
+    /// The end of the text, where a bracket is still open; the message says which.
+    Unclosed(&'static str),
     End,
 }
 
@@ -35,14 +37,14 @@ const SYMBOLS: [&str; 25] = [
     "[", "]", ",", "@",
 ];
 
-/// Splits the text; the last token is always [`TokenKind::End`].
+/// Splits the text; the last token is an end, or one that cannot be read.
 pub(crate) fn tokens(input: &str) -> Vec<Token<'_>> {
-    let mut lexer = Lexer { input, at: 0, line: 1, line_start: 0, brackets: 0, braces: 0 };
+    let mut lexer = Lexer { input, at: 0, line: 1, line_start: 0, parentheses: 0, brackets: 0, braces: 0 };
     let mut tokens = Vec::new();
     loop {
         let token = lexer.next();
         tokens.push(token);
-        if matches!(token.kind, TokenKind::End | TokenKind::Bad(_)) {
+        if matches!(token.kind, TokenKind::End | TokenKind::Unclosed(_) | TokenKind::Bad(_)) {
             return tokens;
         }
     }
@@ -53,6 +55,7 @@ struct Lexer<'a> {
     at: usize,
     line: u32,
     line_start: usize,
+    parentheses: usize,
     /// Within square brackets a colon stands alone, elsewhere it is part of names.
     brackets: usize,
     braces: usize,
@@ -94,7 +97,7 @@ impl<'a> Lexer<'a> {
     fn scan(&mut self) -> (TokenKind, usize) {
         let rest = self.rest();
         let bytes = rest.as_bytes();
-        let Some(first) = bytes.first().copied() else { return (TokenKind::End, 0) };
+        let Some(first) = bytes.first().copied() else { return (self.end(), 0) };
         let second_is_digit = bytes.get(1).is_some_and(u8::is_ascii_digit);
         if first.is_ascii_digit() || (first == b'.' && second_is_digit) {
             return scan_number(rest);
@@ -114,6 +117,8 @@ impl<'a> Lexer<'a> {
             return (TokenKind::Bad("unexpected character"), rest.chars().next().map_or(1, char::len_utf8));
         };
         match *symbol {
+            "(" => self.parentheses += 1,
+            ")" => self.parentheses = self.parentheses.saturating_sub(1),
             "[" => self.brackets += 1,
             "]" => self.brackets = self.brackets.saturating_sub(1),
             "{" => self.braces += 1,
@@ -121,6 +126,15 @@ impl<'a> Lexer<'a> {
             _ => {}
         }
         (TokenKind::Symbol, symbol.len())
+    }
+
+    fn end(&self) -> TokenKind {
+        match (self.braces, self.parentheses, self.brackets) {
+            (0, 0, 0) => TokenKind::End,
+            (0, 0, _) => TokenKind::Unclosed("unclosed left bracket"),
+            (0, _, _) => TokenKind::Unclosed("unclosed left parenthesis"),
+            _ => TokenKind::Unclosed("unexpected end of input inside braces"),
+        }
     }
 }
 

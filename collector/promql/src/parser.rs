@@ -4,6 +4,7 @@
 //! any data. Limits on size and depth are checked before the recursion that they guard.
 
 use watchfire_shared::limits;
+use watchfire_shared::matcher::Matcher;
 
 use crate::ast::{BinaryOp, Expr, ExprKind, Place};
 use crate::error::ParseError;
@@ -44,11 +45,29 @@ pub fn parse_with(input: &str, syntax: Syntax) -> Result<Expr, ParseError> {
     }
     let mut parser = Parser { tokens: tokens(input), at: 0, nesting: 0, syntax };
     if parser.peek().kind == TokenKind::End {
-        return Err(parser.error_here("no expression found in input"));
+        return Err(ParseError { line: 0, column: 0, message: "no expression found in input".to_owned() });
     }
     let expr = parser.expression(0)?;
     match parser.peek().kind {
         TokenKind::End => Ok(expr),
+        _ => Err(parser.unexpected("", "")),
+    }
+}
+
+/// Parses a selector of series, without a range or a shift in time, and gives its matchers.
+///
+/// # Errors
+/// As [`parse`], and if the text is any other expression.
+pub fn parse_selector(input: &str) -> Result<Vec<Matcher>, ParseError> {
+    let parser = Parser { tokens: tokens(input), at: 0, nesting: 0, syntax: Syntax::default() };
+    let first = parser.peek();
+    if !matches!(first.kind, TokenKind::Word | TokenKind::Bad(_) | TokenKind::End) && first.text != "{" {
+        return Err(parser.unexpected("", ""));
+    }
+    match parse(input)?.kind {
+        ExprKind::Selector(selector) if selector.shift.offset.is_none() && selector.shift.at.is_none() => {
+            Ok(selector.matchers)
+        }
         _ => Err(parser.unexpected("", "")),
     }
 }
@@ -120,6 +139,9 @@ impl<'a> Parser<'a> {
         if let TokenKind::Bad(message) = token.kind {
             let shown: String = token.text.chars().take(20).collect();
             return self.error_here(format!("{message}: {shown:?}"));
+        }
+        if let TokenKind::Unclosed(message) = token.kind {
+            return self.error_here(message);
         }
         let mut message = format!("unexpected {}", describe(token));
         if !context.is_empty() {
@@ -262,7 +284,7 @@ impl<'a> Parser<'a> {
 fn describe(token: Token<'_>) -> String {
     let lower = token.text.to_ascii_lowercase();
     match token.kind {
-        TokenKind::End => "end of input".to_owned(),
+        TokenKind::End | TokenKind::Unclosed(_) => "end of input".to_owned(),
         TokenKind::Number => format!("number {:?}", token.text),
         TokenKind::Duration => format!("duration {:?}", token.text),
         TokenKind::Text => {

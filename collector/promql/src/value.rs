@@ -11,6 +11,16 @@ pub struct Answer {
     pub warnings: Vec<String>,
     /// Texts that begin with `PromQL info:` and end in the position.
     pub infos: Vec<String>,
+    pub effort: Effort,
+}
+
+/// What an evaluation had to look at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// Samples that selectors and windows took in, each as often as a step saw it.
+    pub samples: u64,
+    /// The most samples that were held at a time.
+    pub peak_samples: usize,
 }
 
 /// A query's value. Instant queries give any of them, range queries a matrix.

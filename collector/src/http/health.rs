@@ -116,6 +116,7 @@ mod tests {
 
     fn node(name: &str, role: Option<&str>, health: Health) -> NodeView {
         NodeView {
+            target: None,
             id: None,
             name: name.to_owned(),
             role: Role::Agent,

@@ -154,7 +154,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, query: ListQuery) -> Res
         storage: Storage {
             series: view.stats.store.series,
             full: view.stats.storage_full,
-            retention: reload.retention.to_string(),
+            retention: reload.settings.storage.retention.to_string(),
         },
         rules: rules(&view.rules.groups),
         alerts: alerts(&view, app.clock.wall()),

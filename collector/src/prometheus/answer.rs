@@ -1,14 +1,15 @@
-//! Answers and errors in the shapes of Prometheus' HTTP API, and numbers as Go prints them there.
+//! Answers and errors in the shapes of Prometheus' HTTP API.
+
+use std::time::Duration;
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::ser::{SerializeMap, SerializeSeq, SerializeTuple};
-use serde::{Serialize, Serializer};
-use watchfire_promql::{Answer, PointSeries, QueryError, Value};
-use watchfire_shared::labels::Labels;
-use watchfire_shared::sample::Sample;
+use serde::Serialize;
+use watchfire_promql::{Answer, Effort, QueryError};
 use watchfire_shared::time::Timestamp;
+
+use super::json;
 
 /// The result of a handler.
 pub(crate) type Result<T> = std::result::Result<Success<T>, ApiError>;
@@ -19,14 +20,17 @@ pub(crate) struct Success<T> {
     status: &'static str,
     data: T,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    infos: Vec<String>,
+    warnings: Vec<&'static str>,
 }
 
 impl<T> Success<T> {
     pub(crate) fn of(data: T) -> Self {
-        Self { status: "success", data, warnings: Vec::new(), infos: Vec::new() }
+        Self { status: "success", data, warnings: Vec::new() }
+    }
+
+    /// With a remark on what the data is not.
+    pub(crate) fn warned(data: T, warning: Option<&'static str>) -> Self {
+        Self { status: "success", data, warnings: warning.into_iter().collect() }
     }
 }
 
@@ -105,150 +109,108 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// The `data` of a query: `{"resultType":...,"result":...}`.
-pub(crate) struct QueryData {
-    value: Value,
-    at: Timestamp,
+/// An answer that is JSON already.
+pub(crate) struct Encoded(Vec<u8>);
+
+impl IntoResponse for Encoded {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, "application/json")], self.0).into_response()
+    }
+}
+
+/// What an evaluation took, for those who ask.
+#[derive(Serialize)]
+pub(crate) struct Statistics {
+    timings: Timings,
+    samples: Samples,
+}
+
+/// Seconds. What is not measured apart stands in the total.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Timings {
+    eval_total_time: f64,
+    result_sort_time: f64,
+    query_preparation_time: f64,
+    inner_eval_time: f64,
+    exec_queue_time: f64,
+    exec_total_time: f64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Samples {
+    total_queryable_samples: u64,
+    peak_samples: usize,
+}
+
+impl Statistics {
+    /// Of an evaluation that waited for its turn, and then took its time.
+    pub(crate) fn new(effort: Effort, queued: Duration, evaluated: Duration) -> Self {
+        let evaluated = evaluated.as_secs_f64();
+        Self {
+            timings: Timings {
+                eval_total_time: evaluated,
+                result_sort_time: 0.0,
+                query_preparation_time: 0.0,
+                inner_eval_time: evaluated,
+                exec_queue_time: queued.as_secs_f64(),
+                exec_total_time: evaluated,
+            },
+            samples: Samples { total_queryable_samples: effort.samples, peak_samples: effort.peak_samples },
+        }
+    }
 }
 
 /// The answer of a query that was evaluated at `at`.
-pub(crate) fn query(answer: Answer, at: Timestamp) -> Success<QueryData> {
-    let data = QueryData { value: answer.value, at };
-    Success { status: "success", data, warnings: answer.warnings, infos: answer.infos }
-}
-
-impl Serialize for QueryData {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
-        match &self.value {
-            Value::Scalar(value) => {
-                map.serialize_entry("resultType", "scalar")?;
-                map.serialize_entry("result", &Point(self.at.as_millis(), *value))?;
-            }
-            Value::String(text) => {
-                map.serialize_entry("resultType", "string")?;
-                map.serialize_entry("result", &(Seconds(self.at.as_millis()), text))?;
-            }
-            Value::Vector(samples) => {
-                map.serialize_entry("resultType", "vector")?;
-                map.serialize_entry("result", &Each(samples, one_sample))?;
-            }
-            Value::Matrix(series) => {
-                map.serialize_entry("resultType", "matrix")?;
-                map.serialize_entry("result", &Each(series, one_series))?;
-            }
-        }
-        map.end()
+///
+/// # Errors
+/// If it would be longer than anybody should have to read.
+pub(crate) fn query(
+    answer: &Answer,
+    at: Timestamp,
+    statistics: Option<&Statistics>,
+) -> std::result::Result<Encoded, ApiError> {
+    let mut out = b"{\"status\":\"success\",\"data\":{".to_vec();
+    json::result(&answer.value, at.as_millis(), &mut out).map_err(|_| {
+        ApiError::new(ErrorKind::Execution, "the result is too large: select fewer series or fewer points")
+    })?;
+    if let Some(statistics) = statistics {
+        put("stats", statistics, &mut out);
     }
-}
-
-/// A list whose items are serialised through another form of them.
-struct Each<'a, T, U>(&'a [T], fn(&'a T) -> U);
-
-impl<'a, T, U: Serialize> Serialize for Each<'a, T, U> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
-        for item in self.0 {
-            list.serialize_element(&(self.1)(item))?;
-        }
-        list.end()
-    }
-}
-
-#[derive(Serialize)]
-struct OneSample<'a> {
-    metric: &'a Labels,
-    value: Point,
-}
-
-fn one_sample(sample: &Sample) -> OneSample<'_> {
-    OneSample { metric: &sample.labels, value: Point(sample.at.as_millis(), sample.value) }
-}
-
-#[derive(Serialize)]
-struct OneSeries<'a> {
-    metric: &'a Labels,
-    values: Each<'a, (i64, f64), Point>,
-}
-
-fn one_series(series: &PointSeries) -> OneSeries<'_> {
-    OneSeries { metric: &series.labels, values: Each(&series.points, |(at, value)| Point(*at, *value)) }
-}
-
-/// `[1435781430.781, "1"]`
-struct Point(i64, f64);
-
-impl Serialize for Point {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut pair = serializer.serialize_tuple(2)?;
-        pair.serialize_element(&Seconds(self.0))?;
-        pair.serialize_element(&go_float(self.1))?;
-        pair.end()
-    }
-}
-
-/// Milliseconds as a JSON number of seconds: whole ones without a fraction, others with three digits.
-struct Seconds(i64);
-
-impl Serialize for Seconds {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        if self.0 % 1000 == 0 {
-            serializer.serialize_i64(self.0 / 1000)
-        } else {
-            serializer.serialize_f64(self.0 as f64 / 1000.0)
+    out.push(b'}');
+    for (name, notes) in [("warnings", &answer.warnings), ("infos", &answer.infos)] {
+        if !notes.is_empty() {
+            put(name, notes, &mut out);
         }
     }
+    out.push(b'}');
+    Ok(Encoded(out))
 }
 
-/// A number as `jsonutil.MarshalFloat` prints it: shortest form, an exponent only below 1e-6 and from 1e21.
-pub(crate) fn go_float(value: f64) -> String {
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-    }
-    let magnitude = value.abs();
-    if magnitude == 0.0 || (1e-6..1e21).contains(&magnitude) {
-        return format!("{value}");
-    }
-    let text = format!("{value:e}");
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
-    format!("{mantissa}e{sign}{digits:0>2}")
+fn put(name: &str, value: &impl Serialize, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    serde_json::to_writer(out, value).expect("texts and numbers can be written to memory");
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use watchfire_promql::{PointSeries, Value};
+    use watchfire_shared::labels::Labels;
+    use watchfire_shared::sample::Sample;
 
-    #[test]
-    fn numbers_print_as_prometheus_prints_them() {
-        let cases = [
-            (0.0, "0"),
-            (-0.0, "-0"),
-            (0.1, "0.1"),
-            (1e6, "1000000"),
-            (123_456_789.5, "123456789.5"),
-            (1e20, "100000000000000000000"),
-            (1e21, "1e+21"),
-            (0.000_001, "0.000001"),
-            (2.5e-7, "2.5e-07"),
-            (f64::NEG_INFINITY, "-Inf"),
-            (f64::NAN, "NaN"),
-        ];
-        for (value, text) in cases {
-            assert_eq!(go_float(value), text);
-        }
-    }
+    use super::*;
 
     #[test]
     fn answers_have_the_shape_of_prometheus() {
         let labels = Labels::new([("__name__", "up")]);
         let at = Timestamp::from_millis(1_435_781_430_781);
         let check = |value, expected: &str| {
-            let answer = Answer { value, warnings: Vec::new(), infos: vec!["PromQL info: x".to_owned()] };
-            let text = serde_json::to_string(&query(answer, at)).unwrap();
+            let effort = Effort { samples: 3, peak_samples: 2 };
+            let answer = Answer { value, warnings: Vec::new(), infos: vec!["PromQL info: x".to_owned()], effort };
+            let text = String::from_utf8(query(&answer, at, None).unwrap().0).unwrap();
             assert_eq!(text, format!("{{\"status\":\"success\",\"data\":{expected},\"infos\":[\"PromQL info: x\"]}}"));
         };
         let sample = Sample { labels: labels.clone(), at, value: 1.0 };
@@ -258,9 +220,9 @@ mod tests {
         );
         check(
             Value::Matrix(vec![PointSeries { labels, points: vec![(1000, 0.5), (2500, f64::INFINITY)] }]),
-            r#"{"resultType":"matrix","result":[{"metric":{"__name__":"up"},"values":[[1,"0.5"],[2.5,"+Inf"]]}]}"#,
+            r#"{"resultType":"matrix","result":[{"metric":{"__name__":"up"},"values":[[1,"0.5"],[2.500,"+Inf"]]}]}"#,
         );
         check(Value::Scalar(2.0), r#"{"resultType":"scalar","result":[1435781430.781,"2"]}"#);
-        check(Value::String("a".into()), r#"{"resultType":"string","result":[1435781430.781,"a"]}"#);
+        check(Value::String("a\n".into()), r#"{"resultType":"string","result":[1435781430.781,"a\n"]}"#);
     }
 }

@@ -44,6 +44,35 @@ impl Parameters {
         parsed.map(Some).ok_or_else(error)
     }
 
+    /// A bound of a lookup, which Prometheus words in its own way.
+    pub(crate) fn bound(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let error = || {
+            let message = format!("invalid time value for '{name}': cannot parse {text:?} to a valid timestamp");
+            ApiError::parameter(name, message)
+        };
+        parse_time(text).map(Some).ok_or_else(error)
+    }
+
+    /// A whole number.
+    ///
+    /// # Errors
+    /// Words it as Go's `strconv.Atoi` does.
+    pub(crate) fn integer(&self, name: &str) -> Result<Option<i64>, String> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| format!("strconv.Atoi: parsing {text:?}: invalid syntax"))
+    }
+
+    /// How many items are wanted at most; 0 is no limit.
+    pub(crate) fn limit(&self) -> Result<usize, ApiError> {
+        match self.integer("limit").map_err(|error| ApiError::parameter("limit", error))? {
+            None | Some(0) => Ok(usize::MAX),
+            Some(limit) => {
+                usize::try_from(limit).map_err(|_| ApiError::parameter("limit", "limit must be non-negative"))
+            }
+        }
+    }
+
     /// A time that must be given.
     pub(crate) fn required_time(&self, name: &str) -> Result<Timestamp, ApiError> {
         let missing = || ApiError::parameter(name, "cannot parse \"\" to a valid timestamp");
@@ -53,12 +82,16 @@ impl Parameters {
     /// A duration: seconds, or as Prometheus writes durations.
     pub(crate) fn duration(&self, name: &str) -> Result<Option<Span>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        let parsed = match text.parse::<f64>() {
-            Ok(seconds) => span_of(seconds),
-            Err(_) => Span::parse(text).ok(),
-        };
         let error = || ApiError::parameter(name, format!("cannot parse {text:?} to a valid duration"));
-        parsed.map(Some).ok_or_else(error)
+        parse_duration(text).map(Some).ok_or_else(error)
+    }
+}
+
+/// A duration: seconds, or as Prometheus writes durations.
+pub(crate) fn parse_duration(text: &str) -> Option<Span> {
+    match text.parse::<f64>() {
+        Ok(seconds) => span_of(seconds),
+        Err(_) => Span::parse(text).ok(),
     }
 }
 

@@ -258,7 +258,7 @@ async fn the_query_api_answers_and_refuses_as_prometheus_does() {
             "query?query=1&time=x",
             400,
             "bad_data",
-            "invalid parameter \"time\": cannot parse \"x\" to a valid timestamp",
+            "invalid parameter \"time\": invalid time value for 'time': cannot parse \"x\" to a valid timestamp",
         ),
         (
             "query_range?query=1&start=2&end=1&step=1",
@@ -279,7 +279,21 @@ async fn the_query_api_answers_and_refuses_as_prometheus_does() {
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ),
         ("series", 400, "bad_data", "no match[] parameter provided"),
-        ("rules?type=x", 400, "bad_data", "not supported value \"x\""),
+        ("rules?type=x", 400, "bad_data", "invalid parameter \"type\": not supported value \"x\""),
+        (
+            "rules?group_next_token=x&group_limit=1",
+            400,
+            "bad_data",
+            "invalid parameter \"group_next_token\": invalid group_next_token 'x'. were rule groups changed?",
+        ),
+        (
+            "query",
+            400,
+            "bad_data",
+            "invalid parameter \"query\": unknown position: parse error: no expression found in input",
+        ),
+        ("query?query=1&timeout=0", 503, "timeout", "query timed out in query execution"),
+        ("metadata?limit=x", 400, "bad_data", "limit must be a number"),
     ];
     for (path, status, kind, message) in refused {
         let (answered, body) = world.get(&collector, &format!("/api/v1/{path}")).await;

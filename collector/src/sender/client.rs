@@ -6,14 +6,16 @@
 
 pub(super) mod secrets;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Certificate, Client, Identity, Proxy, Response, StatusCode, tls};
-use watchfire_collector_core::alertmanager::http::{Authorization, HttpConfig, TlsVersion};
+use reqwest::{Certificate, Client, Identity, NoProxy, Response, StatusCode, tls};
+use watchfire_collector_core::alertmanager::Secret;
+use watchfire_collector_core::alertmanager::http::{Authorization, HttpConfig, Proxy, TlsVersion};
 use watchfire_collector_core::notify::DeliveryOutcome;
 use watchfire_shared::time::Span;
 
@@ -40,7 +42,7 @@ struct Recipe {
     follow_redirects: bool,
     /// Whether requests carry something that only their receiver may see.
     credentials: bool,
-    proxy: Option<String>,
+    proxy: Proxy,
     ca: Option<String>,
     certificate: Option<(String, String)>,
     insecure: bool,
@@ -72,7 +74,7 @@ impl Clients {
         let recipe = Recipe {
             follow_redirects: config.follow_redirects,
             credentials: !headers.is_empty(),
-            proxy: config.proxy_url.as_ref().map(|proxy| proxy.expose().to_owned()),
+            proxy: config.proxy.clone(),
             ca: secrets::read_optional(tls.ca.as_ref(), folder).await?,
             certificate: certificate.zip(key),
             insecure: tls.insecure_skip_verify,
@@ -108,15 +110,23 @@ fn build(recipe: &Recipe) -> Result<Client, String> {
         // It would tell the next host the URL, and with it a token that may stand there.
         .referer(false)
         .redirect(policy(recipe))
-        .no_proxy()
         .tls_danger_accept_invalid_certs(recipe.insecure);
     builder = builder.tls_version_min(match recipe.min_version {
         TlsVersion::Tls12 => tls::Version::TLS_1_2,
         TlsVersion::Tls13 => tls::Version::TLS_1_3,
     });
-    if let Some(proxy) = &recipe.proxy {
-        builder = builder.proxy(Proxy::all(proxy).map_err(told("proxy_url"))?);
-    }
+    builder = match &recipe.proxy {
+        Proxy::Direct => builder.no_proxy(),
+        Proxy::Environment => builder,
+        Proxy::Through { url, except, headers } => {
+            let mut proxy = reqwest::Proxy::all(url.expose()).map_err(told("proxy_url"))?;
+            proxy = proxy.no_proxy(except.as_deref().and_then(NoProxy::from_string));
+            if !headers.is_empty() {
+                proxy = proxy.headers(proxy_headers(headers)?);
+            }
+            builder.proxy(proxy)
+        }
+    };
     if let Some(ca) = &recipe.ca {
         let certificates = Certificate::from_pem_bundle(ca.as_bytes()).map_err(told("tls_config.ca"))?;
         builder = builder.tls_certs_only(certificates);
@@ -126,6 +136,17 @@ fn build(recipe: &Recipe) -> Result<Client, String> {
         builder = builder.identity(Identity::from_pem(pem.as_bytes()).map_err(told("tls_config.cert and key"))?);
     }
     builder.build().map_err(told("http_config"))
+}
+
+fn proxy_headers(headers: &BTreeMap<String, Vec<Secret>>) -> Result<HeaderMap, String> {
+    let mut map = HeaderMap::new();
+    for (name, values) in headers {
+        let header = HeaderName::try_from(name).map_err(|_| format!("proxy_connect_header: {name:?} is no header"))?;
+        for value in values {
+            map.append(header.clone(), sensitive("proxy_connect_header", value.expose())?);
+        }
+    }
+    Ok(map)
 }
 
 fn policy(recipe: &Recipe) -> Policy {

@@ -1,5 +1,7 @@
 mod email;
 
+mod hostile;
+
 mod slack;
 
 use std::net::SocketAddr;
@@ -25,7 +27,7 @@ struct Receiver {
 
 async fn answer(State(receiver): State<Receiver>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let body = axum::body::to_bytes(body, 4 << 20).await.unwrap();
     let line = format!("{} {}", parts.method, parts.uri.path());
     receiver.seen.lock().unwrap().push((line, parts.headers, String::from_utf8(body.to_vec()).unwrap()));
     match parts.uri.path() {
@@ -37,6 +39,7 @@ async fn answer(State(receiver): State<Receiver>, request: Request) -> Response 
             let to = receiver.elsewhere.lock().unwrap().clone();
             (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to)]).into_response()
         }
+        "/slack" => "ok".into_response(),
         "/slow" => {
             std::future::pending::<()>().await;
             StatusCode::OK.into_response()
@@ -167,6 +170,25 @@ async fn redirects_are_followed_but_carry_no_credentials_to_another_host() {
     let off = send(&url("/moved"), "        http_config: {follow_redirects: false}\n").await;
     assert_eq!(reason(&off), (false, not_followed));
     assert_eq!(other.seen().len(), 1, "nothing else went to the other host");
+}
+
+#[tokio::test]
+async fn a_proxy_is_used_except_for_the_hosts_that_are_left_out() {
+    let receiver = Receiver::default();
+    let address = receiver.start().await;
+    let proxy = |more: &str| format!("        http_config: {{proxy_url: 'http://u:p@{address}', {more}}}\n");
+    let through = proxy("no_proxy: 'example.net,127.0.0.1', proxy_connect_header: {X-Proxy: [a]}");
+    assert_eq!(send("http://hooks.example.org/ok", &through).await, DeliveryOutcome::Ok);
+    let direct = format!("http://{address}/direct");
+    assert_eq!(send(&direct, &through).await, DeliveryOutcome::Ok);
+    let seen = receiver.seen.lock().unwrap();
+    let [(first, headers, _), (second, own, _)] = seen.as_slice() else { panic!("two requests: {seen:?}") };
+    assert_eq!((first.as_str(), second.as_str()), ("POST /ok", "POST /direct"));
+    assert_eq!(
+        (headers["host"].to_str().unwrap(), headers["proxy-authorization"].to_str().unwrap()),
+        ("hooks.example.org", "Basic dTpw")
+    );
+    assert_eq!(own.get("proxy-authorization"), None);
 }
 
 #[tokio::test]

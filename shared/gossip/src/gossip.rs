@@ -9,6 +9,7 @@ mod foca_side;
 mod join;
 mod leave;
 mod metadata;
+mod probe;
 mod refusal;
 
 use std::collections::BTreeMap;
@@ -107,6 +108,7 @@ pub struct Gossip {
     reminded: NodeId,
     asks: evidence::Asks,
     refusals: refusal::Refusals,
+    probe: probe::Probe,
     pulling: anti_entropy::Pulling,
     rumors: metadata::Rumors,
     wants: BTreeMap<NodeId, metadata::Want>,
@@ -156,6 +158,7 @@ impl Gossip {
             reminded: NodeId(0),
             asks: evidence::Asks::new(now),
             refusals: refusal::Refusals::default(),
+            probe: probe::Probe::default(),
             pulling: anti_entropy::Pulling::default(),
             rumors: metadata::Rumors::default(),
             wants: BTreeMap::new(),
@@ -357,18 +360,25 @@ impl Gossip {
                 self.pull_soon(now);
             }
             (None, MemberState::Alive | MemberState::Suspect) => self.refresh_metadata(now, id),
-            (_, MemberState::Suspect) => self.ask(now, id),
-            (_, MemberState::Down) => {
-                self.ask(now, id);
-                self.try_silent(now, id);
-                self.schedule.set_by(Alarm::Forget, now + FORGET_AFTER);
+            // Its name tells whether it is a former life of somebody who lives.
+            (None, MemberState::Down) if self.view.get(id).is_some_and(|entry| entry.metadata.is_none()) => {
+                self.refresh_metadata(now, id);
+                self.silent(now, id);
             }
+            (_, MemberState::Suspect) => self.ask(now, id),
+            (_, MemberState::Down) => self.silent(now, id),
             (_, MemberState::Left) => {
                 self.asks.forget(id);
                 self.try_silent(now, id);
                 self.schedule.set_by(Alarm::Forget, now + FORGET_AFTER);
             }
         }
+    }
+
+    fn silent(&mut self, now: Timestamp, id: NodeId) {
+        self.ask(now, id);
+        self.try_silent(now, id);
+        self.schedule.set_by(Alarm::Forget, now + FORGET_AFTER);
     }
 
     fn save_peers(&mut self, now: Timestamp) {

@@ -52,6 +52,8 @@ pub(crate) enum Due {
 pub(crate) struct Schedule {
     foca: BTreeMap<(Timestamp, u8, u64), Timer<Identity>>,
     submitted: u64,
+    /// The next round of foca's gossip, put off while foca has no news to tell: it would wake the program for nothing.
+    resting: Option<(Timestamp, Span, Timer<Identity>)>,
     alarms: BTreeMap<Alarm, Timestamp>,
 }
 
@@ -59,6 +61,37 @@ impl Schedule {
     pub(crate) fn submit(&mut self, now: Timestamp, after: std::time::Duration, timer: Timer<Identity>) {
         self.submitted += 1;
         self.foca.insert((now + Span::from_std(after), rank(&timer), self.submitted), timer);
+    }
+
+    /// Puts a round of gossip off until [`Schedule::resume`].
+    pub(crate) fn rest(&mut self, now: Timestamp, after: std::time::Duration, timer: Timer<Identity>) {
+        let period = Span::from_std(after);
+        self.resting = Some((now + period, period, timer));
+    }
+
+    /// There is news: rounds go on at the times at which they would have come.
+    pub(crate) fn resume(&mut self, now: Timestamp) {
+        if let Some((at, period, timer)) = self.resting.take() {
+            let missed = now.since(at).as_millis().max(0) as u64;
+            let rounds = missed.div_ceil(period.as_millis().max(1) as u64);
+            self.submitted += 1;
+            self.foca.insert((at + period * rounds as i64, rank(&timer), self.submitted), timer);
+        }
+    }
+
+    /// The probe of this member was answered: its second stage has nothing to do and comes with the next probe, in
+    /// foca's order before it, so that both share one wake-up.
+    pub(crate) fn join_stages(&mut self, probed: &Identity) {
+        let is_stage = |timer: &Timer<Identity>| matches!(timer, Timer::SendIndirectProbe { probed_id, .. } if probed_id == probed);
+        let next =
+            self.foca.iter().find(|(_, timer)| matches!(timer, Timer::ProbeRandomMember(_))).map(|(key, _)| key.0);
+        let stage = self.foca.iter().find(|(_, timer)| is_stage(timer)).map(|(key, _)| *key);
+        if let (Some(at), Some(key)) = (next, stage)
+            && key.0 < at
+            && let Some(timer) = self.foca.remove(&key)
+        {
+            self.foca.insert((at, key.1, key.2), timer);
+        }
     }
 
     /// Sets an alarm, replacing the time it had.
@@ -74,6 +107,7 @@ impl Schedule {
 
     pub(crate) fn clear(&mut self) {
         self.foca.clear();
+        self.resting = None;
         self.alarms.clear();
     }
 
@@ -149,5 +183,34 @@ mod tests {
         expected.push(format!("{:?}", Due::Alarm(Alarm::Poll)));
         assert_eq!(seen, expected);
         assert_eq!(schedule.next(), None);
+    }
+
+    #[test]
+    fn the_second_stage_of_an_answered_probe_comes_with_the_next_probe_and_before_it() {
+        let probed_id = Identity::new(NodeId(1), 1, "10.0.0.1:1".parse().unwrap());
+        let mut schedule = Schedule::default();
+        schedule.submit(Timestamp::EPOCH, Duration::from_millis(10), Timer::ProbeRandomMember(0));
+        schedule.submit(Timestamp::EPOCH, Duration::from_millis(5), Timer::SendIndirectProbe { probed_id, token: 0 });
+        schedule.join_stages(&probed_id.in_generation(2));
+        assert_eq!(schedule.next(), Some(Timestamp::from_millis(5)), "another life's probe is not this one");
+        schedule.join_stages(&probed_id);
+        assert_eq!(schedule.next(), Some(Timestamp::from_millis(10)));
+        let mut due = || format!("{:?}", schedule.pop(Timestamp::from_millis(10)));
+        assert!(due().contains("SendIndirectProbe") && due().contains("ProbeRandomMember") && due() == "None");
+    }
+
+    #[test]
+    fn a_round_of_gossip_that_was_put_off_comes_back_once_and_in_step() {
+        let at = Timestamp::from_millis;
+        let mut schedule = Schedule::default();
+        schedule.rest(at(0), Duration::from_millis(5), Timer::PeriodicGossip(0));
+        assert_eq!(schedule.next(), None);
+        schedule.resume(at(2));
+        schedule.resume(at(3));
+        assert_eq!(schedule.next(), Some(at(5)));
+        assert!(schedule.pop(at(5)).is_some() && schedule.pop(at(5)).is_none());
+        schedule.rest(at(5), Duration::from_millis(5), Timer::PeriodicGossip(0));
+        schedule.resume(at(52));
+        assert_eq!(schedule.next(), Some(at(55)));
     }
 }

@@ -3,11 +3,18 @@
 //! One task owns the machine. Inputs come through one bounded inbox; between them the driver sleeps until the machine's
 //! deadline. Effects are handed over in batches, in the order in which the machine gave them, before the next input is
 //! taken.
+//!
+//! Wake-ups are what an idle program costs, so the driver arms its one timer only when a deadline moves to an earlier time,
+//! and lets what falls due within [`SLACK`] of it happen in the same turn.
 
+use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
 use watchfire_shared::machine::Machine;
 use watchfire_shared::time::{Span, Timestamp};
 
@@ -15,7 +22,28 @@ use watchfire_shared::time::{Span, Timestamp};
 /// never waits for longer than this many inputs.
 const MAX_INPUTS_PER_TURN: usize = 64;
 /// The longest sleep. A wall clock that steps forward while the driver sleeps is noticed after at most this time.
-const MAX_SLEEP: Span = Span::from_seconds(1);
+const MAX_SLEEP: Span = Span::from_seconds(5);
+/// How much later than its deadline a machine may be woken, so that deadlines close to each other share one wake-up.
+const SLACK: Span = Span::from_millis(8);
+
+/// Where a machine's inputs come from.
+pub trait Inbox<I> {
+    /// The next input; `None` once there will be no more. Must be safe to give up and call again.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<I>>;
+
+    /// The next input if it is there already.
+    fn try_next(&mut self) -> Option<I>;
+}
+
+impl<I> Inbox<I> for mpsc::Receiver<I> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<I>> {
+        self.poll_recv(cx)
+    }
+
+    fn try_next(&mut self) -> Option<I> {
+        self.try_recv().ok()
+    }
+}
 
 /// Drives `machine` until its inbox is closed and empty, or until `perform` breaks; returns it.
 ///
@@ -23,13 +51,14 @@ const MAX_SLEEP: Span = Span::from_seconds(1);
 /// through the inbox. It takes the effects out of the vector.
 pub async fn drive<M: Machine>(
     mut machine: M,
-    mut inbox: mpsc::Receiver<M::Input>,
+    mut inbox: impl Inbox<M::Input>,
     now: impl Fn() -> Timestamp,
     mut perform: impl FnMut(Timestamp, &mut Vec<M::Effect>, &M) -> ControlFlow<()>,
 ) -> M {
+    let mut alarm = Alarm::new();
     let mut effects = Vec::new();
     loop {
-        let input = match next(&mut inbox, machine.deadline(), &now).await {
+        let input = match next(&mut inbox, machine.deadline(), &mut alarm, &now).await {
             Next::Input(input) => Some(input),
             Next::Due => Some(M::wake()),
             Next::Early => None,
@@ -38,7 +67,7 @@ pub async fn drive<M: Machine>(
         if let Some(input) = input {
             machine.handle(now(), input, &mut effects);
             for _ in 1..MAX_INPUTS_PER_TURN {
-                let Ok(input) = inbox.try_recv() else { break };
+                let Some(input) = inbox.try_next() else { break };
                 machine.handle(now(), input, &mut effects);
             }
         }
@@ -78,17 +107,51 @@ enum Next<I> {
     Closed,
 }
 
-async fn next<I>(inbox: &mut mpsc::Receiver<I>, deadline: Option<Timestamp>, now: &impl Fn() -> Timestamp) -> Next<I> {
+/// The one timer of a driver. Moving it to a later time costs nothing: it rings early once and is set again then.
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    rang: bool,
+}
+
+impl Alarm {
+    fn new() -> Self {
+        Self { sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), rang: true }
+    }
+
+    fn ring_by(&mut self, wait: Span) {
+        let at = Instant::now() + wait.to_std();
+        if self.rang || at < self.sleep.deadline() {
+            self.sleep.as_mut().reset(at);
+            self.rang = false;
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let rang = self.sleep.as_mut().poll(cx);
+        self.rang = rang.is_ready();
+        rang
+    }
+}
+
+async fn next<I>(
+    inbox: &mut impl Inbox<I>,
+    deadline: Option<Timestamp>,
+    alarm: &mut Alarm,
+    now: &impl Fn() -> Timestamp,
+) -> Next<I> {
     let wait = deadline.map_or(MAX_SLEEP, |deadline| deadline.since(now()).min(MAX_SLEEP));
     if deadline.is_some() && !wait.is_positive() {
         return Next::Due;
     }
-    tokio::select! {
-        input = inbox.recv() => input.map_or(Next::Closed, Next::Input),
-        () = tokio::time::sleep(wait.to_std().max(Duration::from_millis(1))) => {
-            if deadline.is_some_and(|deadline| deadline <= now()) { Next::Due } else { Next::Early }
+    alarm.ring_by(wait + SLACK);
+    poll_fn(|cx| {
+        if let Poll::Ready(input) = inbox.poll_next(cx) {
+            return Poll::Ready(input.map_or(Next::Closed, Next::Input));
         }
-    }
+        let is_due = || deadline.is_some_and(|deadline| deadline <= now());
+        alarm.poll(cx).map(|()| if is_due() { Next::Due } else { Next::Early })
+    })
+    .await
 }
 
 #[cfg(test)]

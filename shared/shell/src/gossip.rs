@@ -1,8 +1,8 @@
 //! Runs the membership machine on a network: datagrams, timers, questions to hosts, names to join by, what is kept.
 //!
-//! One task owns the machine; the tasks around it only turn what happens outside into inputs. A full inbox drops
-//! datagrams and counts them, since gossip is made for loss; everything else waits for room. What the machine calls time is the
-//! monotonic clock, and what readers get is wall time.
+//! One task owns the machine and reads its socket, so that a datagram costs one wake-up and no hop between tasks; the
+//! tasks around it only turn what else happens outside into inputs. What the machine calls time is the monotonic clock, and
+//! what readers get is wall time.
 //!
 //! The TCP listener beside the UDP socket carries nothing yet. It is there so that a connection to a living node is
 //! accepted and one to a dead node on a living host is refused: that tells a dead agent from a dead host.
@@ -11,10 +11,11 @@ mod kept;
 
 mod sockets;
 
+mod inputs;
+
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -29,13 +30,13 @@ use crate::driver::drive;
 use crate::files::{DataDir, FileError};
 use crate::lifecycle::Tasks;
 use crate::membership::{self, Index, MembershipHandle, MembershipView, Publisher, Request};
+use inputs::Inputs;
 use kept::Pending;
 
 pub use kept::node_id;
 
-/// Inputs that wait for the machine. Two thousand datagrams of 1400 bytes are under 3 MiB, and half a second of the
-/// worst storm.
-const MAX_INBOX: usize = 2048;
+/// Inputs that wait for the machine, datagrams apart: those wait in the kernel. All of them wait for room.
+const MAX_INBOX: usize = 64;
 /// Hosts asked at a time. When a switch dies, asking a hundred hosts takes a few seconds.
 const MAX_QUESTIONS: usize = 32;
 
@@ -119,19 +120,17 @@ pub async fn start(
     };
     // The node's own view is there before anybody asks for it.
     shell.perform(&mut effects, &machine);
+    let inbox = Inputs::new(inbox, socket);
     tasks.spawn("gossip", |stop| run(machine, inbox, shell, stop));
     tasks.spawn("gossip-tcp", |stop| sockets::accept(listener, stop));
     let requested = inputs.clone();
     tasks.spawn("gossip-requests", |stop| forward(requests, requested, stop));
-    let (join, seeds) = (settings.join.clone(), inputs.clone());
-    tasks.spawn("gossip-join", |stop| resolve(join, seeds, stop));
-    let dropped = handle.dropped_counter();
-    let take = move |from, bytes| take(&inputs, &dropped, from, bytes);
-    tasks.spawn("gossip-udp", |stop| sockets::receive(socket, take, stop));
+    let join = settings.join.clone();
+    tasks.spawn("gossip-join", |stop| resolve(join, inputs, stop));
     Ok(handle)
 }
 
-async fn run(machine: Gossip, inbox: mpsc::Receiver<Input>, mut shell: Shell, stop: CancellationToken) {
+async fn run(machine: Gossip, inbox: Inputs, mut shell: Shell, stop: CancellationToken) {
     let clock = shell.clock.clone();
     let perform = |_, effects: &mut Vec<Effect>, machine: &Gossip| {
         shell.perform(effects, machine);
@@ -140,12 +139,6 @@ async fn run(machine: Gossip, inbox: mpsc::Receiver<Input>, mut shell: Shell, st
     tokio::select! {
         _ = drive(machine, inbox, || clock.monotonic(), perform) => {}
         () = stop.cancelled() => {}
-    }
-}
-
-fn take(inputs: &mpsc::Sender<Input>, dropped: &AtomicU64, from: SocketAddr, bytes: Vec<u8>) {
-    if inputs.try_send(Input::Datagram { from, bytes }).is_err() {
-        dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
 

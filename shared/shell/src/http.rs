@@ -9,6 +9,8 @@ mod guard;
 
 mod serve;
 
+mod stall;
+
 mod list;
 
 mod members;

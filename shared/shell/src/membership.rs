@@ -4,7 +4,6 @@
 //! again from the members; nobody ever waits for a slow reader.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -69,15 +68,7 @@ pub struct MembershipHandle {
     ring: Arc<Mutex<VecDeque<Arc<MemberEvent>>>>,
     requests: mpsc::Sender<Request>,
     left: watch::Receiver<bool>,
-    counters: Arc<Counters>,
-}
-
-/// What gossip counted.
-#[derive(Debug, Default)]
-struct Counters {
-    stats: Mutex<Stats>,
-    /// Datagrams that found the machine's inbox full.
-    dropped: Arc<AtomicU64>,
+    counters: Arc<Mutex<Stats>>,
 }
 
 /// Where the gossip task puts what it learns.
@@ -86,7 +77,7 @@ pub(crate) struct Publisher {
     view: watch::Sender<Arc<MembershipView>>,
     ring: Arc<Mutex<VecDeque<Arc<MemberEvent>>>>,
     left: watch::Sender<bool>,
-    counters: Arc<Counters>,
+    counters: Arc<Mutex<Stats>>,
 }
 
 /// Requests that wait for the gossip task; a program has a handful in its life.
@@ -100,7 +91,7 @@ pub(crate) fn channel(view: MembershipView) -> (Publisher, MembershipHandle, mps
     let (view_writer, view) = watch::channel(Arc::new(view));
     let (left_writer, left) = watch::channel(false);
     let (requests, inbox) = mpsc::channel(MAX_REQUESTS);
-    let counters = Arc::new(Counters::default());
+    let counters = Arc::new(Mutex::new(Stats::default()));
     let publisher = Publisher { view: view_writer, ring: ring.clone(), left: left_writer, counters: counters.clone() };
     (publisher, MembershipHandle { view, ring, requests, left, counters }, inbox)
 }
@@ -134,7 +125,7 @@ impl Publisher {
 
     /// Shows what gossip has counted.
     pub(crate) fn count(&self, stats: Stats) {
-        *self.counters.stats.lock().expect("no holder of this lock can panic") = stats;
+        *self.counters.lock().expect("no holder of this lock can panic") = stats;
     }
 
     /// Tells everybody who waits that the goodbye was said.
@@ -198,14 +189,8 @@ impl MembershipHandle {
     /// What gossip has counted since it started, by name, for metrics.
     #[must_use]
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
-        let stats = *self.counters.stats.lock().expect("no holder of this lock can panic");
-        let mut named = stats.named();
-        named.push(("dropped_inbox_full", self.counters.dropped.load(Ordering::Relaxed)));
-        named
-    }
-
-    pub(crate) fn dropped_counter(&self) -> Arc<AtomicU64> {
-        self.counters.dropped.clone()
+        let stats = *self.counters.lock().expect("no holder of this lock can panic");
+        stats.named()
     }
 
     /// Changes what this node says of itself. Nothing happens if gossip has stopped.

@@ -39,10 +39,11 @@ fn cpu_nanoseconds(proc: &Path) -> f64 {
     threads.map(of_thread).sum()
 }
 
-/// The middle of some figures, and their least and greatest.
+/// The middle of some figures, the one that 99 of 100 do not exceed, and their least and greatest.
 #[derive(Clone, Copy, Debug)]
 pub struct Spread {
     pub median: f64,
+    pub p99: f64,
     pub min: f64,
     pub max: f64,
 }
@@ -54,6 +55,8 @@ impl Spread {
         figures.sort_by(f64::total_cmp);
         let last = figures.len().saturating_sub(1);
         let at = |i: usize| figures.get(i).copied().unwrap_or(f64::NAN);
-        Self { median: at(last / 2), min: at(0), max: at(last) }
+        // The nearest rank: with fewer than 100 figures it is the greatest.
+        let p99 = (figures.len() * 99).div_ceil(100).saturating_sub(1);
+        Self { median: at(last / 2), p99: at(p99), min: at(0), max: at(last) }
     }
 }

@@ -1,8 +1,12 @@
 //! `http_config`: how notifications reach their receivers over HTTP.
 
+pub mod proxy;
+
 use std::collections::BTreeMap;
 
-use watchfire_shared::document::{self, Node, Report, Table};
+use watchfire_shared::document::{self, Key, Node, Report, Table};
+
+pub use proxy::Proxy;
 
 use super::secret::{self, Secret, SecretSource};
 
@@ -12,7 +16,7 @@ pub struct HttpConfig {
     pub authorization: Option<Authorization>,
     /// Whether redirects are followed; never to another host with credentials.
     pub follow_redirects: bool,
-    pub proxy_url: Option<Secret>,
+    pub proxy: Proxy,
     /// More headers of each request: name and values in the order of the file.
     pub headers: BTreeMap<String, Vec<SecretSource>>,
     pub tls: TlsConfig,
@@ -58,7 +62,7 @@ impl Default for HttpConfig {
         Self {
             authorization: None,
             follow_redirects: true,
-            proxy_url: None,
+            proxy: Proxy::Direct,
             headers: BTreeMap::new(),
             tls: TlsConfig::default(),
         }
@@ -66,7 +70,7 @@ impl Default for HttpConfig {
 }
 
 /// Keys that Alertmanager knows and that nothing here can honour.
-const UNSUPPORTED: &[&str] = &["oauth2", "no_proxy", "proxy_from_environment", "proxy_connect_header"];
+const UNSUPPORTED: &[&str] = &["oauth2"];
 
 pub(super) fn read(node: &Node, report: &mut Report) -> Option<HttpConfig> {
     let mut table = Table::of(node, report)?;
@@ -85,7 +89,7 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Option<HttpConfig> {
     let config = HttpConfig {
         authorization: basic.or(header).or(bearer),
         follow_redirects: table.optional(report, "follow_redirects", document::boolean).unwrap_or(true),
-        proxy_url: table.optional(report, "proxy_url", secret::url),
+        proxy: proxy::read(&mut table, report),
         headers: table.optional(report, "http_headers", headers).unwrap_or_default(),
         tls: table.optional(report, "tls_config", tls).unwrap_or_default(),
     };
@@ -147,10 +151,7 @@ fn headers(node: &Node, report: &mut Report) -> Option<BTreeMap<String, Vec<Secr
         if RESERVED_HEADERS.contains(&name.name.to_ascii_lowercase().as_str()) {
             report.add(name.at, format!("the header `{}` cannot be set here", name.name));
         }
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.name.is_empty() || !name.name.bytes().all(token) {
-            report.add(name.at, format!("{:?} is no name of a header", name.name));
-        }
+        check_header_name(name, report);
         let Some(mut values) = Table::of(node, report) else { continue };
         let mut sources = Vec::new();
         for key in ["values", "secrets"] {
@@ -163,6 +164,14 @@ fn headers(node: &Node, report: &mut Report) -> Option<BTreeMap<String, Vec<Secr
         headers.insert(name.name.clone(), sources);
     }
     Some(headers)
+}
+
+/// Refuses what is no token of HTTP (RFC 9110, section 5.6.2).
+fn check_header_name(name: &Key, report: &mut Report) {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.name.is_empty() || !name.name.bytes().all(token) {
+        report.add(name.at, format!("{:?} is no name of a header", name.name));
+    }
 }
 
 /// Versions as `tls_config` names them; `None` where this client cannot speak it.

@@ -9,7 +9,7 @@ use watchfire_shared::matcher::Matcher;
 use watchfire_shared::time::Span;
 
 use super::interval::TimeInterval;
-use super::receiver::Receiver;
+use super::receiver::{Receiver, Template, field};
 use super::{items, matchers};
 
 /// Nesting of routes. The document's own bound is the same; this one guards the walk.
@@ -32,7 +32,8 @@ pub struct Route {
     pub active_time_intervals: Vec<String>,
     /// Whether routes behind this one are tried although it matched.
     pub continues: bool,
-    pub labels: BTreeMap<String, String>,
+    /// Its own and those of the routes above that it does not set itself; templates, filled in for each notification.
+    pub labels: BTreeMap<String, Template>,
     children: Vec<usize>,
 }
 
@@ -155,7 +156,7 @@ fn read_route(
     route.mute_time_intervals = intervals(&mut table, "mute_time_intervals", names, report);
     route.active_time_intervals = intervals(&mut table, "active_time_intervals", names, report);
     route.continues = table.optional(report, "continue", document::boolean).unwrap_or(false);
-    route.labels = table.optional(report, "labels", plain_labels).unwrap_or_default();
+    route.labels.extend(table.optional(report, "labels", templated_labels).unwrap_or_default());
     let children = table.optional(report, "routes", |node, report| items(node, report));
     table.finish(report);
     name_route(&mut route, &matchers, parent, tree);
@@ -288,7 +289,17 @@ fn positive_span(node: &Node, report: &mut Report) -> Option<Span> {
     Some(span)
 }
 
-/// Labels of a route or receiver; templates in them are refused, for they could not be filled in.
+/// Labels of a route.
+fn templated_labels(node: &Node, report: &mut Report) -> Option<BTreeMap<String, Template>> {
+    let table = Table::of(node, report)?;
+    let mut labels = BTreeMap::new();
+    for (name, node) in table.entries() {
+        labels.extend(field::template(node, report).map(|template| (name.name.clone(), template)));
+    }
+    Some(labels)
+}
+
+/// Labels of a receiver; templates in them are refused, for there is no alert that they could be filled in with.
 pub(super) fn plain_labels(node: &Node, report: &mut Report) -> Option<BTreeMap<String, String>> {
     let labels = document::text_map(node, report)?;
     for (name, value) in &labels {

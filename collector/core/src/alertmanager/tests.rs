@@ -262,3 +262,58 @@ fn template_files_are_loaded_and_their_mistakes_told() {
     assert_eq!(own, ["a", "a.tmpl"]);
     assert!(config.templates.names().any(|name| name == "slack.default.title"), "beside the default ones");
 }
+
+/// A file with something in one section of it; `{}` stands where.
+fn section(name: &str) -> &'static str {
+    match name {
+        "root" => "route: {receiver: r}\nreceivers: [{name: r}]\n{}",
+        "global" => "global: {{}}\nroute: {receiver: r}\nreceivers: [{name: r}]\n",
+        "route" => "route: {receiver: r, routes: [{{}}]}\nreceivers: [{name: r}]\n",
+        "inhibit_rule" => "inhibit_rules: [{{}}]\nroute: {receiver: r}\nreceivers: [{name: r}]\n",
+        "time_interval" => {
+            "time_intervals: [{name: t, time_intervals: [{{}}]}]\nroute: {receiver: r}\nreceivers: [{name: r}]\n"
+        }
+        "receiver" => "route: {receiver: r}\nreceivers: [{name: r}, {{}}]\n",
+        "webhook_config" => "route: {receiver: r}\nreceivers: [{name: r, webhook_configs: [{{}}]}]\n",
+        "email_config" => "route: {receiver: r}\nreceivers: [{name: r, email_configs: [{{}}]}]\n",
+        "slack_config" => "route: {receiver: r}\nreceivers: [{name: r, slack_configs: [{{}}]}]\n",
+        "http_config" => "global: {http_config: {{}}}\nroute: {receiver: r}\nreceivers: [{name: r}]\n",
+        "tls_config" => "global: {http_config: {tls_config: {{}}}}\nroute: {receiver: r}\nreceivers: [{name: r}]\n",
+        "threading" => "route: {receiver: r}\nreceivers: [{name: r, email_configs: [{threading: {{}}}]}]\n",
+        other => panic!("there is no section {other}"),
+    }
+}
+
+fn mistakes_of(section_name: &str, entry: &str) -> Vec<String> {
+    let text = section(section_name).replacen("{}", entry, 1);
+    let found = parse("keys", &text).err().unwrap_or_default();
+    found.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_key_of_alertmanager_is_known_and_what_is_not_supported_is_refused_by_name() {
+    let mut known = 0;
+    for line in include_str!("../../testdata/alertmanager/keys.txt").lines().filter(|line| !line.starts_with('#')) {
+        let mut words = line.split(' ');
+        let section = words.next().unwrap_or_default();
+        for word in words {
+            let (key, refused) = word.split_once('!').map_or((word, None), |(key, value)| (key, Some(value)));
+            let unset = mistakes_of(section, &format!("{key}: null"));
+            // The file of the section `root` names some of its keys itself.
+            let unknown = unset.iter().find(|mistake| mistake.contains("unknown key"));
+            assert_eq!(unknown, None, "{section}: {key}");
+            let told = |mistakes: &[String]| {
+                mistakes.iter().any(|m| m.contains(&format!("`{key}`")) && m.contains("not supported"))
+            };
+            if let Some(value) = refused {
+                let mistakes = mistakes_of(section, &format!("{key}: {value}"));
+                assert!(told(&mistakes), "{section}: {key} is dropped in silence: {mistakes:?}");
+            }
+            assert!(!told(&unset), "{section}: {key} is refused although nothing is set: {unset:?}");
+            known += 1;
+        }
+        let nonsense = mistakes_of(section, "nosuchkey: null");
+        assert!(nonsense.iter().any(|mistake| mistake.contains("unknown key `nosuchkey`")), "{section}: {nonsense:?}");
+    }
+    assert_eq!(known, 179, "keys that the table holds");
+}

@@ -15,7 +15,7 @@ use crate::notify::query::AlertFilter;
 use crate::remediation;
 use crate::rules::alert::State;
 use crate::series::node::Node;
-use crate::view::{AlertCounts, Evidence, NodeView, Notifications, View, judge};
+use crate::view::{AlertCounts, Evidence, NodeView, Notifications, Target, View, judge};
 
 /// The shortest time between two pictures after changes. A storm of changes costs twenty pictures a second.
 const AFTER_CHANGE: Span = Span::from_millis(50);
@@ -122,6 +122,7 @@ impl<D: Disk> Engine<D> {
             alerts: Arc::new(self.rules.alerts_view()),
             notifications: self.draw_notifications(now),
             remediation: self.draw_remediation(),
+            metadata: self.ingest.metadata.clone(),
             stats: self.stats(),
         }
     }
@@ -225,6 +226,12 @@ fn show(node: &Node, context: &Context<'_>) -> NodeView {
         labels: record.labels.clone(),
         version: record.version.clone(),
         maintenance_until: context.maintenance.map(|own| own.until),
+        target: (record.role == Role::Agent).then(|| Target {
+            instance: node.target.instance.to_string(),
+            job: node.target.job.to_string(),
+            up: node.current_up,
+            interval: record.interval,
+        }),
     }
 }
 
@@ -255,5 +262,6 @@ fn show_expected(expected: &Expected, alerts: Option<&InstanceAlerts>, maintenan
         labels: expected.labels.clone(),
         version: String::new(),
         maintenance_until: maintenance.map(|own| own.until),
+        target: None,
     }
 }

@@ -93,6 +93,9 @@ impl Ingest {
             self.counters.rejected.schema += 1;
             self.nack(conn, Nack { lane, seq: u64::from(dict_id), code: NackCode::Schema, detail: reason, slots }, out);
         }
+        for (entry, labels) in dict.add.iter().zip(&names) {
+            self.metadata.note_kind(labels.metric_name(), entry.kind);
+        }
         if let Err(error) = store.set_dictionary(&source(id, lane), &dict, &names) {
             self.dictionary_refused(conn, id, &dict, &error, out);
         }

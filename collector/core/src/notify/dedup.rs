@@ -29,6 +29,20 @@ pub enum Reason {
     Repeat,
 }
 
+impl Reason {
+    /// As Alertmanager words it towards receivers.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::First => "first notification",
+            Self::NewAlerts => "new alerts added",
+            Self::AllResolved => "all alerts resolved",
+            Self::SomeResolved => "some alerts resolved",
+            Self::Repeat => "repeat interval elapsed",
+        }
+    }
+}
+
 /// Why none is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quiet {

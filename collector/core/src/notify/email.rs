@@ -1,7 +1,7 @@
 //! The mail: its headers and both its parts as texts. How they are written down as a MIME message is the sender's.
 //!
-//! Values from alerts cannot leave their header: whatever ends a line becomes a space, and nothing that looks like an
-//! encoded word (RFC 2047) stays one.
+//! Values from alerts cannot leave their header: whatever ends a line becomes a space, nothing that looks like an encoded
+//! word (RFC 2047) stays one, and nothing turns the direction of writing.
 
 use serde::{Deserialize, Serialize};
 use watchfire_shared::labels::Labels;
@@ -10,6 +10,7 @@ use watchfire_shared::time::Timestamp;
 use super::message::{Context, Renderer};
 use crate::alertmanager::{Email, Integration, Template, Threading};
 use crate::template::Escape;
+use crate::template::escape::straight;
 
 /// A mail that is ready to be written down; the body of a delivery of the kind `email` is one as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +82,7 @@ pub(super) fn render(
         headers.push(("References".to_owned(), root.clone()));
         headers.push(("In-Reply-To".to_owned(), root));
     }
-    let text = renderer.text("text", &email.text, Escape::None);
+    let text = straight(&renderer.text("text", &email.text, Escape::None));
     let html = renderer.text("html", &email.html, Escape::Html);
     let mail = Mail { from, to, headers, text, html };
     serde_json::to_string(&mail).map_err(|error| error.to_string())
@@ -90,7 +91,7 @@ pub(super) fn render(
 /// One line without control characters.
 fn header_value(text: &str) -> String {
     let line: String = text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
-    line.trim().replace("=?", "= ?").chars().take(MAX_HEADER_CHARS).collect()
+    straight(line.trim()).replace("=?", "= ?").chars().take(MAX_HEADER_CHARS).collect()
 }
 
 /// The domain for ids: the sender's own.

@@ -129,6 +129,7 @@ impl Pipeline {
             group_labels: &group.labels,
             group_key: &group.key,
             external_url: &self.external_url,
+            reason,
             route_labels: &route.labels,
             previous: &previous,
         };

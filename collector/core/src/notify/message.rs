@@ -10,7 +10,8 @@ use crate::alertmanager::{Config, Integration, IntegrationConfig, Template};
 use crate::template::notification::{NotificationData, NotificationFunctions};
 use crate::template::{Escape, TemplateSet, Value};
 
-use super::dedup::ReceiverData;
+use super::dedup::{Reason, ReceiverData};
+use super::route_labels;
 use super::{email, slack, webhook};
 
 /// What a message says beside its alerts.
@@ -20,7 +21,9 @@ pub(super) struct Context<'a> {
     pub(super) group_labels: &'a Labels,
     pub(super) group_key: &'a str,
     pub(super) external_url: &'a str,
-    pub(super) route_labels: &'a BTreeMap<String, String>,
+    pub(super) reason: Reason,
+    /// As the route has them, templates not yet filled in.
+    pub(super) route_labels: &'a BTreeMap<String, Template>,
     /// What the receiver answered to the message before, while alerts of it fire.
     pub(super) previous: &'a ReceiverData,
 }
@@ -43,7 +46,7 @@ pub(super) fn render(
 ) -> Result<Rendered, String> {
     let mut renderer = Renderer::new(now, &config.templates, context, alerts);
     let body = match &integration.config {
-        IntegrationConfig::Webhook(webhook) => webhook::render(now, context, alerts, webhook.max_alerts),
+        IntegrationConfig::Webhook(webhook) => webhook::render(now, context, alerts, webhook.max_alerts, &renderer),
         IntegrationConfig::Email(email) => email::render(now, email, integration, context, &mut renderer),
         IntegrationConfig::Slack(slack) => slack::render(slack, context, &mut renderer),
     };
@@ -60,6 +63,7 @@ pub(super) struct Renderer<'a> {
 
 impl<'a> Renderer<'a> {
     fn new(now: Timestamp, templates: &'a TemplateSet, context: &Context<'_>, alerts: &[&Alert]) -> Self {
+        let none = BTreeMap::new();
         let data = NotificationData {
             now,
             receiver: &quote_meta(context.receiver),
@@ -68,8 +72,17 @@ impl<'a> Renderer<'a> {
             common_labels: &common(alerts, |alert| &alert.labels),
             common_annotations: &common(alerts, |alert| &alert.annotations),
             external_url: context.external_url,
+            reason: context.reason.words(),
+            route_labels: &none,
         };
-        Self { templates, functions: NotificationFunctions { now }, data: data.value(), mistakes: Vec::new() }
+        let (route_labels, mistakes) = route_labels::fill_in(now, templates, context.route_labels, &data);
+        let data = NotificationData { route_labels: &route_labels, ..data }.value();
+        Self { templates, functions: NotificationFunctions { now, route_labels }, data, mistakes }
+    }
+
+    /// The labels of the route, filled in.
+    pub(super) fn route_labels(&self) -> &BTreeMap<String, String> {
+        &self.functions.route_labels
     }
 
     /// A text for people. Where its template fails, it says so instead: a message with a gap is better than none.

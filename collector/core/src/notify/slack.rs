@@ -19,6 +19,8 @@ pub const KEPT_CHANNEL: &str = "channel";
 
 /// Characters of a title; Slack cuts longer ones.
 const MAX_TITLE_CHARS: usize = 1024;
+/// Characters of an address, of a name and of a button's parts; Slack refuses longer ones.
+const MAX_PLAIN_CHARS: usize = 3000;
 /// Characters of a text; Slack refuses longer messages.
 const MAX_TEXT_CHARS: usize = 40_000;
 
@@ -91,7 +93,7 @@ pub(super) fn render(slack: &Slack, context: &Context<'_>, renderer: &mut Render
         (ts, channel) = (Some(of.clone()), id.clone());
     }
     let fields = slack.fields.iter().map(|field| Field {
-        title: renderer.text("fields", &field.title, Escape::Mrkdwn),
+        title: cut(renderer.text("fields", &field.title, Escape::Mrkdwn), MAX_TITLE_CHARS),
         value: cut(renderer.text("fields", &field.value, Escape::Mrkdwn), MAX_TEXT_CHARS),
         short: field.short,
     });
@@ -102,7 +104,7 @@ pub(super) fn render(slack: &Slack, context: &Context<'_>, renderer: &mut Render
     let (fallback, footer) = (words("fallback", &texts.fallback), words("footer", &texts.footer));
     let message_text = words("message_text", &texts.message_text);
     let title = cut(words("title", &texts.title), MAX_TITLE_CHARS);
-    let mut plain = |key, template: &Template| renderer.text(key, template, Escape::None);
+    let mut plain = |key, template: &Template| cut(renderer.text(key, template, Escape::None), MAX_PLAIN_CHARS);
     let attachment = Attachment {
         title,
         title_link: plain("title_link", &texts.title_link),
@@ -133,15 +135,24 @@ pub(super) fn render(slack: &Slack, context: &Context<'_>, renderer: &mut Render
 
 fn render_action(action: &SlackAction, renderer: &mut Renderer<'_>) -> Action {
     let mut render = |parts: &[(&'static str, Template)]| {
-        parts.iter().map(|(key, part)| (*key, renderer.text(key, part, Escape::None))).collect()
+        let text = |(key, part): &(&'static str, Template)| {
+            (*key, cut(renderer.text(key, part, Escape::None), MAX_PLAIN_CHARS))
+        };
+        parts.iter().map(text).collect()
     };
     Action { parts: render(&action.parts), confirm: render(&action.confirm) }
 }
 
-/// Cuts a text that Slack would not take, and shows that it did.
+/// Cuts a text that Slack would not take, and shows that it did. Nothing is cut through the middle of an escaped character
+/// or of a link.
 fn cut(text: String, most: usize) -> String {
     if text.chars().nth(most).is_none() {
         return text;
     }
-    text.chars().take(most - 1).chain(['…']).collect()
+    let mut kept: String = text.chars().take(most - 1).collect();
+    for (begin, end) in [('<', '>'), ('&', ';')] {
+        let open = kept.rfind(begin).filter(|at| !kept[*at..].contains(end));
+        kept.truncate(open.unwrap_or(kept.len()));
+    }
+    kept + "…"
 }

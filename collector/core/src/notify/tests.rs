@@ -77,7 +77,12 @@ fn the_webhooks_message_is_alertmanagers() {
     let mut world = World::new(vec![(
         "main".to_owned(),
         world::config(
-            "route: {receiver: web.hook, group_by: [alertname], group_wait: 0s, routes: [{matchers: ['severity=\"page\"'], receiver: web.hook}]}
+            "route:
+  receiver: web.hook
+  group_by: [alertname]
+  group_wait: 0s
+  labels: {team: ops, owner: '{{ routeLabels \"team\" }} of {{ .GroupLabels.alertname }}', a: '{{ routeLabels \"b\" }}', b: '{{ routeLabels \"a\" }}'}
+  routes: [{matchers: ['severity=\"page\"'], receiver: web.hook, labels: {team: night, b: plain}}]
 receivers: [{name: web.hook, webhook_configs: [{url: 'http://127.0.0.1/', max_alerts: 2}]}]",
         ),
     )]);

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use watchfire_shared::labels::{Fingerprint, Labels};
 use watchfire_shared::time::Timestamp;
 
-use super::message::{Context, common, quote_meta};
+use super::message::{Context, Renderer, common, quote_meta};
 use crate::alert::Alert;
 
 #[derive(Serialize)]
@@ -22,6 +22,9 @@ struct Message<'a> {
     common_annotations: Labels,
     #[serde(rename = "externalURL")]
     external_url: &'a str,
+    /// The one key that Alertmanager writes in another manner.
+    #[serde(rename = "notification_reason")]
+    notification_reason: &'static str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     route_labels: &'a BTreeMap<String, String>,
     version: &'static str,
@@ -50,6 +53,7 @@ pub(super) fn render(
     context: &Context<'_>,
     alerts: &[&Alert],
     max_alerts: usize,
+    renderer: &Renderer<'_>,
 ) -> Result<String, String> {
     let shown = if max_alerts > 0 { &alerts[..alerts.len().min(max_alerts)] } else { alerts };
     let firing = shown.iter().any(|alert| !alert.resolved_at(now));
@@ -61,7 +65,8 @@ pub(super) fn render(
         common_labels: common(shown, |alert| &alert.labels),
         common_annotations: common(shown, |alert| &alert.annotations),
         external_url: context.external_url,
-        route_labels: context.route_labels,
+        notification_reason: context.reason.words(),
+        route_labels: renderer.route_labels(),
         version: "4",
         group_key: context.group_key,
         truncated_alerts: alerts.len() - shown.len(),

@@ -52,7 +52,7 @@ impl Escaper {
             Self::Html(place) => place.value(value),
             Self::Mrkdwn => match value {
                 Value::Markup(Markup::Html, text) => Ok(text.to_string()),
-                value => value.print().map(|text| mrkdwn(&text)),
+                value => value.print().map(|text| mrkdwn(&straight(&text))),
             },
         }
     }
@@ -65,6 +65,13 @@ impl Escaper {
             (_, _, result) => result,
         }
     }
+}
+
+/// A text without the characters that turn the direction of writing: what is written left to right in a name shall not be
+/// read in another order. <https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>
+pub(crate) fn straight(text: &str) -> String {
+    let turns = |char: char| matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|char| if turns(char) { char::REPLACEMENT_CHARACTER } else { char }).collect()
 }
 
 fn mrkdwn(text: &str) -> String {

@@ -24,6 +24,7 @@ const NAMES: &[&str] = &[
     "urlUnescape",
     "reReplaceAll",
     "stringSlice",
+    "routeLabels",
     "date",
     "tz",
     "now",
@@ -44,9 +45,19 @@ pub const DEFAULTS: [(&str, &str); 2] =
     [("default.tmpl", include_str!("defaults/default.tmpl")), ("email.tmpl", include_str!("defaults/email.tmpl"))];
 
 /// The functions of notification templates; they know the time at which the notification is made.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct NotificationFunctions {
     pub now: Timestamp,
+    /// The labels of the route that the notification took, with their templates filled in.
+    pub route_labels: BTreeMap<String, String>,
+}
+
+impl NotificationFunctions {
+    /// For reading templates, not for rendering them.
+    #[must_use]
+    pub fn for_reading() -> Self {
+        Self { now: Timestamp::EPOCH, route_labels: BTreeMap::new() }
+    }
 }
 
 impl Functions for NotificationFunctions {
@@ -75,6 +86,7 @@ impl Functions for NotificationFunctions {
             ("stringSlice", items) if items.iter().all(|item| matches!(item, Value::Text(_))) => {
                 Ok(Value::list(items.to_vec(), ListKind::Strings))
             }
+            ("routeLabels", [Value::Text(name)]) => text(self.route_labels.get(&**name).cloned().unwrap_or_default()),
             ("date", [Value::Text(layout), Value::Time(time)]) => text(clock::format(time, layout)),
             ("tz", [Value::Text(name), Value::Time(time)]) => {
                 let zone = zone(name).ok_or_else(|| format!("unknown time zone {name}"))?;
@@ -113,6 +125,10 @@ pub struct NotificationData<'a> {
     pub common_labels: &'a Labels,
     pub common_annotations: &'a Labels,
     pub external_url: &'a str,
+    /// Why the notification is made, in Alertmanager's words.
+    pub reason: &'a str,
+    /// As in [`NotificationFunctions`].
+    pub route_labels: &'a BTreeMap<String, String>,
 }
 
 impl NotificationData<'_> {
@@ -137,6 +153,8 @@ impl NotificationData<'_> {
                 ],
             )
         };
+        let text = |(name, value): (&String, &String)| (name.clone(), Value::text(value.as_str()));
+        let route_labels = self.route_labels.iter().map(text).collect();
         Value::structure(
             "*template.Data",
             vec![
@@ -147,6 +165,8 @@ impl NotificationData<'_> {
                 ("CommonLabels", pairs(self.common_labels)),
                 ("CommonAnnotations", pairs(self.common_annotations)),
                 ("ExternalURL", Value::text(self.external_url)),
+                ("NotificationReason", Value::text(self.reason)),
+                ("RouteLabels", Value::map(route_labels, MapKind::Pairs)),
             ],
         )
     }

@@ -46,6 +46,7 @@ fn notify_escaped(text: &str, escape: Escape, name: &str) -> Result<String, Stri
     let group_labels = Labels::new([("alertname", "Disk <full>")]);
     let common_labels = Labels::new([("alertname", "Disk <full>"), ("zone", "eu"), ("a", "first")]);
     let now = Timestamp::from_millis(1_643_114_323_500);
+    let route_labels = [("team".to_owned(), "a <b>".to_owned())].into();
     let data = NotificationData {
         now,
         receiver: "team",
@@ -54,8 +55,10 @@ fn notify_escaped(text: &str, escape: Escape, name: &str) -> Result<String, Stri
         common_labels: &common_labels,
         common_annotations: &Labels::default(),
         external_url: "http://watch:7960",
+        reason: "first notification",
+        route_labels: &route_labels,
     };
-    let functions = NotificationFunctions { now };
+    let functions = NotificationFunctions { now, route_labels: route_labels.clone() };
     let mut set = TemplateSet::default();
     for (name, text) in DEFAULTS {
         set.add(name, text, &functions).unwrap();
@@ -137,7 +140,7 @@ fn the_default_mail_holds_hostile_values_as_text() {
 
 #[test]
 fn a_call_of_a_template_that_is_not_there_is_found_before_it_is_rendered() {
-    let functions = NotificationFunctions { now: Timestamp::EPOCH };
+    let functions = NotificationFunctions::for_reading();
     let mut set = TemplateSet::default();
     set.add("a.tmpl", r#"{{ define "a" }}{{ if .x }}{{ template "b" }}{{ end }}{{ end }}"#, &functions).unwrap();
     let check = |text: &str| set.check_text(text, &functions).map_err(|error| error.to_string());

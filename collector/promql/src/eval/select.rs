@@ -106,6 +106,7 @@ impl Evaluator<'_> {
                 let (time, value) = (series.times[found], series.values[found]);
                 if time > at.saturating_sub(lookback) && !is_stale(value) {
                     *slot = pick(time, value);
+                    self.seen += 1;
                 }
             }
             let row = Row::new(series.labels, values);

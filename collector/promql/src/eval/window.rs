@@ -83,6 +83,7 @@ impl Evaluator<'_> {
             let mut values = vec![stale_nan(); steps.count];
             for (index, slot) in values.iter_mut().enumerate() {
                 let window = ranges.window(source, index, steps.time(index), &mut cursor);
+                self.seen += window.values.len() as u64;
                 if !window.values.is_empty() {
                     *slot = apply(&window, index).unwrap_or(stale_nan());
                 }

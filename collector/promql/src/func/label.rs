@@ -30,9 +30,8 @@ pub(super) fn label_replace(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> R
     let [label, replacement, source, expression] = &texts[..] else {
         return Err(QueryError::Execution("label_replace takes four strings".to_owned()));
     };
-    let regex = anchored(expression).map_err(|error| {
-        QueryError::Execution(format!("invalid regular expression in label_replace(): {expression}: {}", error.reason))
-    })?;
+    let regex = anchored(expression)
+        .map_err(|_| QueryError::Execution(format!("invalid regular expression in label_replace(): {expression}")))?;
     let rows = evaluator.rows(&call.args[0])?;
     set_label(rows, label, |row| {
         let captures = regex.captures(row.labels.value(source))?;

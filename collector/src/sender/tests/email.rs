@@ -7,7 +7,7 @@ use super::*;
 
 /// A server that answers each line that begins with a word as the script says (`EHLO=250-x|250 AUTH PLAIN;...`), `250 ok` to
 /// all others, and `.` only at the end of a mail. Returns what it was sent.
-async fn converse(listener: tokio::net::TcpListener, script: &str) -> Vec<String> {
+pub(super) async fn converse(listener: tokio::net::TcpListener, script: &str) -> Vec<String> {
     let (stream, _) = listener.accept().await.unwrap();
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();

@@ -7,12 +7,14 @@ use rand::rngs::StdRng;
 use watchfire_shared::member::MemberState;
 use watchfire_shared::time::Timestamp;
 
+use super::probe::Probe;
 use super::{Effect, Gossip, POLL_AFTER};
 use crate::codec::{WireCodec, parse};
 use crate::config::Pace;
 use crate::identity::Identity;
 use crate::packet::Packet;
 use crate::schedule::Alarm;
+use crate::view::Entry;
 
 /// What foca asked for during one call.
 #[derive(Default)]
@@ -63,8 +65,16 @@ impl Gossip {
         for (to, body) in outbox.sends {
             self.send(to.addr, &Packet::Foca(body));
         }
+        let has_news = self.foca.updates_backlog() > 0;
         for (timer, after) in outbox.timers {
-            self.schedule.submit(now, after, timer);
+            if matches!(timer, Timer::PeriodicGossip(_)) && !has_news {
+                self.schedule.rest(now, after, timer);
+            } else {
+                self.schedule.submit(now, after, timer);
+            }
+        }
+        if has_news {
+            self.schedule.resume(now);
         }
     }
 
@@ -90,14 +100,23 @@ impl Gossip {
                     let id = own.identity.id;
                     self.view.change(id, |entry| entry.incarnation = header.src_incarnation);
                 }
-                if let Message::Ping(_) = header.message {
+                if let Message::Ping(number) = header.message {
+                    self.probe = Probe::sent(number, header.dst);
                     self.tell_suspect(&header.dst);
+                }
+            }
+            OwnedNotification::DataReceived(header) => {
+                if let Message::Ack(number) = header.message
+                    && self.probe.answered(number, &header.src)
+                {
+                    self.schedule.join_stages(&header.src);
                 }
             }
             OwnedNotification::ProbeFailed(_, identity) => {
                 self.view.change(identity.id, |entry| entry.suspected_here = true);
+                self.schedule.set_by(Alarm::Poll, now + POLL_AFTER);
             }
-            OwnedNotification::DataReceived(_) | OwnedNotification::Defunct => {}
+            OwnedNotification::Defunct => {}
         }
     }
 
@@ -151,7 +170,11 @@ impl Gossip {
         }
         self.heard(now);
         self.with_foca(now, |foca, outbox| foca.handle_data(body, outbox));
-        self.schedule.set_by(Alarm::Poll, now + POLL_AFTER);
+        let header = &parsed.header;
+        let is_known = |entry: &Entry| entry.same(&header.src, header.src_incarnation, State::Alive);
+        if !parsed.updates.is_empty() || !self.view.get(header.src.id).is_some_and(is_known) {
+            self.schedule.set_by(Alarm::Poll, now + POLL_AFTER);
+        }
     }
 
     /// Tells a suspect that is being probed that it is one (Lifeguard's buddy system).
@@ -187,7 +210,10 @@ impl Gossip {
             self.stats.downs_held_back += 1;
             return;
         }
-        self.schedule.set_by(Alarm::Poll, now + POLL_AFTER);
+        // What a failed probe changes is notified; what a suspicion's end or a reaping changes may not be.
+        if matches!(timer, Timer::ChangeSuspectToDown { .. } | Timer::RemoveDown(_)) {
+            self.schedule.set_by(Alarm::Poll, now + POLL_AFTER);
+        }
         self.with_foca(now, |foca, outbox| foca.handle_timer(timer, outbox));
     }
 

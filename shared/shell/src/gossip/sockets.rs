@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UdpSocket, lookup_host};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use watchfire_shared::limits::MAX_DATAGRAM_BYTES;
 
 /// Kernel buffer of the UDP socket. The default holds a few hundred datagrams; a storm of a thousand nodes brings more.
 const SOCKET_BUFFER_BYTES: usize = 1 << 20;
@@ -49,30 +48,6 @@ fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
     socket.bind(&address.into())?;
     UdpSocket::from_std(socket.into())
-}
-
-/// Takes datagrams until `stop`. One that is longer than a datagram may be is handed on one byte too long, so that the
-/// machine sees and counts it.
-pub(super) async fn receive(
-    socket: Arc<UdpSocket>,
-    mut take: impl FnMut(SocketAddr, Vec<u8>),
-    stop: CancellationToken,
-) {
-    let mut buffer = vec![0; MAX_DATAGRAM_BYTES + 1];
-    loop {
-        let received = tokio::select! {
-            received = socket.recv_from(&mut buffer) => received,
-            () = stop.cancelled() => return,
-        };
-        match received {
-            Ok((length, from)) => take(from, buffer[..length].to_vec()),
-            // On Linux an earlier datagram's ICMP answer may come back here; the socket itself is well.
-            Err(error) => {
-                tracing::trace!(%error, "gossip's socket reported an error");
-                tokio::task::yield_now().await;
-            }
-        }
-    }
 }
 
 /// Accepts connections, so that a living node is told from a refusing host, and closes them after a short time.

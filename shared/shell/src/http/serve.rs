@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use watchfire_shared::limits::MAX_HTTP_BODY_BYTES;
 
 use super::problem::Problem;
+use super::stall::Stalling;
 
 /// Connections at a time. Dashboards and scrapers need tens; each costs some 20 KiB.
 const MAX_CONNECTIONS: usize = 512;
@@ -26,6 +27,8 @@ const MAX_CONNECTIONS: usize = 512;
 const MAX_HEADER_TIME: Duration = Duration::from_secs(30);
 /// How long the body of a request may take.
 const MAX_BODY_TIME: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of its answer. A dashboard reads at once; the kernel holds a few hundred KiB for it.
+const MAX_STALL_TIME: Duration = Duration::from_secs(30);
 /// A request's head, bytes. Queries may stand in the URL, and those of dashboards are long.
 const MAX_HEADER_BYTES: usize = 128 << 10;
 /// How long answers that are under way are waited for at the end. Event streams never end by themselves.
@@ -101,7 +104,8 @@ async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) 
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(MAX_HEADER_TIME).max_header_size(MAX_HEADER_BYTES);
     builder.half_close(true);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let connection =
+        builder.serve_connection(TokioIo::new(Stalling::new(stream, MAX_STALL_TIME)), TowerToHyperService::new(router));
     tokio::pin!(connection);
     let deadline = async {
         stop.cancelled().await;

@@ -1,7 +1,6 @@
 //! Fields of receivers that are templates.
 
 use watchfire_shared::document::{self, Node, Position, Report, Table};
-use watchfire_shared::time::Timestamp;
 
 use crate::template::TemplateSet;
 use crate::template::notification::NotificationFunctions;
@@ -14,10 +13,10 @@ pub struct Template {
 }
 
 /// Reads a text that is a template; its syntax is checked, which templates it calls only once all files are known.
-pub(super) fn template(node: &Node, report: &mut Report) -> Option<Template> {
+pub(in crate::alertmanager) fn template(node: &Node, report: &mut Report) -> Option<Template> {
     let text = document::text(node, report)?;
     if text.contains("{{") {
-        let functions = NotificationFunctions { now: Timestamp::EPOCH };
+        let functions = NotificationFunctions::for_reading();
         if let Err(error) = TemplateSet::default().add("", &text, &functions) {
             report.add(node.at, format!("the template has a mistake at {error}"));
             return None;

@@ -116,6 +116,7 @@ pub const KINDS: &[Kind] = &[
             "message",
             "disable_notifications",
             "parse_mode",
+            "timeout",
         ],
         &[&["bot_token", "bot_token_file"], &["chat_id", "chat_id_file"]],
         &[need(&["bot_token", "bot_token_file"], &["telegram_bot_token"]), need(&["chat_id", "chat_id_file"], &[])],

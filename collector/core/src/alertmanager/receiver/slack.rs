@@ -78,11 +78,7 @@ pub(super) fn read(node: &Node, global: &Global, report: &mut Report) -> Option<
     let mut table = Table::of(node, report)?;
     let common = Common::read(&mut table, false, global, report);
     let destination = destination(&mut table, common.http, global, report);
-    let update_message = table.optional(report, "update_message", document::boolean).unwrap_or(false);
-    if update_message && destination.as_ref().is_some_and(|(url, ..)| !is_bots(url)) {
-        let at = table.entry("update_message").map_or(table.at(), |(key, _)| key.at);
-        report.add(at, "`update_message` needs a bot: set `app_token`, or an `api_url` that ends in /chat.postMessage");
-    }
+    let update_message = strategy(&mut table, destination.as_ref().is_none_or(|(url, ..)| is_bots(url)), report);
     let timeout = table.optional(report, "timeout", document::span).unwrap_or(Span::ZERO);
     let texts = texts(&mut table, report);
     let short = table.optional(report, "short_fields", document::boolean).unwrap_or(false);
@@ -98,6 +94,36 @@ pub(super) fn read(node: &Node, global: &Global, report: &mut Report) -> Option<
     let (url, http) = destination?;
     let slack = Slack { url, http, update_message, timeout, texts, fields, actions, link_names, mrkdwn_in };
     Some((common.send_resolved, IntegrationConfig::Slack(Box::new(slack))))
+}
+
+const STRATEGIES: &[(&str, &str)] = &[("new", "new"), ("update", "update"), ("thread", "thread")];
+
+/// Whether a group's message is changed: by `message_strategy`, or by the older `update_message`.
+fn strategy(table: &mut Table<'_>, is_bots: bool, report: &mut Report) -> bool {
+    let older = table.optional(report, "update_message", document::boolean).unwrap_or(false);
+    let strategy = table.optional(report, "message_strategy", document::word(STRATEGIES));
+    let key_at = |table: &Table<'_>, key| table.entry(key).map_or(table.at(), |(key, _)| key.at);
+    if strategy == Some("thread") {
+        let at = key_at(table, "message_strategy");
+        report.add(at, "`message_strategy: thread` is not supported; `update` keeps a group in one message");
+    }
+    if table.node("threaded_options").is_some() {
+        report.add(
+            key_at(table, "threaded_options"),
+            "`threaded_options` is not supported, nor is `message_strategy: thread`",
+        );
+    }
+    if older && strategy.is_some_and(|strategy| strategy != "update") {
+        let at = key_at(table, "update_message");
+        report.add(at, "`update_message` and `message_strategy` contradict each other; leave `update_message` out");
+    }
+    let update = older || strategy == Some("update");
+    if update && !is_bots {
+        let key = if older { "update_message" } else { "message_strategy" };
+        let message = format!("`{key}` needs a bot: set `app_token`, or an `api_url` that ends in /chat.postMessage");
+        report.add(key_at(table, key), message);
+    }
+    update
 }
 
 /// The address, and how the request says who sends it.

@@ -5,6 +5,7 @@
 //! names of tags and attributes are refused: mail readers run no scripts, and nothing there can be escaped in general.
 //! <https://pkg.go.dev/html/template>
 
+use super::straight;
 use crate::template::Value;
 use crate::template::value::Markup;
 
@@ -210,7 +211,7 @@ impl Place {
 
     /// What is written for a value at this place.
     pub(super) fn value(&mut self, value: &Value) -> Result<String, String> {
-        let text = value.print()?;
+        let text = straight(&value.print()?);
         if self.state == State::BeforeValue {
             self.state = State::Value { quote: None, kind: kind(&self.attribute) };
         }
