@@ -168,7 +168,7 @@ fn a_flipped_bit_anywhere_is_found_set_aside_and_survived() {
     for path in block_files(&world.disk).iter().take(2) {
         let bytes = world.disk.content(path).unwrap();
         // All of the ends and the index, and every so often between.
-        let wanted = |at: &usize| *at < 64 || at + 400 > bytes.len() || at % 5 == 0;
+        let wanted = |at: &usize| *at < 64 || at + 400 > bytes.len() || at.is_multiple_of(5);
         for at in (0..bytes.len()).filter(wanted) {
             let disk = world.disk.fork();
             let mut damaged = bytes.clone();
