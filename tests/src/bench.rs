@@ -14,6 +14,8 @@ pub mod ingest;
 
 pub mod latency;
 
+pub mod membership;
+
 use std::path::PathBuf;
 
 use row::Row;
@@ -54,17 +56,21 @@ pub async fn run(binary: PathBuf, effort: Effort, only: Option<&str>) -> anyhow:
     if wanted("latency") {
         latency::run(&binary, effort).await?;
     }
+    if wanted("membership") {
+        membership::run(&binary, effort).await?;
+    }
     Ok(())
 }
 
 /// A peer's program, if it is installed.
 #[must_use]
 pub fn peer(program: &str) -> Option<PathBuf> {
-    let unpacked = std::env::var_os("PEERS").map(|peers| PathBuf::from(peers).join("root/usr/bin"));
+    let peers = std::env::var_os("PEERS").map(|peers| PathBuf::from(peers).join("root/usr"));
+    let unpacked = peers.into_iter().flat_map(|usr| ["bin", "sbin"].map(|folder| usr.join(folder)));
     let path = std::env::var_os("PATH").unwrap_or_default();
     unpacked
-        .into_iter()
         .chain(std::env::split_paths(&path))
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
 }

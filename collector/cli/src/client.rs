@@ -10,6 +10,8 @@ use crate::Failure;
 
 /// The collector's address by default, then the local agent's.
 const DEFAULT_ADDRESSES: [&str; 2] = ["http://127.0.0.1:7960", "http://127.0.0.1:7951"];
+/// Where a collector answers, for an address that names no port.
+const DEFAULT_PORT: u16 = 7960;
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A healthy answer takes milliseconds; a person waits no longer than this for a dead one.
@@ -39,7 +41,11 @@ impl Client {
     pub(crate) fn new(arguments: &ClientArguments) -> Result<Self, Failure> {
         let addresses = match &arguments.addr {
             Some(addr) if addr.contains("://") => vec![addr.trim_end_matches('/').to_owned()],
-            Some(addr) => vec![format!("http://{addr}")],
+            Some(addr) if has_port(addr) => vec![format!("http://{addr}")],
+            Some(addr) if addr.contains(':') && !addr.starts_with('[') => {
+                vec![format!("http://[{addr}]:{DEFAULT_PORT}")]
+            }
+            Some(addr) => vec![format!("http://{addr}:{DEFAULT_PORT}")],
             None => DEFAULT_ADDRESSES.map(str::to_owned).to_vec(),
         };
         let http = reqwest::Client::builder()
@@ -180,6 +186,14 @@ async fn refused(address: &str, response: Response) -> Failure {
     }
 }
 
+/// Whether `host:port` has its port; a bare IPv6 address has none.
+fn has_port(addr: &str) -> bool {
+    match addr.rsplit_once(':') {
+        Some((host, port)) => port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']')),
+        None => false,
+    }
+}
+
 /// A text as part of a URL's query, of a path, or of a form (RFC 3986, section 2.1).
 pub(crate) fn encode(text: &str) -> String {
     let mut out = String::new();
@@ -194,10 +208,20 @@ pub(crate) fn encode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::encode;
+    use super::{encode, has_port};
 
     #[test]
     fn texts_survive_in_urls() {
         assert_eq!(encode("a=\"b c\"&ü/~"), "a%3D%22b%20c%22%26%C3%BC%2F~");
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_a_collectors() {
+        for with in ["localhost:80", "10.0.0.1:7951", "[::1]:7960"] {
+            assert!(has_port(with), "{with}");
+        }
+        for without in ["localhost", "10.0.0.1", "::1", "[::1]", "watch.example.org", "watch:http"] {
+            assert!(!has_port(without), "{without}");
+        }
     }
 }

@@ -35,6 +35,12 @@ pub(crate) struct EventsArguments {
     /// End after this many events [default: never]
     #[arg(long, value_name = "NUMBER")]
     count: Option<u64>,
+    /// Show only changes of the members of these names
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// What this command does anyway
+    #[arg(short, long, hide = true)]
+    watch: bool,
 }
 
 pub(crate) fn run(arguments: &EventsArguments) -> Result<ExitCode, Failure> {
@@ -46,6 +52,7 @@ async fn follow(client: &Client, arguments: &EventsArguments) -> Result<(), Fail
     let mut follower = Follower {
         format: arguments.output.output,
         last_id: arguments.after.clone(),
+        names: arguments.names.clone(),
         left: arguments.count.unwrap_or(u64::MAX),
     };
     let mut connected = false;
@@ -55,7 +62,7 @@ async fn follow(client: &Client, arguments: &EventsArguments) -> Result<(), Fail
                 connected = true;
                 follower.read(response).await?;
                 if follower.left > 0 {
-                    eprintln!("watchfire: the connection was lost; opening it again");
+                    crate::tell("watchfire: the connection was lost; opening it again");
                 }
             }
             // Who was never reached will not be; who was may come back.
@@ -72,6 +79,8 @@ async fn follow(client: &Client, arguments: &EventsArguments) -> Result<(), Fail
 struct Follower {
     format: Format,
     last_id: Option<String>,
+    /// Whose changes are shown; none for all.
+    names: Vec<String>,
     /// Events that are still wanted.
     left: u64,
 }
@@ -99,14 +108,18 @@ impl Follower {
         if event.data.is_empty() {
             return Ok(());
         }
-        self.left -= 1;
         let data: Value = serde_json::from_str(&event.data).unwrap_or_else(|_| event.data.clone().into());
+        let name = text(&data, "/member/name");
+        if !(name.is_empty() || self.names.is_empty() || self.names.iter().any(|wanted| wanted == name)) {
+            return Ok(());
+        }
+        self.left -= 1;
         let mut out = std::io::stdout().lock();
         let written = match self.format {
             Format::Json => writeln!(out, "{}", value(event, &data)),
             Format::Yaml => write!(out, "---\n{}", yaml(&value(event, &data))),
             Format::Table if event.name == "resync" => {
-                eprintln!("watchfire: events were missed; `watchfire members` shows what holds now");
+                crate::tell("watchfire: events were missed; `watchfire members` shows what holds now");
                 Ok(())
             }
             Format::Table => writeln!(out, "{}", line(&data)),

@@ -11,6 +11,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use watchfire_shell::arguments;
 use watchfire_shell::lifecycle::exit;
 
 mod client;
@@ -86,12 +87,9 @@ enum Command {
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     // Fails only if a provider is already there, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments = match arguments::parse::<Arguments>(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
-        }
+        Err(code) => return code,
     };
     let result = match arguments.command {
         Command::Dev(arguments) => dev::run(&arguments),
@@ -111,7 +109,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         // Whoever read the output has seen enough.
         Err(Failure::Closed) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("watchfire: {failure}");
+            tell(&format!("watchfire: {failure}"));
             failure.exit_code()
         }
     }
@@ -139,6 +137,11 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
 /// The exit code of a command that did what it was asked, for a condition that it was to look for.
 fn code(not_met: bool) -> ExitCode {
     ExitCode::from(if not_met { exit::CONDITION_NOT_MET } else { exit::OK })
+}
+
+/// Says something beside the data; nobody has to listen.
+fn tell(message: &str) {
+    let _ = writeln!(std::io::stderr(), "{message}");
 }
 
 /// Writes one line of data.

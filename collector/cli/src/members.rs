@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::Value;
 
-use crate::client::{Client, ClientArguments};
+use crate::client::{Client, ClientArguments, encode};
 use crate::output::{Cell, OutputArguments, Page, Table, Tone, items, labels, number, text};
 use crate::{Failure, block_on, watch};
 
@@ -15,6 +15,9 @@ pub(crate) struct MembersArguments {
     client: ClientArguments,
     #[command(flatten)]
     output: OutputArguments,
+    /// Show only the member of this name or id, and what is known against it
+    #[arg(conflicts_with = "state")]
+    name: Option<String>,
     /// Show only members in this state
     #[arg(long, value_parser = ["alive", "suspect", "down", "left"])]
     state: Option<String>,
@@ -28,21 +31,27 @@ pub(crate) struct MembersArguments {
 
 pub(crate) fn run(arguments: &MembersArguments) -> Result<ExitCode, Failure> {
     let client = Client::new(&arguments.client)?;
-    let path = match &arguments.state {
-        Some(state) => format!("/v1/members?state={state}"),
-        None => "/v1/members".to_owned(),
+    let fetch = async |client: &Client| match (&arguments.name, &arguments.state) {
+        (Some(name), _) => client.get(&format!("/v1/members/{}", encode(name))).await.map(one),
+        (None, Some(state)) => client.get_list(&format!("/v1/members?state={state}")).await.map(page),
+        (None, None) => client.get_list("/v1/members").await.map(page),
     };
-    let fetch = async |client: &Client| client.get_list(&path).await.map(page);
     let page = block_on(watch::show(&client, arguments.output.output, arguments.watch, watch::MEMBERS, fetch))?;
-    let unhealthy = number(&page.value, "/view/suspect") + number(&page.value, "/view/down") > 0;
+    let unhealthy = number(&page.value, "/view/suspect") + number(&page.value, "/view/down") > 0
+        || matches!(text(&page.value, "/state"), "suspect" | "down");
     Ok(crate::code(arguments.fail_unhealthy && unhealthy))
 }
 
+const HEADINGS: [&str; 7] = ["NAME", "STATE", "ROLE", "ADDRESS", "SINCE", "VERSION", "LABELS"];
+
+fn one(member: Value) -> Page {
+    let by: Vec<&str> = items(&member, "/suspected_by").iter().filter_map(Value::as_str).collect();
+    let notes = if by.is_empty() { Vec::new() } else { vec![format!("suspected by {}", by.join(", "))] };
+    Page { table: Table::new(HEADINGS, [row(&member)]), notes, value: member }
+}
+
 fn page(list: Value) -> Page {
-    let table = Table::new(
-        ["NAME", "STATE", "ROLE", "ADDRESS", "SINCE", "VERSION", "LABELS"],
-        items(&list, "/items").iter().map(row),
-    );
+    let table = Table::new(HEADINGS, items(&list, "/items").iter().map(row));
     let count = |state: &str| number(&list, &format!("/view/{state}"));
     let note = format!(
         "{} alive, {} suspect, {} down, {} left, as {} sees it",

@@ -8,7 +8,7 @@ use watchfire_shared::time::{Span, Timestamp};
 
 use crate::client::{Client, ClientArguments};
 use crate::output::{Cell, OutputArguments, Page, Printer, Table, items, text};
-use crate::{Failure, block_on, silence, when};
+use crate::{Failure, block_on, silence, watch, when};
 
 /// Points of a range, if no step is named: as many as fit a screen.
 const POINTS: i64 = 60;
@@ -33,23 +33,37 @@ pub(crate) struct QueryArguments {
     /// Distance of two points of a range, such as `1m` [default: a sixtieth of the range]
     #[arg(long, value_name = "DURATION", requires = "start")]
     step: Option<String>,
+    /// Print again whenever the answer changes
+    #[arg(short, long, conflicts_with_all = ["at", "start"])]
+    watch: bool,
     /// End with code 3 if there is no result
-    #[arg(long)]
+    #[arg(long, conflicts_with = "watch")]
     fail_empty: bool,
 }
 
 pub(crate) fn run(arguments: &QueryArguments) -> Result<ExitCode, Failure> {
     let client = Client::new(&arguments.client)?;
-    let (path, form) = request(arguments, when::now())?;
-    let answer = block_on(client.post_form(path, &form))?;
-    for warning in items(&answer, "/warnings").iter().chain(items(&answer, "/infos")).filter_map(Value::as_str) {
-        eprintln!("watchfire: {}", crate::output::plain(warning));
+    let fetch = async |client: &Client| fetch(client, arguments).await;
+    if arguments.watch {
+        block_on(watch::poll(&client, arguments.output.output, fetch))?;
     }
-    let value = answer["data"].clone();
-    let page = Page { table: table(&value), notes: Vec::new(), value };
+    let page = block_on(fetch(&client))?;
     Printer::new(arguments.output.output, false).print(&page).map_err(Failure::from_output)?;
     let empty = page.table.len() == 0;
     Ok(crate::code(arguments.fail_empty && empty))
+}
+
+async fn fetch(client: &Client, arguments: &QueryArguments) -> Result<Page, Failure> {
+    let (path, form) = request(arguments, when::now())?;
+    let answer = client.post_form(path, &form).await?;
+    let told = items(&answer, "/warnings").iter().chain(items(&answer, "/infos")).filter_map(Value::as_str);
+    let mut notes: Vec<String> = told.map(|warning| format!("watchfire: {warning}")).collect();
+    let value = answer["data"].clone();
+    let table = table(&value);
+    if table.len() == 0 {
+        notes.push("no result".to_owned());
+    }
+    Ok(Page { table, notes, value })
 }
 
 type Form = Vec<(&'static str, String)>;
@@ -161,6 +175,7 @@ mod tests {
                 start: start.map(text),
                 end: end.map(text),
                 step: step.map(text),
+                watch: false,
                 fail_empty: false,
             };
             let (path, form) = request(&arguments, now)?;

@@ -27,6 +27,8 @@ enum SilenceCommand {
     Add(AddArguments),
     /// List silences that hold or will hold
     List(ListArguments),
+    /// List silences by what stands in their matchers
+    Query(FindArguments),
     /// End silences now
     Expire {
         /// Ids as `silence list` shows them
@@ -75,8 +77,24 @@ struct ListArguments {
     #[arg(long)]
     expired: bool,
     /// Print again whenever a silence changes
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "quiet")]
     watch: bool,
+    /// Print nothing but the ids, one on each line
+    #[arg(short, long, conflicts_with = "output")]
+    quiet: bool,
+}
+
+#[derive(Args)]
+struct FindArguments {
+    /// Conditions on what the silences' matchers say, such as `NodeDown` or `instance=~"web-.*"`, as amtool has them
+    #[arg(value_name = "MATCHER")]
+    matchers: Vec<String>,
+    /// Show those that have ended too
+    #[arg(long)]
+    expired: bool,
+    /// Print nothing but the ids, one on each line, for `silence expire $(watchfire silence query -q NodeDown)`
+    #[arg(short, long, conflicts_with = "output")]
+    quiet: bool,
 }
 
 pub(crate) fn run(arguments: &SilenceArguments) -> Result<ExitCode, Failure> {
@@ -92,9 +110,20 @@ pub(crate) fn run(arguments: &SilenceArguments) -> Result<ExitCode, Failure> {
             if let Some(other) = labels.iter().find(|matcher| matcher.op != MatchOp::Equal) {
                 return Err(Failure::Usage(format!("{other} is no label: expected NAME=VALUE")));
             }
-            let path = format!("/api/v2/silences?expired={}", list.expired);
+            let path = path(list.expired, &[]);
+            if list.quiet {
+                return ids(&concerning(&block_on(client.get(&path))?, &labels));
+            }
             let fetch = async |client: &Client| client.get(&path).await.map(|all| page(&concerning(&all, &labels)));
             block_on(watch::show(&client, format, list.watch, watch::STATUS, fetch))?;
+        }
+        SilenceCommand::Query(find) => {
+            let path = path(find.expired, &matching::parse(&find.matchers)?);
+            if find.quiet {
+                return ids(&block_on(client.get(&path))?);
+            }
+            let fetch = async |client: &Client| client.get(&path).await.map(|found| page(&found));
+            block_on(watch::show(&client, format, false, watch::STATUS, fetch))?;
         }
         SilenceCommand::Expire { ids } => block_on(async {
             for id in ids {
@@ -112,6 +141,17 @@ pub(crate) fn run(arguments: &SilenceArguments) -> Result<ExitCode, Failure> {
             block_on(watch::show(&client, format, false, watch::STATUS, fetch))?;
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where the silences are whose matchers fit these, and those that have ended only if they are wanted.
+fn path(expired: bool, matchers: &[Matcher]) -> String {
+    let filters = matchers.iter().map(|matcher| format!("&filter={}", encode(&matcher.to_string())));
+    format!("/api/v2/silences?expired={expired}{}", filters.collect::<String>())
+}
+
+fn ids(silences: &Value) -> Result<ExitCode, Failure> {
+    items(silences, "").iter().try_for_each(|silence| crate::write_line(text(silence, "/id")))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -152,7 +192,7 @@ async fn make(client: &Client, format: Format, arguments: &AddArguments, body: &
     if format == Format::Table {
         // Nothing but the id, so that it can be handed on.
         crate::write_line(id)?;
-        eprintln!("holds until {}, {quiet} alerts match now", text(body, "/endsAt"));
+        crate::tell(&format!("holds until {}, {quiet} alerts match now", text(body, "/endsAt")));
         return Ok(());
     }
     let page = Page { value, table: Table::new(["ID"], [[id.into()]]), notes: Vec::new() };

@@ -11,6 +11,9 @@ pub(crate) const STATUS: &str = "/v1/status";
 /// Where the membership changes.
 pub(crate) const MEMBERS: &str = "/v1/members?limit=1";
 
+/// How often an answer that has no index is asked for.
+const POLL: Duration = Duration::from_secs(5);
+
 /// The shortest time between two pictures; eyes and pipes follow no faster.
 const PACE: Duration = Duration::from_millis(250);
 /// How long to wait before somebody who is gone is asked again.
@@ -51,13 +54,39 @@ pub(crate) async fn show(
             Err(Failure::Gone(_)) => index = None,
             Err(Failure::Unreachable(message)) => {
                 if !std::mem::replace(&mut gone, true) {
-                    eprintln!("watchfire: {message}; trying again");
+                    crate::tell(&format!("watchfire: {message}; trying again"));
                 }
                 index = None;
                 tokio::time::sleep(RETRY).await;
             }
             Err(failure) => return Err(failure),
         }
+    }
+}
+
+/// Prints what `fetch` gives now, and again whenever it gives something else; ends with a failure or with the program.
+pub(crate) async fn poll(
+    client: &Client,
+    format: Format,
+    fetch: impl AsyncFn(&Client) -> Result<Page, Failure>,
+) -> Result<(), Failure> {
+    let mut printer = Printer::new(format, true);
+    // Who was never reached will not be.
+    let (mut reached, mut gone) = (false, false);
+    loop {
+        match fetch(client).await {
+            Ok(page) => {
+                printer.print(&page).map_err(Failure::from_output)?;
+                (reached, gone) = (true, false);
+            }
+            Err(Failure::Unreachable(message)) if reached => {
+                if !std::mem::replace(&mut gone, true) {
+                    crate::tell(&format!("watchfire: {message}; trying again"));
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -62,5 +62,6 @@ pub use options::Options;
 pub use snapshot::{Newest, SelectedSeries, Snapshot};
 pub use source::Source;
 pub use state::{State, StateChange, StateRecovery};
+pub use store::partial::SlotState;
 pub use store::{Event, Maintenance, Pending, Stats, Store};
 pub use verify::{FileFault, Verification, verify};

@@ -1,4 +1,4 @@
-//! The benchmark's binary: `bench [--full] [--only agent|ingest|latency]`. It is also every program of the house, so that
+//! The benchmark's binary: `bench [--full] [--only agent|ingest|latency|membership]`. It is also every program of the house, so that
 //! it can start them.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark is a shell")]
@@ -17,7 +17,11 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
         let own = std::env::current_exe()?;
-        runtime.block_on(bench::run(own, effort, only.map(String::as_str)))
+        // How the benchmark of the membership runs itself in a network namespace.
+        match arguments.iter().any(|argument| argument == "--inside") {
+            true => runtime.block_on(bench::membership::inside(&own, effort)),
+            false => runtime.block_on(bench::run(own, effort, only.map(String::as_str))),
+        }
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -103,7 +103,7 @@ impl Layout {
         if self.temporary
             && let Err(error) = std::fs::remove_dir_all(&self.folder)
         {
-            eprintln!("watchfire: cannot remove {}: {error}", self.folder.display());
+            crate::tell(&format!("watchfire: cannot remove {}: {error}", self.folder.display()));
         }
     }
 }

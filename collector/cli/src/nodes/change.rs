@@ -50,7 +50,7 @@ pub(super) async fn run(client: &Client, format: Format, command: &NodesCommand)
         }
         NodesCommand::Decommission { name } => {
             client.post(&path(name, "decommission"), &Value::Null).await?;
-            eprintln!("{} is expected no more", crate::output::plain(name));
+            crate::tell(&format!("{} is expected no more", crate::output::plain(name)));
         }
     }
     Ok(ExitCode::SUCCESS)

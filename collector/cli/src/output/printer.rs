@@ -46,7 +46,7 @@ impl Printer {
         write!(out, "{}", self.form(page, &lines)?)?;
         out.flush()?;
         if self.format == Format::Table {
-            page.notes.iter().for_each(|note| eprintln!("{}", super::plain(note)));
+            page.notes.iter().for_each(|note| crate::tell(&super::plain(note)));
         }
         self.last = Some(shown);
         Ok(())

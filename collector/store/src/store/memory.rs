@@ -8,6 +8,7 @@ use watchfire_shared::sample::stale_nan;
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::Streams;
+use super::partial::{Present, push_present};
 use super::stream::{Stream, Wire};
 use crate::error::Recovery;
 use crate::head::Head;
@@ -164,6 +165,23 @@ impl Memory {
         Some(push_row(&mut self.head, stream, data.at))
     }
 
+    fn replay_partial(&mut self, in_block: bool, data: &DataRecord<'_>, present: &Present) -> Option<Replayed> {
+        let stream = self.streams.get_mut(&data.source)?;
+        let checked = stream.wire.check(data.at, data.slots, data.keyframe);
+        let decoded =
+            checked.and_then(|()| stream.wire.decode(data.position, data.at, data.slots, data.keyframe, data.body));
+        if decoded.is_err() {
+            stream.wire.needs_keyframe = true;
+            return None;
+        }
+        if in_block {
+            stream.wire.shown = Arc::clone(&stream.wire.layout);
+            return Some((0, 0));
+        }
+        let order = push_present(&mut self.head, stream, data.at, present);
+        Some((order, present.count()))
+    }
+
     fn replay_stale(&mut self, in_block: bool, source: &Source, at: Timestamp) -> Option<Replayed> {
         let stream = self.streams.get_mut(source)?;
         stream.wire.last_at.filter(|last| at > *last)?;
@@ -185,6 +203,9 @@ impl Replay for Memory {
                 Some(Record::State(state)) => self.replay_state(state).map(|()| None),
                 Some(Record::Dictionary(dictionary)) => self.replay_dictionary(&dictionary).map(|()| None),
                 Some(Record::Data(data)) => self.replay_data(in_block, &data).map(|row| Some((row, data.at))),
+                Some(Record::Partial { data, present }) => {
+                    self.replay_partial(in_block, &data, &present).map(|row| Some((row, data.at)))
+                }
                 Some(Record::Stale { source, at }) => {
                     self.replay_stale(in_block, &source, at).map(|row| Some((row, at)))
                 }

@@ -16,6 +16,8 @@ mod limits;
 
 mod model;
 
+mod partial;
+
 mod reading;
 
 mod retention;
