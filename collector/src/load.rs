@@ -213,7 +213,7 @@ impl Load {
             nodes: self.nodes.clone(),
             storage: Options {
                 retention: settings.storage.retention,
-                max_wal_bytes: settings.storage.max_bytes,
+                max_bytes: settings.storage.max_bytes,
                 max_series: settings.storage.max_series,
                 ..Options::default()
             },

@@ -123,9 +123,12 @@ const OWN: &[(&str, &str, &str)] = &[
     ("watchfire_rule_evaluations_total", "counter", "Evaluations of rules."),
     ("watchfire_rule_group_iterations_missed_total", "counter", "Evaluations of groups that were left out."),
     ("watchfire_rule_results_lost_total", "counter", "Results of rules that the store did not take."),
-    ("watchfire_series", "gauge", "Series in the store."),
+    ("watchfire_series", "gauge", "Series in memory."),
     ("watchfire_state_commit_failures_total", "counter", "Changes of state that could not be written to disk."),
     ("watchfire_storage_full", "gauge", "Whether the disk has no room for samples."),
+    ("watchfire_store_bytes", "gauge", "Length of log and blocks."),
+    ("watchfire_store_failures_total", "counter", "Attempts to make or remove a file of the store that failed."),
+    ("watchfire_store_quarantined_total", "counter", "Damaged files of the store that were set aside."),
     ("watchfire_wal_sync_failures_total", "counter", "Syncs of the log that failed."),
 ];
 

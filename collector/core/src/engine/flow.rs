@@ -182,16 +182,12 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    pub(super) fn maintain(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn maintain(&mut self, now: Timestamp) {
         if now < self.next_maintenance {
             return;
         }
         self.next_maintenance = now + MAINTENANCE;
         self.note_running(now);
         self.expire_history(now);
-        if let Err(error) = self.store.maintain(now) {
-            let fact = Fact::new(Level::Warn, "old data cannot be removed; it is tried again");
-            effects.push(Effect::Fact(fact.with("error", error)));
-        }
     }
 }

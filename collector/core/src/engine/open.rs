@@ -90,6 +90,7 @@ impl<D: Disk + Clone> Engine<D> {
             own_series: OwnSeries::new(now, own_interval(&settings)),
             picture: Picture::new(View::empty(now), None),
             next_maintenance: now,
+            next_upkeep: now,
             lost_results: 0,
             answer: None,
             early: early.into_iter().collect(),

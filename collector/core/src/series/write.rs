@@ -125,7 +125,7 @@ pub(crate) struct SelfFigures {
     pub(crate) storage_full: bool,
     pub(crate) wal_sync_failures: u64,
     pub(crate) state_commit_failures: u64,
-    pub(crate) series: usize,
+    pub(crate) store: watchfire_store::Stats,
     pub(crate) nodes: usize,
     pub(crate) nodes_refused: u64,
     pub(crate) rule_evaluations: u64,
@@ -163,7 +163,10 @@ pub(crate) fn self_samples(instance: &str, figures: &SelfFigures) -> Samples {
     push("watchfire_storage_full", &[], number(figures.storage_full));
     push("watchfire_wal_sync_failures_total", &[], figures.wal_sync_failures as f64);
     push("watchfire_state_commit_failures_total", &[], figures.state_commit_failures as f64);
-    push("watchfire_series", &[], figures.series as f64);
+    push("watchfire_series", &[], figures.store.series as f64);
+    push("watchfire_store_quarantined_total", &[], figures.store.quarantined as f64);
+    push("watchfire_store_failures_total", &[], figures.store.failures as f64);
+    push("watchfire_store_bytes", &[], (figures.store.wal_bytes + figures.store.block_bytes) as f64);
     push("watchfire_nodes", &[], figures.nodes as f64);
     push("watchfire_nodes_refused_total", &[], figures.nodes_refused as f64);
     push("watchfire_rule_evaluations_total", &[], figures.rule_evaluations as f64);
