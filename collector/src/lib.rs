@@ -76,7 +76,7 @@ enum Command {
     /// Check every file of a stopped collector's store: the log, the blocks of history and the state.
     Verify {
         #[command(flatten)]
-        origin: OriginArguments,
+        origin: Origin,
         /// The data directory, in place of the configuration's.
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
@@ -104,7 +104,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Run { origin, log } => run_program(origin, &log),
         Command::CheckConfig { origin } => check::config(&origin),
         Command::CheckRules { files } => check::rules(&files),
-        Command::Verify { origin, data_dir } => verify::run(&origin.origin(), data_dir),
+        Command::Verify { origin, data_dir } => verify::run(&origin, data_dir),
         Command::Test { files } => check::test(&files),
     }
 }

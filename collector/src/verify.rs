@@ -5,10 +5,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use watchfire_shell::arguments::Origin;
 use watchfire_shell::lifecycle::exit;
 use watchfire_store::{RealDisk, Verification};
 
-use crate::load::{Origin, load};
+use crate::load::load;
 use crate::run::STORE_FOLDER;
 
 /// Checks the store of the data directory. Exit code 1 if anything is wrong, or nothing can be read.
