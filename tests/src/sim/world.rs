@@ -111,6 +111,7 @@ impl Event {
             | Self::ToCollector { host, .. }
             | Self::JournalWritten { host, .. }
             | Self::ToOrders { host, .. } => Some(*host),
+            Self::GossipStream { to, .. } => Some(*to),
             Self::Knock { agent, .. } => Some(*agent),
             Self::Webhook { .. } => None,
         }
