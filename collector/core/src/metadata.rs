@@ -113,6 +113,10 @@ const OWN: &[(&str, &str, &str)] = &[
     ("watchfire_notifications_failed_total", "counter", "Notifications that failed, by receiver and integration."),
     ("watchfire_notifications_queued", "gauge", "Notifications that have not got out yet."),
     ("watchfire_notifications_total", "counter", "Notifications delivered, by receiver and integration."),
+    ("watchfire_orders_total", "counter", "Orders that ended, by outcome."),
+    ("watchfire_remediation_attempts_total", "counter", "Attempts of remediations that ended, by outcome."),
+    ("watchfire_remediations", "gauge", "Alerts that a remediation considers, by what is done about them."),
+    ("watchfire_remediations_paused", "gauge", "Remediations that are paused."),
     ("watchfire_remote_write_dropped_exemplars_total", "counter", "Pushed exemplars, which are not kept."),
     ("watchfire_remote_write_dropped_histograms_total", "counter", "Pushed native histograms, which are not kept."),
     ("watchfire_remote_write_refused_samples_total", "counter", "Pushed samples that were refused, by reason."),
@@ -136,7 +140,14 @@ mod tests {
 
     #[test]
     fn everything_that_the_collector_writes_of_itself_is_described() {
-        let figures = SelfFigures { notifications: vec![IntegrationFigures::default()], ..SelfFigures::default() };
+        let remediation = crate::remediation::Figures {
+            orders: vec![("failed", 1)],
+            attempts: vec![("failed", 1)],
+            cases: vec![("r".to_owned(), "blocked", 1)],
+            paused: 1,
+        };
+        let notifications = vec![IntegrationFigures::default()];
+        let figures = SelfFigures { notifications, remediation, ..SelfFigures::default() };
         let metadata = Metadata::default();
         for (labels, _) in self_samples("watch", &figures) {
             let family = metadata.get(labels.metric_name());
