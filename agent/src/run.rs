@@ -126,6 +126,7 @@ impl Agent {
         tasks.spawn("log", telemetry::summaries);
         let metadata = metadata(&settings, &server);
         let membership = gossip::start(&settings.gossip, metadata.clone(), &data, &clock, &mut tasks).await?;
+        actions.follow(membership.clone());
         tasks.spawn("members", |stop| follow_members(membership.clone(), inputs.clone(), stop));
         tasks.spawn("watchdog", |stop| async move {
             lifecycle::watchdog(stop.clone()).await;
@@ -194,6 +195,9 @@ impl Agent {
         self.metadata.labels.clone_from(&core.labels);
         self.settings.core = core.clone();
         self.membership.set_metadata(self.metadata.clone()).await;
+        if let Err(error) = self.membership.reload_keys().await {
+            tracing::error!("gossip.keyring_file: the keys are not changed: {error}");
+        }
         let _ = self.inputs.send(Input::Settings(core)).await;
     }
 
@@ -281,7 +285,8 @@ impl Performer {
     fn perform(&mut self, effects: &mut Vec<Effect>, core: &AgentCore) -> ControlFlow<()> {
         for effect in effects.drain(..) {
             match effect {
-                Effect::Collect { tick, own } => {
+                Effect::Collect { tick, mut own } => {
+                    own.orders = self.actions.ends();
                     if self.sampler.try_send(Request::Collect { tick, own }).is_err() {
                         tracing::error!("the sampler does not take a request");
                     }
@@ -297,7 +302,7 @@ impl Performer {
                 Effect::Stopped => return ControlFlow::Break(()),
             }
         }
-        let own = core.figures();
+        let own = OwnFigures { orders: self.actions.ends(), ..core.figures() };
         self.figures.send_if_modified(|last| std::mem::replace(last, own.clone()) != own);
         ControlFlow::Continue(())
     }

@@ -140,7 +140,7 @@ fn a_node_in_maintenance_is_told_of_only_if_it_is_still_down_at_the_end() {
 fn nothing_is_ordered_on_a_node_in_maintenance() {
     const RULES: &str = "groups:\n  - name: own\n    rules:\n      - alert: Broken\n        expr: sim_constant > 0\n";
     const REMEDIATION: &str = "remediations:\n  - name: repair\n    when: { alert: Broken }\n    mode: auto\n    \
-                               steps: [{ action: repair }]\n    guards: { max_concurrent: 10 }\n";
+                               steps: [{ action: repair }]\n    guards: { max_concurrent: 10, max_unhealthy: \"100%\" }\n";
     const ACTION: &str = "[action.repair]\nexec = [\"/bin/true\"]\nkind = \"restart\"\nidempotent = true\n\
                           timeout = \"10s\"\nmax_per_hour = 20\n";
     let mut world = scenario::without_hosts(35, Profile::Lan, &[], RULES);

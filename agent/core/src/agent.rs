@@ -103,13 +103,15 @@ pub enum Effect {
     Stopped,
 }
 
-/// What a collector says that [`crate::order`] has to know.
+/// What a collector says that concerns orders: most of it [`crate::order`] has to know.
 #[derive(Clone, PartialEq, Debug)]
 pub enum News {
     /// It greets: it may be new, or come back.
     Greeted,
     Order(SignedOrder),
     Seen(OrderId),
+    /// It asks what this node believes of a member.
+    Asked(NodeId),
 }
 
 /// Something that happened and that a person may want to read in the log.

@@ -18,6 +18,8 @@
 //!                           <-   OrderSeen (the final one is durable)
 //!                           <-   LifeWanted (which notes of its own life are durable)
 //! Life (those after, and each new one) ->
+//!                           <-   ViewQuery (what do you believe of this member?)
+//! ViewAnswer                ->
 //! ```
 
 use std::collections::BTreeMap;
@@ -28,7 +30,7 @@ use super::{FLAG_CRITICAL, FrameError, HEADER_BYTES};
 use crate::labels::Labels;
 use crate::life::{Life, LifeWanted};
 use crate::limits::{MAX_DICT_ENTRIES_PER_FRAME, MAX_FRAME_BYTES};
-use crate::member::NodeId;
+use crate::member::{MemberState, NodeId};
 use crate::order::{Actions, OrderReport, OrderSeen, SignedOrder};
 use crate::sample::MetricKind;
 
@@ -207,6 +209,21 @@ pub struct Bye {
     pub retry_after_ms: u64,
 }
 
+/// The collector asks what the agent believes of a member, before it acts on a node that it cannot hear itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ViewQuery {
+    pub about: NodeId,
+}
+
+/// The agent's own view of a member.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ViewAnswer {
+    pub about: NodeId,
+    /// `None` of a member that it does not know.
+    #[serde(default)]
+    pub state: Option<MemberState>,
+}
+
 macro_rules! messages {
     ($($number:literal $flags:literal $name:ident($payload:ty),)*) => {
         /// One frame's content.
@@ -256,6 +273,8 @@ messages! {
     16 0b00 OrderSeen(OrderSeen),
     17 0b00 Life(Life),
     18 0b00 LifeWanted(LifeWanted),
+    19 0b00 ViewQuery(ViewQuery),
+    20 0b00 ViewAnswer(ViewAnswer),
 }
 
 fn frame(kind: u8, flags: u8, payload: &impl Serialize) -> Vec<u8> {

@@ -39,6 +39,8 @@ pub struct Host {
     pub powered: bool,
     /// Until when it sleeps.
     pub asleep_until: Option<Timestamp>,
+    /// What its series `sim_constant` says.
+    pub constant: f64,
     /// Its power fails during one of the next operations of its disk.
     pub dying: bool,
     pub kept: Kept,
@@ -90,7 +92,8 @@ impl Host {
         let kept = Kept::default();
         let (name, join, labels) = (name.to_owned(), join.to_vec(), BTreeMap::new());
         let (running, asleep_until) = (None, None);
-        Self { id, name, role, join, labels, life: 0, running, powered: true, asleep_until, dying: false, kept }
+        let (life, powered, dying, constant) = (0, true, false, 42.0);
+        Self { id, name, role, join, labels, life, running, powered, asleep_until, constant, dying, kept }
     }
 
     #[must_use]
@@ -124,6 +127,7 @@ impl Host {
             seeds: self.join.iter().map(|host| gossip_addr(*host)).collect(),
             known: self.kept.peers.clone(),
             metadata,
+            keys: Vec::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The network between hosts: delay, loss of datagrams, partitions, and byte streams that break.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use rand::RngExt;
@@ -63,6 +63,8 @@ pub struct Network {
     pub delay: (i64, i64),
     /// The side of each host; hosts of different sides do not hear each other.
     pub sides: Vec<u8>,
+    /// Pairs of hosts, the smaller number first, that do not hear each other although both hear others.
+    pub severed: BTreeSet<(HostId, HostId)>,
     pub streams: BTreeMap<u64, Stream>,
     /// Where each stream is, by agent, its life and its own number.
     of_agent: BTreeMap<(HostId, u32, u64), u64>,
@@ -77,6 +79,7 @@ impl Network {
             loss: 0.0,
             delay: (0, 2),
             sides: Vec::new(),
+            severed: BTreeSet::new(),
             streams: BTreeMap::new(),
             of_agent: BTreeMap::new(),
             next_stream: 1,
@@ -86,7 +89,7 @@ impl Network {
     /// Whether two hosts hear each other.
     #[must_use]
     pub fn connected(&self, a: HostId, b: HostId) -> bool {
-        self.sides.get(a) == self.sides.get(b)
+        self.sides.get(a) == self.sides.get(b) && !self.severed.contains(&(a.min(b), a.max(b)))
     }
 
     /// How long the next packet takes.

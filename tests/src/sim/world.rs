@@ -52,6 +52,14 @@ pub(super) enum Event {
         life: Option<u32>,
         input: GossipInput,
     },
+    /// A stream of gossip arrives; the answer goes back as the outcome of the exchange.
+    GossipStream {
+        from: HostId,
+        from_life: u32,
+        to: HostId,
+        exchange: u64,
+        frames: Vec<Vec<u8>>,
+    },
     /// A connection attempt arrives at the collector's door.
     Knock {
         agent: HostId,
@@ -103,6 +111,7 @@ impl Event {
             | Self::ToCollector { host, .. }
             | Self::JournalWritten { host, .. }
             | Self::ToOrders { host, .. } => Some(*host),
+            Self::GossipStream { to, .. } => Some(*to),
             Self::Knock { agent, .. } => Some(*agent),
             Self::Webhook { .. } => None,
         }
@@ -327,6 +336,10 @@ impl World {
                 }
                 self.work.push_back(Work::Gossip(host, input));
                 host
+            }
+            Event::GossipStream { from, from_life, to, exchange, frames } => {
+                self.gossip_asked((from, from_life), to, exchange, frames);
+                to
             }
             Event::Knock { agent, agent_life, connection, address } => {
                 if !lives(self, agent, agent_life) {

@@ -93,12 +93,14 @@ impl AgentCore {
                     session.life_after = Some(wanted.after);
                 }
             }
+            Message::ViewQuery(query) => self.heard(at, News::Asked(query.about), effects),
             Message::Hello(_)
             | Message::Dict(_)
             | Message::Data(_)
             | Message::Actions(_)
             | Message::OrderReport(_)
-            | Message::Life(_) => {
+            | Message::Life(_)
+            | Message::ViewAnswer(_) => {
                 self.hang_up(now, at, "the collector sent a frame that only agents send", None, effects);
             }
         }

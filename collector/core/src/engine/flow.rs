@@ -52,6 +52,9 @@ impl<D: Disk> Engine<D> {
             Report::Order { id, report } => {
                 self.with_remediator(now, effects, |own, out| own.report(now, id, report, out));
             }
+            Report::View { id, answer } => {
+                self.with_remediator(now, effects, |own, _| own.testify(now, id, answer.about, answer.state));
+            }
             Report::Disconnected { id } => {
                 self.fleet.disconnected(id);
                 self.with_remediator(now, effects, |own, _| own.gone(now, id));
@@ -124,6 +127,7 @@ impl<D: Disk> Engine<D> {
         let changed = self.fleet.take_changed();
         self.look_for_causes(now, &changed, effects);
         if !changed.is_empty() {
+            self.remediator.nodes_changed(now);
             self.picture.change(now);
             self.mark_silent(now, &changed);
             self.note_states(now, &changed);
@@ -178,16 +182,12 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    pub(super) fn maintain(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn maintain(&mut self, now: Timestamp) {
         if now < self.next_maintenance {
             return;
         }
         self.next_maintenance = now + MAINTENANCE;
         self.note_running(now);
         self.expire_history(now);
-        if let Err(error) = self.store.maintain(now) {
-            let fact = Fact::new(Level::Warn, "old data cannot be removed; it is tried again");
-            effects.push(Effect::Fact(fact.with("error", error)));
-        }
     }
 }

@@ -2,8 +2,9 @@ use watchfire_shared::machine::Machine;
 use watchfire_shared::member::MemberState;
 use watchfire_shared::time::Span;
 
+use crate::envelope::Envelope;
 use crate::harness::Net;
-use crate::packet::{Envelope, Packet};
+use crate::packet::Packet;
 use crate::{Effect, Input, Profile};
 
 fn seconds(seconds: i64) -> Span {
@@ -84,7 +85,7 @@ fn a_note_that_arrives_after_the_death_turns_down_into_left() {
     net.kill(3);
     assert!(net.run_until(seconds(8), |net| net.all_see("node-003", MemberState::Down)).is_some());
     let identity = crate::identity::Identity::new(net.nodes[3].id, 1, net.nodes[3].addr);
-    let bytes = Envelope::new("watchfire").seal(&Packet::Leave(vec![identity]));
+    let bytes = Envelope::plain("watchfire").seal(&Packet::Leave(vec![identity]));
     net.input(0, Input::Datagram { from: net.nodes[3].addr, bytes });
     assert_eq!(net.state(0, "node-003"), Some(MemberState::Left));
     assert!(net.run_until(seconds(2), |net| net.all_see("node-003", MemberState::Left)).is_some());

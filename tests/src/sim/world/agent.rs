@@ -52,13 +52,14 @@ impl World {
 
     /// Two series: the tick itself, and a constant.
     fn sample(&mut self, id: HostId, tick: Timestamp) -> Round {
+        let constant = self.hosts[id].constant;
         let Some(running) = &mut self.hosts[id].running else { return Round::default() };
         let Program::Agent { greeted, .. } = &mut running.program else { return Round::default() };
         let entry =
             |slot, name: &str| SeriesEntry { slot, labels: Labels::new([("__name__", name)]), kind: MetricKind::Gauge };
         let added = if *greeted { Vec::new() } else { vec![entry(0, TICK_SERIES), entry(1, "sim_constant")] };
         *greeted = true;
-        Round { tick, added, removed: Vec::new(), values: vec![tick.as_millis() as f64, 42.0] }
+        Round { tick, added, removed: Vec::new(), values: vec![tick.as_millis() as f64, constant] }
     }
 
     pub(super) fn knock(&mut self, agent: HostId, connection: u64, address: &str) {

@@ -42,6 +42,11 @@ impl World {
                 Effect::SaveGeneration(generation) => self.hosts[id].kept.generation = generation,
                 Effect::SavePeers(peers) => self.hosts[id].kept.peers = peers,
                 Effect::AskHost { id: member, addr } => self.ask_host(id, member, addr),
+                Effect::Exchange { exchange, to, frames } => self.open_stream(id, exchange, to, frames),
+                // Replies are taken where the stream is answered, or not at all.
+                Effect::Reply { .. } => {}
+                // Nothing here needs times finer than those of the world, and no two hosts have one id.
+                Effect::TimeProbe | Effect::Cloned { .. } => {}
                 Effect::LeaveDone => {
                     self.trace.note(self.now, format_args!("{} has left", self.hosts[id].name));
                     self.end(id, watchfire_store::CrashKeeps::ALL);
@@ -64,6 +69,46 @@ impl World {
             let input = Input::Datagram { from: gossip_addr(from), bytes };
             self.schedule(at, Event::Gossip { host: to, life: None, input });
         }
+    }
+
+    fn open_stream(&mut self, from: HostId, exchange: u64, to: std::net::SocketAddr, frames: Vec<Vec<u8>>) {
+        frames.iter().for_each(|frame| self.trace.mix(frame));
+        let from_life = self.hosts[from].life;
+        let reachable = |host: &HostId| self.hosts.get(*host).is_some_and(|host| host.powered);
+        let to = host_of(to).filter(|to| reachable(to) && self.network.connected(from, *to));
+        if let Some(to) = to {
+            let at = self.now + self.network.draw_delay();
+            self.schedule(at, Event::GossipStream { from, from_life, to, exchange, frames });
+        } else {
+            self.end_stream((from, from_life), SILENT_AFTER, exchange, Err(HostAnswer::Silent));
+        }
+    }
+
+    /// A stream reached a host: what its gossip replies, at once, is the outcome.
+    pub(super) fn gossip_asked(&mut self, from: (HostId, u32), to: HostId, exchange: u64, frames: Vec<Vec<u8>>) {
+        let delay = self.network.draw_delay();
+        let Some(running) = &mut self.hosts[to].running else {
+            return self.end_stream(from, delay, exchange, Err(HostAnswer::Refused));
+        };
+        let mut effects = Vec::new();
+        running.gossip.handle(self.now, Input::Asked { stream: exchange, frames }, &mut effects);
+        let reply = effects.iter_mut().find_map(|effect| match effect {
+            Effect::Reply { frames, .. } => Some(std::mem::take(frames)),
+            _ => None,
+        });
+        self.perform_gossip(to, effects);
+        self.end_stream(from, delay, exchange, reply.ok_or(HostAnswer::Accepted));
+    }
+
+    fn end_stream(
+        &mut self,
+        (host, life): (HostId, u32),
+        delay: Span,
+        exchange: u64,
+        outcome: Result<Vec<Vec<u8>>, HostAnswer>,
+    ) {
+        let input = Input::Exchanged { exchange, outcome };
+        self.schedule(self.now + delay, Event::Gossip { host, life: Some(life), input });
     }
 
     fn member_changed(&mut self, observer: HostId, change: MemberChange) {

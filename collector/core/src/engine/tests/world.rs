@@ -96,6 +96,8 @@ pub(super) struct World {
     pub(super) arrived: Vec<Arrived>,
     /// What askers were told, and whether it is durable.
     pub(super) answers: Vec<(Answer, bool)>,
+    /// The same of remediation.
+    pub(super) told: Vec<crate::remediation::Answer>,
     pub(super) written: Vec<(WriteId, Outcome)>,
     /// Effects of the current life that are performed; the process dies after them.
     pub(super) dies_after: usize,
@@ -125,6 +127,7 @@ impl World {
             webhook: Webhook::Takes,
             arrived: Vec::new(),
             answers: Vec::new(),
+            told: Vec::new(),
             written: Vec::new(),
             dies_after: usize::MAX,
             effects: 0,
@@ -167,7 +170,10 @@ impl World {
                     }
                     Effect::Deliver(delivery) => inputs.extend(self.deliver(&delivery)),
                     Effect::Order { conn, order } => self.orders.push((conn, *order)),
-                    Effect::Answer { answer, durable } => self.answers.push((answer, durable)),
+                    Effect::Answer { answer: crate::engine::Answer::Notification(answer), durable } => {
+                        self.answers.push((answer, durable));
+                    }
+                    Effect::Answer { answer: crate::engine::Answer::Remediation(answer), .. } => self.told.push(answer),
                     Effect::Written { id, outcome } => self.written.push((id, outcome)),
                     Effect::Fact(fact) => self.facts.push(fact),
                     Effect::Fatal { reason } => self.fatal.push(reason),
