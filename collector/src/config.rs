@@ -56,19 +56,19 @@ pub const KEYS: &[ConfigKey] = &[
         "storage.retention",
         ConfigKind::Duration { min: Span::from_seconds(3600), max: Span::from_seconds(3650 * DAY) },
         "\"15d\"",
-        "How long samples are kept.",
+        "How long samples are kept. Memory does not follow it, disk does: about a byte a sample.",
     ),
     key(
         "storage.max_bytes",
         ConfigKind::Integer { min: 64 << 20, max: 1 << 50 },
         "1073741824",
-        "How large the log of samples may get, bytes; the oldest go first. Memory follows it.",
+        "How much disk samples may take, bytes; the oldest go first.",
     ),
     key(
         "storage.max_series",
         ConfigKind::Integer { min: 1000, max: 100_000_000 },
         "1000000",
-        "How many series are kept in total. One costs about 1 KiB of memory.",
+        "How many series are kept in memory: those of the last hours. One costs about 1 KiB.",
     ),
     key(
         "rules.files",

@@ -66,6 +66,12 @@ pub const MAX_ACTION_OUTPUT_BYTES: usize = 64 << 10;
 /// Actions that one agent offers. All of them go into one frame, and nobody oversees more.
 pub const MAX_ACTIONS: usize = 256;
 
+/// Notes of its own life that an agent keeps: a month of being cut off four times a day. At some 100 bytes each, all of
+/// them fit one frame.
+pub const MAX_LIFE_NOTES: usize = 256;
+/// The reason of such a note, characters: one line.
+pub const MAX_LIFE_REASON_CHARS: usize = 200;
+
 /// Body of an HTTP request, bytes.
 pub const MAX_HTTP_BODY_BYTES: usize = 4 << 20;
 /// How long a blocking HTTP query may wait.

@@ -213,6 +213,10 @@ impl Gossip {
                 later_lives.push(identity.id);
             }
             let lives = self.view.get(identity.id).filter(|entry| entry.identity == identity).map(|entry| entry.state);
+            if member.state() == State::Down && self.leaving.is_some() {
+                // It may be one that leaves as well and told only those that stay.
+                continue;
+            }
             if member.state() == State::Down && lives == Some(MemberState::Alive) {
                 // Others suspected it first; here both news came at once, and are told in their order.
                 self.view.observe(now, identity, member.incarnation(), State::Suspect);

@@ -33,6 +33,26 @@ fn a_goodbye_is_seen_as_left_by_all_and_never_as_down() {
 }
 
 #[test]
+fn goodbyes_that_are_said_together_are_no_deaths_to_anybody() {
+    // How many leave, of how many, within how many milliseconds.
+    let cases = [(3, 3, 0), (20, 20, 0), (10, 20, 0), (20, 20, 700), (15, 30, 700), (40, 60, 1000)];
+    for (seed, (leaving, count, within)) in (20..).zip(cases) {
+        let mut net = Net::settled(seed, Profile::Lan, count);
+        net.run_for(seconds(3));
+        let start = net.now;
+        for at in 0..leaving {
+            net.input(at, Input::Leave);
+            net.run_for(Span::from_millis(within / leaving as i64));
+        }
+        net.run_for(seconds(12));
+        assert_eq!(net.downs(start), [], "{leaving} of {count} leave within {within} ms");
+        for at in 0..leaving {
+            assert!(net.nodes[at].left && net.all_see(&net.nodes[at].name, MemberState::Left));
+        }
+    }
+}
+
+#[test]
 fn a_member_that_left_returns_in_its_next_life() {
     let mut net = Net::settled(5, Profile::Local, 5);
     net.run_for(seconds(2));

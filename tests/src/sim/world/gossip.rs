@@ -8,6 +8,7 @@ use watchfire_shared::member::{MemberChange, MemberState, Role};
 use watchfire_shared::time::Span;
 
 use super::{Event, Work, World};
+use crate::sim::host::host_with;
 use crate::sim::network::{HostId, gossip_addr, host_of};
 
 /// When an attempt to connect to a host that does not answer is given up, as the shell does.
@@ -22,16 +23,17 @@ impl World {
     }
 
     pub(super) fn perform_gossip(&mut self, id: HostId, effects: Vec<Effect>) {
-        let mut changed = false;
+        // As in production, an agent's core hears of collectors only: other members do not matter to it.
+        let mut collectors_changed = false;
         for effect in effects {
             match effect {
                 Effect::Send { to, bytes } => self.send_datagram(id, to, bytes),
                 Effect::Changed(change) => {
-                    changed = true;
+                    collectors_changed |= change.member.role == Role::Collector;
                     self.member_changed(id, change);
                 }
                 Effect::Removed(removal) => {
-                    changed = true;
+                    collectors_changed |= removal.member.role == Role::Collector;
                     self.trace.note(self.now, format_args!("{} forgets {}", self.hosts[id].name, removal.member.name));
                     if self.hosts[id].role == Role::Collector {
                         self.work.push_back(Work::Engine(id, engine::Input::Unlisted(removal.member.id)));
@@ -52,8 +54,9 @@ impl World {
                 }
             }
         }
-        if changed && self.hosts[id].role == Role::Agent {
+        if collectors_changed && self.hosts[id].role == Role::Agent {
             let members = self.hosts[id].running.as_ref().map(|running| running.gossip.members()).unwrap_or_default();
+            let members = members.into_iter().filter(|member| member.role == Role::Collector).collect();
             self.work.push_back(Work::Agent(id, agent_core::Input::Members(members)));
         }
     }
@@ -113,12 +116,13 @@ impl World {
         let from = change.previous.map_or("new", MemberState::as_str);
         let name = &self.hosts[observer].name;
         self.trace.note(self.now, format_args!("{name}: {} {from} -> {}", member.name, member.state.as_str()));
-        let subject = self.hosts.iter().find(|host| host.node_id() == member.id).map(|host| host.id);
+        let subject = host_with(member.id).filter(|host| *host < self.hosts.len());
         let fell = member.state == MemberState::Down && change.previous != Some(MemberState::Down);
         if let Some(subject) = subject.filter(|_| fell)
             && self.hosts[subject].running.is_some()
             && self.hosts[subject].kept.generation == member.generation
             && self.network.connected(observer, subject)
+            && self.is_awake(subject)
         {
             self.record.false_downs.push((self.now, observer, subject));
         }
@@ -127,13 +131,19 @@ impl World {
         }
     }
 
+    fn is_awake(&self, host: HostId) -> bool {
+        self.hosts[host].asleep_until.is_none_or(|until| until <= self.now)
+    }
+
     fn ask_host(&mut self, asking: HostId, id: watchfire_shared::member::NodeId, addr: std::net::SocketAddr) {
         let asked = host_of(addr).and_then(|host| self.hosts.get(host));
         let answer = match asked {
-            Some(host) if host.powered && self.network.connected(asking, host.id) => match host.running {
-                Some(_) => HostAnswer::Accepted,
-                None => HostAnswer::Refused,
-            },
+            Some(host) if host.powered && self.is_awake(host.id) && self.network.connected(asking, host.id) => {
+                match host.running {
+                    Some(_) => HostAnswer::Accepted,
+                    None => HostAnswer::Refused,
+                }
+            }
             _ => HostAnswer::Silent,
         };
         let delay = if answer == HostAnswer::Silent { SILENT_AFTER } else { self.network.draw_delay() };
