@@ -9,19 +9,15 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use watchfire_agent_core::agent::Settings as CoreSettings;
-use watchfire_gossip::Profile;
 use watchfire_shared::config::{ConfigKey, ConfigKind};
 use watchfire_shared::limits::{MAX_NODE_LABELS, MAX_NODE_NAME_BYTES};
 use watchfire_shared::time::Span;
+use watchfire_shell::arguments::Origin;
 use watchfire_shell::bind;
-use watchfire_shell::config::{ConfigError, Loaded as LoadedRaw, Program, load, optional};
-use watchfire_shell::telemetry::LogFormat;
+use watchfire_shell::config::common::{self, Gossip, Log, Security, key};
+use watchfire_shell::config::{ConfigError, Loaded as LoadedRaw, Program, load};
 
 use crate::action::{self, KeySource, Source, Trust};
-
-const fn key(path: &'static str, kind: ConfigKind, default: &'static str, help: &'static str) -> ConfigKey {
-    ConfigKey { path, kind, default, help }
-}
 
 /// Every key of `agent.toml`.
 pub const KEYS: &[ConfigKey] = &[
@@ -44,20 +40,10 @@ pub const KEYS: &[ConfigKey] = &[
         "\"watchfire\"",
         "Name of the cluster. Packets of another one are dropped, and its collectors refuse this agent.",
     ),
-    key("gossip.bind", ConfigKind::Address, "\"127.0.0.1:7950\"", "Where gossip listens, UDP and TCP."),
-    key(
-        "gossip.advertise",
-        ConfigKind::Address,
-        "\"\"",
-        "Where others reach gossip. Default: the bound address; for 0.0.0.0 that of the default route.",
-    ),
-    key("gossip.join", ConfigKind::HostPorts, "[]", "Members to join by; one that lives is enough. Tried for ever."),
-    key(
-        "gossip.profile",
-        ConfigKind::Word(&["local", "lan", "fast", "wan"]),
-        "\"lan\"",
-        "How fast and how careful failure detection is; the same on all members.",
-    ),
+    common::GOSSIP_BIND,
+    common::GOSSIP_ADVERTISE,
+    common::GOSSIP_JOIN,
+    common::GOSSIP_PROFILE,
     key(
         "collect.interval",
         ConfigKind::Duration { min: Span::from_millis(100), max: Span::from_seconds(3600) },
@@ -100,28 +86,23 @@ pub const KEYS: &[ConfigKey] = &[
         "\"127.0.0.1:7951\"",
         "Where /metrics, /v1/members and /v1/events are served.",
     ),
-    key(
-        "security.insecure",
-        ConfigKind::Boolean,
-        "false",
-        "Lets plaintext listen on addresses that are reachable from outside.",
-    ),
-    key("log.level", ConfigKind::Text, "\"info\"", "What is logged; WATCHFIRE_LOG and --log-level go before it."),
-    key("log.format", ConfigKind::Word(&["text", "json"]), "\"text\"", "How log lines look."),
+    common::SECURITY_INSECURE,
+    common::LOG_LEVEL,
+    common::LOG_FORMAT,
 ];
 
 /// What the file says.
 #[derive(Deserialize, Clone, PartialEq, Debug)]
 struct Raw {
     node: RawNode,
-    gossip: RawGossip,
+    gossip: Gossip,
     collect: RawCollect,
     uplink: RawUplink,
     spool: RawSpool,
     actions: RawActions,
     http: RawHttp,
-    security: RawSecurity,
-    log: RawLog,
+    security: Security,
+    log: Log,
 }
 
 #[derive(Deserialize, Clone, PartialEq, Debug)]
@@ -129,16 +110,6 @@ struct RawNode {
     name: String,
     labels: BTreeMap<String, String>,
     data_dir: PathBuf,
-}
-
-#[derive(Deserialize, Clone, PartialEq, Debug)]
-struct RawGossip {
-    cluster: String,
-    bind: SocketAddr,
-    #[serde(deserialize_with = "optional")]
-    advertise: Option<SocketAddr>,
-    join: Vec<String>,
-    profile: Profile,
 }
 
 #[derive(Deserialize, Clone, PartialEq, Debug)]
@@ -168,26 +139,6 @@ struct RawHttp {
     bind: SocketAddr,
 }
 
-#[derive(Deserialize, Clone, PartialEq, Debug)]
-struct RawSecurity {
-    insecure: bool,
-}
-
-#[derive(Deserialize, Clone, PartialEq, Debug)]
-struct RawLog {
-    level: String,
-    format: String,
-}
-
-/// Where the configuration comes from: the command line's part.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Origin {
-    /// A file that replaces the default one.
-    pub config: Option<PathBuf>,
-    /// Single keys with their values.
-    pub overrides: Vec<(String, String)>,
-}
-
 /// The configuration of an agent, resolved.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Settings {
@@ -197,8 +148,7 @@ pub struct Settings {
     pub(crate) actions: action::Settings,
     /// What the core needs of it.
     pub core: CoreSettings,
-    pub log_level: String,
-    pub log_format: LogFormat,
+    pub log: Log,
 }
 
 /// A configuration that was read.
@@ -241,13 +191,7 @@ pub fn read(origin: &Origin, strict: bool) -> Result<Loaded, SettingsError> {
 fn resolve(loaded: LoadedRaw<Raw>) -> Result<Loaded, SettingsError> {
     let raw = loaded.value;
     bind::check(&[("gossip.bind", raw.gossip.bind), ("http.bind", raw.http.bind)], raw.security.insecure)?;
-    let name = match raw.node.name.is_empty() {
-        true => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        false => raw.node.name,
-    };
-    if name.is_empty() {
-        return Err(SettingsError::NoName);
-    }
+    let name = common::node_name(raw.node.name).ok_or(SettingsError::NoName)?;
     if name.len() > MAX_NODE_NAME_BYTES {
         return Err(SettingsError::LongName(name.len()));
     }
@@ -271,16 +215,9 @@ fn resolve(loaded: LoadedRaw<Raw>) -> Result<Loaded, SettingsError> {
             collectors: raw.uplink.collectors,
             spool_bytes: raw.spool.max_bytes,
         },
-        gossip: watchfire_shell::gossip::Settings {
-            cluster: raw.gossip.cluster,
-            bind: raw.gossip.bind,
-            advertise: raw.gossip.advertise,
-            join: raw.gossip.join,
-            profile: raw.gossip.profile,
-        },
+        gossip: raw.gossip.into(),
         http_bind: raw.http.bind,
-        log_level: raw.log.level,
-        log_format: if raw.log.format == "json" { LogFormat::Json } else { LogFormat::Text },
+        log: raw.log,
     };
     Ok(Loaded { settings, unknown: loaded.warnings.iter().map(ToString::to_string).collect(), files: loaded.files })
 }

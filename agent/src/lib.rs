@@ -13,12 +13,11 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this crate is a shell")]
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
+use watchfire_shell::arguments::{self, LogArguments, Origin};
 use watchfire_shell::lifecycle::exit;
-use watchfire_shell::telemetry::{self, LogFormat};
 
 pub mod config;
 
@@ -51,45 +50,20 @@ enum Command {
     /// Run the agent.
     Run {
         #[command(flatten)]
-        origin: OriginArguments,
-        /// What is logged, such as `info` or `watchfire_agent=debug,info`.
-        #[arg(long, value_name = "FILTER")]
-        log_level: Option<String>,
-        /// How log lines look.
-        #[arg(long, value_name = "FORMAT")]
-        log_format: Option<LogFormat>,
+        origin: Origin,
+        #[command(flatten)]
+        log: LogArguments,
     },
     /// Check the configuration, strictly.
     CheckConfig {
         #[command(flatten)]
-        origin: OriginArguments,
+        origin: Origin,
     },
     /// Sample this host once and print it as Prometheus text.
     Sample,
     /// Watch over one action; started by the agent itself.
     #[command(hide = true)]
     Supervise,
-}
-
-#[derive(Args)]
-struct OriginArguments {
-    /// The configuration, in place of /etc/watchfire/agent.toml; agent.d is looked for beside it.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Sets one key, such as `http.bind=127.0.0.1:9000`. May be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
-    set: Vec<(String, String)>,
-}
-
-fn assignment(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    Ok((key.trim().to_owned(), value.to_owned()))
-}
-
-impl OriginArguments {
-    fn origin(self) -> config::Origin {
-        config::Origin { config: self.config, overrides: self.set }
-    }
 }
 
 /// The command line of the program, for its manual pages and completions.
@@ -100,18 +74,13 @@ pub fn command() -> clap::Command {
 
 /// Runs the program with these arguments, the first being its own name.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments = match arguments::parse::<Arguments>(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
-        }
+        Err(code) => return code,
     };
     match arguments.command {
-        Command::Run { origin, log_level, log_format } => {
-            run_program(origin.origin(), log_level.as_deref(), log_format)
-        }
-        Command::CheckConfig { origin } => check_config(&origin.origin()),
+        Command::Run { origin, log } => run_program(origin, &log),
+        Command::CheckConfig { origin } => check_config(&origin),
         Command::Supervise => action::supervise::main(),
         Command::Sample => {
             print!("{}", sampling::once());
@@ -120,7 +89,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn check_config(origin: &config::Origin) -> ExitCode {
+fn check_config(origin: &Origin) -> ExitCode {
     match config::read(origin, true) {
         Ok(loaded) => {
             let mistakes = loaded.settings.actions.check();
@@ -140,7 +109,7 @@ fn check_config(origin: &config::Origin) -> ExitCode {
     }
 }
 
-fn run_program(origin: config::Origin, level: Option<&str>, format: Option<LogFormat>) -> ExitCode {
+fn run_program(origin: Origin, log: &LogArguments) -> ExitCode {
     let loaded = match config::read(&origin, false) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -148,8 +117,7 @@ fn run_program(origin: config::Origin, level: Option<&str>, format: Option<LogFo
             return ExitCode::from(exit::ERROR);
         }
     };
-    let format = format.unwrap_or(loaded.settings.log_format);
-    if let Err(error) = telemetry::start(level, &loaded.settings.log_level, format) {
+    if let Err(error) = log.start(&loaded.settings.log.level, loaded.settings.log.format) {
         eprintln!("watchfire-agent: {error}");
         return ExitCode::from(exit::ERROR);
     }

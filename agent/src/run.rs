@@ -17,6 +17,7 @@ use watchfire_agent_core::agent::{AgentCore, Effect, Input, Start};
 use watchfire_agent_core::sampler::OwnFigures;
 use watchfire_agent_core::spool::SpoolEffect;
 use watchfire_shared::member::{Member, Metadata, Role, SERVICE_HTTP};
+use watchfire_shell::arguments::Origin;
 use watchfire_shell::clock::Clock;
 use watchfire_shell::driver::drive;
 use watchfire_shell::files::DataDir;
@@ -25,7 +26,7 @@ use watchfire_shell::lifecycle::{self, Signal, Signals, Tasks, exit};
 use watchfire_shell::membership::MembershipHandle;
 use watchfire_shell::{bind, gossip, telemetry};
 
-use crate::config::{self, Loaded, Origin, Settings};
+use crate::config::{self, Loaded, Settings};
 use crate::sampling::{self, Request};
 use crate::spool::SpoolDisk;
 use crate::uplink::Connections;
@@ -119,6 +120,7 @@ impl Agent {
         inputs.send(config_read).await.context("the core ended")?;
 
         let mut tasks = Tasks::default();
+        tasks.spawn("log", telemetry::summaries);
         let metadata = metadata(&settings, &server);
         let membership = gossip::start(&settings.gossip, metadata.clone(), &data, &clock, &mut tasks).await?;
         tasks.spawn("members", |stop| follow_members(membership.clone(), inputs.clone(), stop));
@@ -157,7 +159,7 @@ impl Agent {
     async fn reload(&mut self) {
         lifecycle::reloading();
         let loaded = config::read(&self.origin, false).map_err(|error| error.to_string());
-        let loaded = loaded.and_then(|loaded| match telemetry::reconfigure(&loaded.settings.log_level) {
+        let loaded = loaded.and_then(|loaded| match telemetry::reconfigure(&loaded.settings.log.level) {
             Ok(()) => Ok(loaded),
             Err(error) => Err(format!("log.level: {error}")),
         });
@@ -221,7 +223,7 @@ fn fixed_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("node.data_dir", old.data_dir != new.data_dir),
         ("gossip", old.gossip != new.gossip),
         ("http.bind", old.http_bind != new.http_bind),
-        ("log.format", old.log_format != new.log_format),
+        ("log.format", old.log.format != new.log.format),
     ];
     pairs.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }

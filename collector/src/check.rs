@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use watchfire_collector_core::{rules, unit_test};
 use watchfire_promql::script;
+use watchfire_shell::arguments::Origin;
 use watchfire_shell::files;
 use watchfire_shell::lifecycle::exit;
 
-use crate::load::{LoadError, Origin, load};
+use crate::load::{LoadError, load};
 
 /// Checks the configuration and everything that it names.
 pub(crate) fn config(origin: &Origin) -> ExitCode {

@@ -9,17 +9,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use watchfire_collector_core::catalogue::Policy;
-use watchfire_gossip::Profile;
 use watchfire_shared::config::{ConfigKey, ConfigKind};
 use watchfire_shared::time::Span;
 use watchfire_shell::bind;
+use watchfire_shell::config::common::{self, Gossip, Log, Security, key};
 use watchfire_shell::config::{ConfigError, Loaded, Program, load, optional};
 
 const DAY: i64 = 86_400;
-
-const fn key(path: &'static str, kind: ConfigKind, default: &'static str, help: &'static str) -> ConfigKey {
-    ConfigKey { path, kind, default, help }
-}
 
 /// Every key of `collector.toml`.
 pub const KEYS: &[ConfigKey] = &[
@@ -37,20 +33,10 @@ pub const KEYS: &[ConfigKey] = &[
         "\"watchfire\"",
         "Name of the cluster. Packets and agents of another one are refused.",
     ),
-    key("gossip.bind", ConfigKind::Address, "\"127.0.0.1:7950\"", "Where gossip listens, UDP and TCP."),
-    key(
-        "gossip.advertise",
-        ConfigKind::Address,
-        "\"\"",
-        "Where others reach gossip. Default: the bound address; for 0.0.0.0 that of the default route.",
-    ),
-    key("gossip.join", ConfigKind::HostPorts, "[]", "Members to join by; one that lives is enough. Tried for ever."),
-    key(
-        "gossip.profile",
-        ConfigKind::Word(&["local", "lan", "fast", "wan"]),
-        "\"lan\"",
-        "How fast and how careful failure detection is; the same on all members.",
-    ),
+    common::GOSSIP_BIND,
+    common::GOSSIP_ADVERTISE,
+    common::GOSSIP_JOIN,
+    common::GOSSIP_PROFILE,
     key("http.bind", ConfigKind::Address, "\"127.0.0.1:7960\"", "Where the API, the UI and queries are served."),
     key(
         "http.external_url",
@@ -156,14 +142,9 @@ pub const KEYS: &[ConfigKey] = &[
         "[]",
         "Which labels of a node go on all its series; the others stand on watchfire_node_info only.",
     ),
-    key(
-        "security.insecure",
-        ConfigKind::Boolean,
-        "false",
-        "Lets plaintext listen on addresses that are reachable from outside.",
-    ),
-    key("log.level", ConfigKind::Text, "\"info\"", "What is logged; WATCHFIRE_LOG and --log-level go before it."),
-    key("log.format", ConfigKind::Word(&["text", "json"]), "\"text\"", "How log lines look."),
+    common::SECURITY_INSECURE,
+    common::LOG_LEVEL,
+    common::LOG_FORMAT,
 ];
 
 /// The default of `notify.file`: absent, it means that nobody is notified.
@@ -173,7 +154,7 @@ const DEFAULT_NOTIFY_FILE: &str = "/etc/watchfire/alertmanager.yml";
 #[derive(Deserialize, Clone, PartialEq, Debug)]
 struct Raw {
     node: RawNode,
-    gossip: RawGossip,
+    gossip: Gossip,
     http: RawHttp,
     ingest: RawIngest,
     storage: Storage,
@@ -192,16 +173,6 @@ struct RawNode {
     name: String,
     data_dir: PathBuf,
     labels: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize, Clone, PartialEq, Debug)]
-struct RawGossip {
-    cluster: String,
-    bind: SocketAddr,
-    #[serde(deserialize_with = "optional")]
-    advertise: Option<SocketAddr>,
-    join: Vec<String>,
-    profile: Profile,
 }
 
 #[derive(Deserialize, Clone, PartialEq, Debug)]
@@ -266,19 +237,6 @@ pub struct Series {
     pub node_labels: Vec<String>,
 }
 
-#[derive(Deserialize, Clone, PartialEq, Debug)]
-struct Security {
-    insecure: bool,
-}
-
-/// What is logged, and how.
-#[derive(Deserialize, Clone, PartialEq, Debug)]
-pub struct Log {
-    pub level: String,
-    /// `text` or `json`.
-    pub format: String,
-}
-
 /// The configuration of a collector, resolved.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Settings {
@@ -332,25 +290,13 @@ fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
     let raw = loaded.value;
     let addresses = [("gossip.bind", raw.gossip.bind), ("http.bind", raw.http.bind), ("ingest.bind", raw.ingest.bind)];
     bind::check(&addresses, raw.security.insecure)?;
-    let name = match raw.node.name.is_empty() {
-        true => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        false => raw.node.name,
-    };
-    if name.is_empty() {
-        return Err(SettingsError::NoName);
-    }
+    let name = common::node_name(raw.node.name).ok_or(SettingsError::NoName)?;
     let default_notify = raw.notify.file == Path::new(DEFAULT_NOTIFY_FILE);
     Ok(Settings {
         name,
         data_dir: raw.node.data_dir,
         labels: raw.node.labels,
-        gossip: watchfire_shell::gossip::Settings {
-            cluster: raw.gossip.cluster,
-            bind: raw.gossip.bind,
-            advertise: raw.gossip.advertise,
-            join: raw.gossip.join,
-            profile: raw.gossip.profile,
-        },
+        gossip: raw.gossip.into(),
         http_bind: raw.http.bind,
         external_url: (!raw.http.external_url.is_empty()).then_some(raw.http.external_url),
         ingest_bind: raw.ingest.bind,
@@ -384,6 +330,7 @@ fn policy(raw: RawNodes) -> Result<Policy, SettingsError> {
 
 #[cfg(test)]
 mod tests {
+    use watchfire_gossip::Profile;
     use watchfire_shell::config::{Sources, load_from};
 
     use super::*;

@@ -8,6 +8,7 @@ mod members;
 
 mod published;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use watchfire_collector_core::engine::{ConnId, Effect, Engine, Input, Job};
 use watchfire_collector_core::fact::{Fact, Level};
 use watchfire_collector_core::notify::{Answer, Delivery};
+use watchfire_collector_core::remote_write::{Outcome, WriteId, WriteRequest};
 use watchfire_shared::frame::Message;
 use watchfire_shared::machine::Machine;
 use watchfire_shared::time::Timestamp;
@@ -53,6 +55,15 @@ impl Inbox {
         self.inputs.send(input.into()).await.is_ok()
     }
 
+    /// Sends pushed samples, after waiting for room, and waits for what becomes of them; `None` once the engine has stopped.
+    pub(crate) async fn write(&self, request: WriteRequest) -> Option<Outcome> {
+        let (writer, outcome) = oneshot::channel();
+        let kib = u32::try_from(request.bytes() / 1024 + 1).unwrap_or(u32::MAX);
+        let room = self.room.clone().acquire_many_owned(kib).await.ok();
+        self.inputs.send(Parcel::Write(Box::new(request), writer, room)).await.ok()?;
+        outcome.await.ok()
+    }
+
     /// Sends a frame, after waiting until all waiting frames together leave room for it.
     pub(crate) async fn send_frame(&self, conn: ConnId, bytes: Vec<u8>) -> bool {
         let kib = u32::try_from(bytes.len() / 1024 + 1).unwrap_or(u32::MAX);
@@ -65,6 +76,8 @@ impl Inbox {
 enum Parcel {
     /// An input, and the room that its bytes take until it was handled.
     Input(Box<Input>, Option<OwnedSemaphorePermit>),
+    /// Samples that somebody pushes, and the room that they take until they were handled.
+    Write(Box<WriteRequest>, oneshot::Sender<Outcome>, Option<OwnedSemaphorePermit>),
     /// An input whose answer somebody waits for.
     Ask(Box<Input>, oneshot::Sender<Answered>),
     /// A reader wants to see what the store holds now.
@@ -90,7 +103,24 @@ impl From<Input> for Parcel {
 struct Owned<D: Disk> {
     engine: Engine<D>,
     published: Published,
+    /// Who waits to hear that pushed samples are durable.
+    writers: BTreeMap<WriteId, oneshot::Sender<Outcome>>,
+    last_write: u64,
     stopped: bool,
+}
+
+impl<D: Disk> Owned<D> {
+    /// Hands what became of pushed samples to whoever waits for it.
+    fn answer_writers(&mut self, effects: &mut Vec<Effect>) {
+        for effect in effects.extract_if(.., |effect| matches!(effect, Effect::Written { .. })) {
+            if let Effect::Written { id, outcome } = effect
+                && let Some(writer) = self.writers.remove(&id)
+            {
+                // Whoever gave up waiting sends the samples again.
+                let _ = writer.send(outcome);
+            }
+        }
+    }
 }
 
 impl<D: Disk> Machine for Owned<D> {
@@ -115,9 +145,18 @@ impl<D: Disk> Machine for Owned<D> {
                     }
                 }
             }
+            Parcel::Write(request, writer, _room) => {
+                self.last_write += 1;
+                let id = WriteId(self.last_write);
+                self.writers.insert(id, writer);
+                self.engine.handle(now, Input::Write { id, request }, effects);
+            }
             // A reader that gave up waiting needs nothing.
             Parcel::Look(reader) => drop(reader.send(self.published.take_snapshot(&self.engine))),
             Parcel::Stop => self.stopped = true,
+        }
+        if !self.writers.is_empty() {
+            self.answer_writers(effects);
         }
         self.published.worked(began.elapsed());
     }
@@ -210,7 +249,7 @@ pub(crate) fn start<D: Disk + Send + 'static>(
             ControlFlow::Continue(())
         }
     };
-    let owned = Owned { engine, published, stopped: false };
+    let owned = Owned { engine, published, writers: BTreeMap::new(), last_write: 0, stopped: false };
     let thread = drive_on_thread("engine", owned, waiting.inputs, now, perform)?;
     let ended = failed.clone();
     let thread = std::thread::Builder::new().name("engine-end".to_owned()).spawn(move || {
@@ -249,7 +288,7 @@ impl Performer {
             }
             Effect::Fact(fact) => write(&fact),
             // Whoever asked was answered by the owner of the engine.
-            Effect::Answer { .. } => {}
+            Effect::Answer { .. } | Effect::Written { .. } => {}
             Effect::Fatal { reason } => {
                 tracing::error!(reason, "the collector cannot go on");
                 self.failed.cancel();

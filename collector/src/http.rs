@@ -15,6 +15,8 @@ mod about;
 
 mod compress;
 
+mod write;
+
 mod rules;
 
 mod nodes;
@@ -52,6 +54,7 @@ use crate::engine::{Inbox, Published};
 use crate::ingest::Connections;
 use crate::reload::Reloader;
 use crate::sender::Senders;
+pub(crate) use write::MAX_WRITES;
 
 /// Queries evaluated at a time. Each is computation on one core; more would only share it.
 pub(crate) const MAX_QUERIES: usize = 4;
@@ -65,6 +68,7 @@ pub(crate) struct App {
     pub(crate) senders: Senders,
     pub(crate) reloader: Reloader,
     pub(crate) queries: Arc<Semaphore>,
+    pub(crate) writes: Semaphore,
     pub(crate) inbox: Inbox,
     /// Whether the server listens on loopback only, where no proof of identity is asked for.
     pub(crate) is_local: bool,
@@ -97,6 +101,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/-/reload", app.guard.over(post(admin::reload).put(admin::reload)))
         .route("/metrics", get(metrics::metrics))
         .merge(prometheus_routes())
+        .route("/api/v1/write", guard.over(post(write::write)))
         .merge(alertmanager::routes(&app.guard))
         .with_state(app.clone())
         .merge(member_routes(app.membership.clone(), app.clock.clone()))

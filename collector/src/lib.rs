@@ -18,9 +18,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
+use watchfire_shell::arguments::{self, LogArguments, Origin};
 use watchfire_shell::lifecycle::exit;
-use watchfire_shell::telemetry::{self, LogFormat};
 
 pub mod config;
 
@@ -57,18 +57,14 @@ enum Command {
     /// Run the collector.
     Run {
         #[command(flatten)]
-        origin: OriginArguments,
-        /// What is logged, such as `info` or `watchfire_collector=debug,info`.
-        #[arg(long, value_name = "FILTER")]
-        log_level: Option<String>,
-        /// How log lines look.
-        #[arg(long, value_name = "FORMAT")]
-        log_format: Option<LogFormat>,
+        origin: Origin,
+        #[command(flatten)]
+        log: LogArguments,
     },
     /// Check the configuration and every file that it names.
     CheckConfig {
         #[command(flatten)]
-        origin: OriginArguments,
+        origin: Origin,
     },
     /// Check Prometheus rule files.
     CheckRules {
@@ -82,27 +78,6 @@ enum Command {
     },
 }
 
-#[derive(Args)]
-struct OriginArguments {
-    /// The configuration, in place of /etc/watchfire/collector.toml; collector.d is looked for beside it.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Sets one key, such as `http.bind=127.0.0.1:9000`. May be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
-    set: Vec<(String, String)>,
-}
-
-fn assignment(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    Ok((key.trim().to_owned(), value.to_owned()))
-}
-
-impl OriginArguments {
-    fn origin(self) -> load::Origin {
-        load::Origin { config: self.config, overrides: self.set }
-    }
-}
-
 /// The command line of the program, for its manual pages and completions.
 #[must_use]
 pub fn command() -> clap::Command {
@@ -111,24 +86,19 @@ pub fn command() -> clap::Command {
 
 /// Runs the program with these arguments, the first being its own name.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments = match arguments::parse::<Arguments>(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
-        }
+        Err(code) => return code,
     };
     match arguments.command {
-        Command::Run { origin, log_level, log_format } => {
-            run_program(origin.origin(), log_level.as_deref(), log_format)
-        }
-        Command::CheckConfig { origin } => check::config(&origin.origin()),
+        Command::Run { origin, log } => run_program(origin, &log),
+        Command::CheckConfig { origin } => check::config(&origin),
         Command::CheckRules { files } => check::rules(&files),
         Command::Test { files } => check::test(&files),
     }
 }
 
-fn run_program(origin: load::Origin, level: Option<&str>, format: Option<LogFormat>) -> ExitCode {
+fn run_program(origin: Origin, log: &LogArguments) -> ExitCode {
     let load = match load::load(&origin) {
         Ok(load) => load,
         Err(mistakes) => {
@@ -136,9 +106,7 @@ fn run_program(origin: load::Origin, level: Option<&str>, format: Option<LogForm
             return ExitCode::from(exit::ERROR);
         }
     };
-    let log = &load.settings.log;
-    let format = format.unwrap_or(if log.format == "json" { LogFormat::Json } else { LogFormat::Text });
-    if let Err(error) = telemetry::start(level, &log.level, format) {
+    if let Err(error) = log.start(&load.settings.log.level, load.settings.log.format) {
         eprintln!("watchfire-collector: {error}");
         return ExitCode::from(exit::ERROR);
     }

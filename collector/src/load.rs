@@ -19,20 +19,12 @@ use watchfire_shared::document::Mistake;
 use watchfire_shared::labels::Labels;
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::Span;
+use watchfire_shell::arguments::Origin;
 use watchfire_shell::files;
 use watchfire_store::Options;
 
 use crate::check::read_all;
 use crate::config::{self, Settings, SettingsError};
-
-/// Where the configuration is; the same for every reload of one process.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Origin {
-    /// A file named on the command line.
-    pub(crate) config: Option<PathBuf>,
-    /// Values from flags.
-    pub(crate) overrides: Vec<(String, String)>,
-}
 
 /// A whole configuration that can be used.
 #[derive(Clone, Debug)]

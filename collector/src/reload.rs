@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use watchfire_collector_core::engine::Input;
 use watchfire_shared::member::{Metadata, NodeId};
 use watchfire_shared::time::Timestamp;
+use watchfire_shell::arguments::Origin;
 use watchfire_shell::clock::Clock;
 use watchfire_shell::lifecycle;
 use watchfire_shell::membership::MembershipHandle;
@@ -15,7 +16,7 @@ use watchfire_shell::telemetry;
 
 use crate::config::Settings;
 use crate::engine::Inbox;
-use crate::load::{Load, Origin, load};
+use crate::load::{Load, load};
 use crate::sender::Senders;
 
 /// Reloads that wait for the one that runs. Whoever finds this full is told to try again.

@@ -14,18 +14,19 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use watchfire_collector_core::engine::{Engine, Recovery};
 use watchfire_shared::member::{Metadata, Role, SERVICE_HTTP, SERVICE_INGEST};
+use watchfire_shell::arguments::Origin;
 use watchfire_shell::clock::Clock;
 use watchfire_shell::files::DataDir;
 use watchfire_shell::http::{Guard, Server};
 use watchfire_shell::lifecycle::{self, Signal, Signals, Tasks, exit};
 use watchfire_shell::membership::MembershipHandle;
-use watchfire_shell::{bind, gossip};
+use watchfire_shell::{bind, gossip, telemetry};
 use watchfire_store::RealDisk;
 
 use crate::engine::{self, Published, Running};
-use crate::http::{self, App, MAX_QUERIES};
+use crate::http::{self, App, MAX_QUERIES, MAX_WRITES};
 use crate::ingest::{self, Connections};
-use crate::load::{Load, Origin};
+use crate::load::Load;
 use crate::order_key::OrderKey;
 use crate::reload::{self, Reloader};
 use crate::sender::Senders;
@@ -97,6 +98,7 @@ impl Collector {
         let engine = engine::start(engine, waiting, published.clone(), &clock, doers)?;
 
         let mut tasks = Tasks::default();
+        tasks.spawn("log", telemetry::summaries);
         let advertised = settings.ingest_advertise.unwrap_or_else(|| bind::advertised(ingest_address));
         let metadata = metadata(&load, advertised, bind::advertised(server.address()));
         let membership = gossip::start(&settings.gossip, metadata.clone(), &data, &clock, &mut tasks).await?;
@@ -131,6 +133,7 @@ impl Collector {
             senders,
             reloader: reloader.clone(),
             queries: Arc::new(Semaphore::new(MAX_QUERIES)),
+            writes: Semaphore::new(MAX_WRITES),
             stopping: AtomicBool::new(false),
         });
         tracing::info!(http = %server.address(), ingest = %ingest_address, "listening");

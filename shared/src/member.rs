@@ -1,10 +1,14 @@
 //! Members of the cluster as gossip tells of them and as the API shows them.
 
+mod evidence;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use evidence::{ProbePath, Suspecter, Suspicion, SuspicionEnd};
 
 use crate::time::Timestamp;
 
@@ -151,6 +155,9 @@ pub struct Member {
     pub suspected_by: Vec<String>,
     /// What its host answered, once it was asked.
     pub cause: Option<DownCause>,
+    /// The last times that it was held for silent in this view, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspicions: Vec<Suspicion>,
 }
 
 /// A member that entered a state.

@@ -215,10 +215,11 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// Days since the epoch to year, month, day in the proleptic Gregorian calendar.
+/// Days since the epoch to year, month (from 1) and day (from 1) in the proleptic Gregorian calendar.
 ///
 /// Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
+#[must_use]
+pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
     let day_of_era = z.rem_euclid(146_097);

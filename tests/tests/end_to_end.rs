@@ -154,3 +154,33 @@ async fn garbage_on_every_port_is_counted_and_changes_nothing() {
         assert!(resident.is_some_and(|kilobytes: u64| kilobytes < 150_000), "{node} has grown to {resident:?} kB");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_knocks_at_every_port_does_not_fill_the_log() {
+    const KNOCKS: usize = 1500;
+    let mut house = house_of(&["a"]).await;
+    wait_for_reports(&house, 1).await;
+    let (watch, agent) = (house.node("watch"), house.node("a"));
+    let ports = [watch.ingest.expect("a collector takes frames"), watch.gossip, watch.http, agent.gossip, agent.http];
+    for _ in 0..KNOCKS {
+        for port in ports {
+            let Ok(mut stream) = TcpStream::connect(port) else { continue };
+            let _ = stream.write_all(b"\xff\xff\xff\xff knock knock");
+        }
+    }
+    house
+        .wait("the knocks are counted", SOON, async || {
+            let frames = metric_sum(&house, "watch", "watchfire_ingest_rejected_frames_total", "").await;
+            (frames >= 1000.0).then_some(())
+        })
+        .await;
+    for node in ["a", "watch"] {
+        assert_eq!(house.stop(node), Some(0));
+        let log = std::fs::read_to_string(house.folder().join(format!("{node}.log"))).expect("it has a log");
+        let lines = log.lines().count();
+        assert!(lines < KNOCKS / 2, "{node} wrote {lines} lines");
+        let told = log.lines().any(|line| line.contains("lines were left out of the log"));
+        // An agent writes nothing about strangers at its level.
+        assert_eq!(told, node == "watch", "{}", log.lines().last().unwrap_or_default());
+    }
+}

@@ -46,6 +46,18 @@ fn configuration_files_have_no_mistake() {
 }
 
 #[test]
+fn the_settings_of_the_first_steps_have_no_mistake() {
+    let text = read(&project().join("packaging/first-steps.md"));
+    let blocks: Vec<&str> =
+        text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
+    let programs = [watchfire_collector::config::KEYS, watchfire_agent::config::KEYS];
+    assert_eq!(blocks.len(), programs.len());
+    for (block, keys) in blocks.into_iter().zip(programs) {
+        assert_eq!(mistakes_of("first-steps.md", block, keys), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn the_reference_of_each_program_has_no_mistake() {
     for keys in [watchfire_agent::config::KEYS, watchfire_collector::config::KEYS] {
         let reference = config::reference(keys);

@@ -11,6 +11,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use watchfire_shell::arguments;
 use watchfire_shell::lifecycle::exit;
 
 mod client;
@@ -86,12 +87,9 @@ enum Command {
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     // Fails only if a provider is already there, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments = match arguments::parse::<Arguments>(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
-        }
+        Err(code) => return code,
     };
     let result = match arguments.command {
         Command::Dev(arguments) => dev::run(&arguments),

@@ -30,6 +30,7 @@ use crate::history::History;
 use crate::ingest::Ingest;
 use crate::notify::{self, Pipeline};
 use crate::remediation::Remediator;
+use crate::remote_write::Writer;
 use crate::rules::RuleSet;
 use crate::series::fleet::Fleet;
 use crate::series::freshness::Freshness;
@@ -89,6 +90,7 @@ pub struct Engine<D: Disk> {
     store: Store<D>,
     state: State,
     ingest: Ingest,
+    writer: Writer,
     fleet: Fleet,
     causes: Causes,
     maintenances: Maintenances,
@@ -132,6 +134,7 @@ impl<D: Disk> Engine<D> {
             Input::Wake => {}
             Input::Connected { conn, peer } => self.ingest.connected(now, conn, peer, &mut out),
             Input::Frame { conn, bytes } => self.ingest.frame(now, conn, &bytes, &mut self.store, &mut out),
+            Input::Write { id, request } => self.write(now, id, &request, effects),
             Input::Unreadable { conn, error } => self.ingest.malformed(conn, &error, &mut out),
             Input::Disconnected { conn } => self.ingest.disconnected(conn, &mut out),
             Input::Member(change) => {

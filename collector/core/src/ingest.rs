@@ -80,6 +80,22 @@ pub struct Rejected {
     pub storage: u64,
 }
 
+impl Rejected {
+    /// Every reason, by the name that series have for it, and how many frames were refused for it.
+    #[must_use]
+    pub const fn by_reason(&self) -> [(&'static str, u64); 7] {
+        [
+            ("protocol", self.protocol),
+            ("malformed", self.malformed),
+            ("quota", self.quota),
+            ("schema", self.schema),
+            ("clock", self.clock),
+            ("resync", self.resync),
+            ("storage", self.storage),
+        ]
+    }
+}
+
 /// What the rest of the collector learns from ingest.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Report {

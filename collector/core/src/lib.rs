@@ -18,6 +18,8 @@ pub mod metadata;
 
 pub mod ingest;
 
+pub mod remote_write;
+
 pub mod catalogue;
 
 pub mod series;

@@ -45,6 +45,7 @@ pub use escape::Escape;
 pub use value::Value;
 
 pub(crate) use convert::unquote;
+pub(crate) use number::format_float;
 use tree::Body;
 
 /// The longest output, and the longest text that a function may make, bytes. Chat services refuse far shorter messages.

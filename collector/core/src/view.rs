@@ -16,7 +16,7 @@ use crate::history::History;
 use crate::ingest::Counters;
 use crate::metadata::Metadata;
 use crate::notify::{Silence, query};
-use crate::{remediation, rules};
+use crate::{remediation, remote_write, rules};
 
 /// The state of the collector at one time.
 #[derive(Clone, Debug)]
@@ -133,6 +133,7 @@ pub struct AlertCounts {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Stats {
     pub ingest: Counters,
+    pub remote_write: remote_write::Counters,
     pub agents_connected: usize,
     pub agents_expected: usize,
     pub storage_full: bool,

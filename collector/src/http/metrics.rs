@@ -19,6 +19,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     about(&app, &mut out);
     members(&app, &mut out);
     ingest(&app, &mut out);
+    remote_write(&app, &mut out);
     engine(&app, &mut out);
     notifications(&app, &mut out);
     ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], out.finish())
@@ -75,7 +76,7 @@ fn ingest(app: &App, out: &mut Exposition) {
         .counter("watchfire_ingest_received_frames_total", "Frames that arrived.", read(&stats.frames))
         .counter("watchfire_ingest_received_bytes_total", "Bytes that arrived.", read(&stats.bytes));
     let view = app.published.view();
-    let (counters, rejected) = (&view.stats.ingest, &view.stats.ingest.rejected);
+    let counters = &view.stats.ingest;
     out.family("watchfire_ingest_samples_total", MetricKind::Counter, "Samples taken, by lane.")
         .sample([("lane", "live")], counters.samples_live as f64)
         .sample([("lane", "backfill")], counters.samples_backfill as f64)
@@ -86,16 +87,33 @@ fn ingest(app: &App, out: &mut Exposition) {
             counters.restamped,
         );
     out.family("watchfire_ingest_rejected_frames_total", MetricKind::Counter, "Frames refused, by reason.");
-    let reasons = [
-        ("protocol", rejected.protocol),
-        ("malformed", rejected.malformed),
-        ("quota", rejected.quota),
-        ("schema", rejected.schema),
-        ("clock", rejected.clock),
-        ("resync", rejected.resync),
-        ("storage", rejected.storage),
-    ];
-    for (reason, count) in reasons {
+    for (reason, count) in counters.rejected.by_reason() {
+        out.sample([("reason", reason)], count as f64);
+    }
+}
+
+fn remote_write(app: &App, out: &mut Exposition) {
+    let counters = app.published.view().stats.remote_write;
+    out.counter("watchfire_remote_write_requests_total", "Requests that pushed samples.", counters.requests)
+        .counter("watchfire_remote_write_samples_total", "Pushed samples that were taken.", counters.samples)
+        .counter(
+            "watchfire_remote_write_repeated_samples_total",
+            "Pushed samples that were there already.",
+            counters.repeated,
+        )
+        .counter(
+            "watchfire_remote_write_dropped_histograms_total",
+            "Pushed native histograms, which are not kept.",
+            counters.histograms_dropped,
+        )
+        .counter(
+            "watchfire_remote_write_dropped_exemplars_total",
+            "Pushed exemplars, which are not kept.",
+            counters.exemplars_dropped,
+        );
+    let name = "watchfire_remote_write_refused_samples_total";
+    out.family(name, MetricKind::Counter, "Pushed samples that were refused, by reason.");
+    for (reason, count) in counters.refused.by_reason() {
         out.sample([("reason", reason)], count as f64);
     }
 }

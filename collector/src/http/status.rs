@@ -127,7 +127,6 @@ pub(super) async fn status(State(app): State<Arc<App>>, query: ListQuery) -> Res
     let samples_per_second = ingest_rate(&app).await;
     let (view, members, reload) = (app.published.view(), app.membership.view(), app.reloader.last());
     let counters = &view.stats.ingest;
-    let rejected = &counters.rejected;
     Ok(Json(Status {
         node: members.node.clone(),
         version: env!("CARGO_PKG_VERSION"),
@@ -143,13 +142,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, query: ListQuery) -> Res
             samples_per_second,
             samples_total: counters.samples_live + counters.samples_backfill,
             frames_total: counters.frames,
-            rejected_frames_total: rejected.protocol
-                + rejected.malformed
-                + rejected.quota
-                + rejected.schema
-                + rejected.clock
-                + rejected.resync
-                + rejected.storage,
+            rejected_frames_total: counters.rejected.by_reason().iter().map(|(_, frames)| frames).sum(),
         },
         storage: Storage {
             series: view.stats.series,

@@ -17,6 +17,7 @@ pub(crate) mod chunk;
 pub(crate) mod timeline;
 
 use crate::index::{Index, SeriesId, SourceId};
+use crate::store::partial::Present;
 use layout::Layout;
 use timeline::{Row, Timeline};
 
@@ -79,6 +80,17 @@ impl Head {
         values: &[f64],
         gone: &[SeriesId],
     ) -> u64 {
+        self.push_row(source, at, layout, values, (gone, None))
+    }
+
+    fn push_row(
+        &mut self,
+        source: SourceId,
+        at: Timestamp,
+        layout: &Arc<Layout>,
+        values: &[f64],
+        (gone, present): (&[SeriesId], Option<Present>),
+    ) -> u64 {
         self.order += 1;
         let row = Row {
             at: at.as_millis(),
@@ -86,6 +98,7 @@ impl Head {
             layout: Arc::clone(layout),
             values: values.into(),
             gone: gone.into(),
+            present,
         };
         let timeline = Arc::make_mut(&mut Arc::make_mut(&mut self.timelines)[source as usize]);
         if let Some(chunk) = timeline.push(row) {
@@ -95,6 +108,18 @@ impl Head {
             }
         }
         self.order
+    }
+
+    /// Appends a row of which only some slots have a value; `None` is all of them. Nothing of it is stale.
+    pub(crate) fn push_present(
+        &mut self,
+        source: SourceId,
+        at: Timestamp,
+        layout: &Arc<Layout>,
+        values: &[f64],
+        present: Option<Present>,
+    ) -> u64 {
+        self.push_row(source, at, layout, values, (&[], present))
     }
 
     /// Drops what the source has from before `from`, or of rows up to number `up_to`. `layout` is its dictionary, whose

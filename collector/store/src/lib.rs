@@ -54,4 +54,5 @@ pub use options::Options;
 pub use snapshot::{Newest, SelectedSeries, Snapshot};
 pub use source::Source;
 pub use state::{State, StateChange, StateRecovery};
+pub use store::partial::SlotState;
 pub use store::{Pending, Stats, Store};

@@ -14,6 +14,8 @@ mod append;
 
 mod local;
 
+pub(crate) mod partial;
+
 mod retention;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use watchfire_shared::limits::{
 use watchfire_shared::member::{Metadata, NodeId};
 use watchfire_shared::time::Span;
 
+use crate::detector::Patience;
 use crate::identity::is_reachable;
 use crate::packet::ENVELOPE_BYTES;
 
@@ -31,7 +32,7 @@ pub enum Profile {
     /// One data centre: probe every 1 s, answer within 0.5 s.
     #[default]
     Lan,
-    /// One data centre, speed before calm: probe every 0.5 s, half the suspicion time.
+    /// One data centre, speed before calm: probe every 0.5 s, answer within 0.2 s.
     Fast,
     /// Between sites: probe every 5 s, answer within 3 s.
     Wan,
@@ -51,24 +52,43 @@ impl Profile {
         }
     }
 
-    /// The figures behind the name: memberlist's, except that `local` probes like `fast` and keeps `lan`'s suspicion.
+    /// The figures behind the name.
     pub(crate) const fn pace(self) -> Pace {
+        let (suspicion, longest, confirmations) = (4.0, 6.0, 3);
         match self {
-            Self::Local => Pace { probe_ms: 500, answer_ms: 200, suspicion: 4.0, gossip_ms: 100, fanout: 3 },
-            Self::Lan => Pace { probe_ms: 1000, answer_ms: 500, suspicion: 4.0, gossip_ms: 200, fanout: 3 },
-            Self::Fast => Pace { probe_ms: 500, answer_ms: 200, suspicion: 2.0, gossip_ms: 200, fanout: 3 },
-            Self::Wan => Pace { probe_ms: 5000, answer_ms: 3000, suspicion: 6.0, gossip_ms: 500, fanout: 4 },
+            Self::Local => {
+                Pace { probe_ms: 500, answer_ms: 200, suspicion, longest, confirmations, gossip_ms: 100, fanout: 3 }
+            }
+            Self::Lan => {
+                Pace { probe_ms: 1000, answer_ms: 500, suspicion, longest, confirmations, gossip_ms: 200, fanout: 3 }
+            }
+            Self::Fast => {
+                Pace { probe_ms: 500, answer_ms: 200, suspicion, longest, confirmations, gossip_ms: 200, fanout: 3 }
+            }
+            Self::Wan => Pace {
+                probe_ms: 5000,
+                answer_ms: 3000,
+                suspicion: 6.0,
+                longest,
+                confirmations,
+                gossip_ms: 500,
+                fanout: 4,
+            },
         }
     }
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    probe_ms: u64,
-    answer_ms: u64,
-    /// Lifeguard's alpha: suspicion lasts `alpha * max(1, log10 n)` probe periods.
-    suspicion: f64,
-    gossip_ms: u64,
+    pub(crate) probe_ms: u64,
+    pub(crate) answer_ms: u64,
+    /// Lifeguard's alpha: a confirmed suspicion lasts `alpha * max(1, log10 n)` probe periods.
+    pub(crate) suspicion: f64,
+    /// Lifeguard's beta: an unconfirmed one lasts this many times as long.
+    pub(crate) longest: f64,
+    /// Lifeguard's K: confirmations that make a suspicion a confirmed one.
+    pub(crate) confirmations: usize,
+    pub(crate) gossip_ms: u64,
     pub(crate) fanout: usize,
 }
 
@@ -82,10 +102,24 @@ impl Pace {
         Span::from_millis(3 * self.probe_ms as i64).max(Span::from_seconds(3))
     }
 
-    /// How long a suspicion lasts in a cluster of `members`.
-    pub(crate) fn suspicion_time(&self, members: usize) -> Duration {
+    /// How long a confirmed suspicion lasts in a cluster of `members`.
+    pub(crate) fn suspicion_time(&self, members: usize) -> Span {
         let scale = (members as f64).log10().max(1.0);
-        Duration::from_millis((self.suspicion * scale * self.probe_ms as f64) as u64)
+        Span::from_millis((self.suspicion * scale * self.probe_ms as f64) as i64)
+    }
+
+    /// How long suspicions last in a cluster of `members`; where there are too few to confirm one, none has to be.
+    pub(crate) fn patience(&self, members: usize) -> Patience {
+        let shortest = self.suspicion_time(members);
+        let longest = Span::from_millis((shortest.as_millis() as f64 * self.longest) as i64);
+        let confirmations = if members < self.confirmations + 2 { 0 } else { self.confirmations };
+        Patience { shortest, longest, confirmations }
+    }
+
+    /// How long a helper waits before it says that it reached nobody: so that it is heard before the asker's probe ends.
+    pub(crate) fn nack_after(&self) -> Span {
+        let left = self.answer_ms.min(self.probe_ms - self.answer_ms);
+        Span::from_millis(left as i64 * 4 / 5)
     }
 
     /// How often a piece of news is sent: memberlist's `4 * ceil(log10(n + 1))`.
@@ -104,7 +138,7 @@ impl Pace {
             probe_rtt: Duration::from_millis(self.answer_ms),
             num_indirect_probes: count(3),
             max_transmissions: Self::transmissions(members),
-            suspect_to_down_after: self.suspicion_time(members),
+            suspect_to_down_after: self.suspicion_time(members).to_std(),
             remove_down_after: Some(FORGET_AFTER.to_std()),
             max_packet_size: count(MAX_DATAGRAM_BYTES - ENVELOPE_BYTES),
             notify_down_members: true,

@@ -177,6 +177,17 @@ impl Contacts {
         true
     }
 
+    /// Whoever answered to `nonce` lives, but this node is not taken in yet: it is tried again soon unless that happens.
+    pub(crate) fn try_again_soon(&mut self, now: Timestamp, nonce: u32) {
+        let Some(addr) = self.by_nonce.get(&nonce).copied() else { return };
+        if let Some(contact) = self.by_addr.get_mut(&addr) {
+            self.due.remove(&(contact.next, addr));
+            contact.attempts = 0;
+            contact.next = contact.next.min(now + Span::from_millis(FIRST_DELAY_MS as i64));
+            self.due.insert((contact.next, addr));
+        }
+    }
+
     /// Notes that the one who answers to `nonce` is told to rise above `floor`; `false` if it was told before.
     pub(crate) fn tell(&mut self, nonce: u32, floor: u32) -> bool {
         let Some(contact) = self.by_nonce.get(&nonce).and_then(|addr| self.by_addr.get_mut(addr)) else { return false };

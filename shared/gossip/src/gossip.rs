@@ -9,13 +9,11 @@ mod foca_side;
 mod join;
 mod leave;
 mod metadata;
-mod probe;
 mod refusal;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use foca::{Foca, NoCustomBroadcast};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use watchfire_shared::machine::Machine;
@@ -23,12 +21,12 @@ use watchfire_shared::member::{Member, MemberChange, MemberState, Metadata, Node
 use watchfire_shared::time::{Span, Timestamp};
 
 use crate::bucket::Bucket;
-use crate::codec::WireCodec;
 use crate::config::{ConfigError, FORGET_AFTER, GossipConfig, Pace, Peer, encode_metadata};
 use crate::contacts::Contacts;
+use crate::detector::Detector;
 use crate::identity::Identity;
 use crate::packet::{Envelope, Packet, Refusal};
-use crate::schedule::{Alarm, Due, Schedule};
+use crate::schedule::{Alarm, Schedule};
 use crate::stats::Stats;
 use crate::view::{Difference, Entry, Held, NameConflict, Removal, View};
 
@@ -92,7 +90,7 @@ pub struct Gossip {
     envelope: Envelope,
     pace: Pace,
     role: Role,
-    foca: Foca<Identity, WireCodec, StdRng, NoCustomBroadcast>,
+    detector: Detector,
     rng: StdRng,
     schedule: Schedule,
     view: View,
@@ -100,15 +98,10 @@ pub struct Gossip {
     answers: Bucket,
     stats: Stats,
     out: Vec<Effect>,
-    /// The cluster size that foca is configured for.
-    sized_for: usize,
     poll_at_once: bool,
-    reconnect: bool,
-    guard: evidence::Guard,
     reminded: NodeId,
     asks: evidence::Asks,
     refusals: refusal::Refusals,
-    probe: probe::Probe,
     pulling: anti_entropy::Pulling,
     rumors: metadata::Rumors,
     wants: BTreeMap<NodeId, metadata::Want>,
@@ -137,13 +130,13 @@ impl Gossip {
         let identity = Identity::new(config.id, config.generation, config.advertise);
         let pace = config.profile.pace();
         let mut rng = StdRng::seed_from_u64(seed ^ config.id.0.rotate_left(32));
-        let foca_rng = StdRng::seed_from_u64(rng.random());
+        let detector_rng = StdRng::seed_from_u64(rng.random());
         let held = Held { stamp: metadata::first_stamp(config.generation), bytes, value: config.metadata };
         let mut gossip = Self {
             envelope: Envelope::new(&config.cluster),
             pace,
             role: held.value.role,
-            foca: Foca::new(identity, pace.foca(1), foca_rng, WireCodec),
+            detector: Detector::new(now, identity, pace, detector_rng),
             rng,
             schedule: Schedule::default(),
             view: View::new(now, identity, held),
@@ -151,14 +144,10 @@ impl Gossip {
             answers: Bucket::new(ANSWERS_PER_SECOND, ANSWERS_PER_SECOND, now),
             stats: Stats::default(),
             out: Vec::new(),
-            sized_for: 1,
             poll_at_once: false,
-            reconnect: false,
-            guard: evidence::Guard::new(now),
             reminded: NodeId(0),
             asks: evidence::Asks::new(now),
             refusals: refusal::Refusals::default(),
-            probe: probe::Probe::default(),
             pulling: anti_entropy::Pulling::default(),
             rumors: metadata::Rumors::default(),
             wants: BTreeMap::new(),
@@ -209,10 +198,16 @@ impl Gossip {
         &self.stats
     }
 
+    /// How far this node trusts its own probes (Lifeguard's local health multiplier): 0 is well, 8 is worst.
+    #[must_use]
+    pub fn health(&self) -> u8 {
+        self.detector.health()
+    }
+
     /// The life that this node is in.
     #[must_use]
     pub fn generation(&self) -> u32 {
-        self.foca.identity().generation
+        self.detector.identity().generation
     }
 
     #[cfg(test)]
@@ -221,7 +216,7 @@ impl Gossip {
     }
 
     fn own(&self) -> Identity {
-        *self.foca.identity()
+        *self.detector.identity()
     }
 
     fn apply(&mut self, now: Timestamp, input: Input) {
@@ -246,7 +241,9 @@ impl Gossip {
             Err(refusal) => return self.refuse(refusal),
         };
         match packet {
-            Packet::Foca(body) => self.receive_foca(now, &body),
+            Packet::Foca(body) => self.receive_foca(now, &body, &[]),
+            Packet::Noted { body, notes } => self.receive_foca(now, &body, &notes),
+            Packet::Nack { from, target, number } => self.receive_nack(now, &from, target, number),
             Packet::Join(hello) => self.receive_join(now, from, hello),
             Packet::Welcome(hello) => self.receive_welcome(now, from, hello),
             Packet::Pull { nonce, from: puller, digest, after } => {
@@ -280,35 +277,42 @@ impl Gossip {
         self.out.push(Effect::Send { to, bytes });
     }
 
-    fn fire(&mut self, now: Timestamp, due: Due) {
-        match due {
-            Due::Foca(timer) => self.foca_timer(now, timer),
-            Due::Alarm(alarm) => match alarm {
-                Alarm::Poll => self.poll_at_once = true,
-                Alarm::Contacts => self.try_contacts(now),
-                Alarm::Rumors => self.spread_rumors(now),
-                Alarm::Pull => self.pull_from_random(now),
-                Alarm::PullTimeout => self.pull_timed_out(now),
-                Alarm::Fetch => self.fetch_metadata(now),
-                Alarm::Ask => self.ask_hosts(now),
-                Alarm::Remind => self.remind_suspects(now),
-                Alarm::List => self.view.list_unnamed(now),
-                Alarm::Settle => self.settle_left(now),
-                Alarm::SavePeers => self.save_peers(now),
-                Alarm::Forget => self.forget_old(now),
-                Alarm::Leave => self.leave_round(now),
-            },
+    fn ring(&mut self, now: Timestamp, alarm: Alarm) {
+        match alarm {
+            Alarm::Poll => self.poll_at_once = true,
+            Alarm::Contacts => self.try_contacts(now),
+            Alarm::Rumors => self.spread_rumors(now),
+            Alarm::Pull => self.pull_from_random(now),
+            Alarm::PullTimeout => self.pull_timed_out(now),
+            Alarm::Fetch => self.fetch_metadata(now),
+            Alarm::Ask => self.ask_hosts(now),
+            Alarm::Remind => self.remind_suspects(now),
+            Alarm::List => self.view.list_unnamed(now),
+            Alarm::Settle => self.settle_left(now),
+            Alarm::SavePeers => self.save_peers(now),
+            Alarm::Forget => self.forget_old(now),
+            Alarm::Leave => self.leave_round(now),
         }
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        self.detector.deadline().into_iter().chain(self.schedule.next()).min()
     }
 
     /// Works through what is due and what follows from it at once, so that the next deadline lies ahead.
     fn work(&mut self, now: Timestamp) {
         loop {
-            while let Some(due) = self.schedule.pop(now) {
-                self.fire(now, due);
+            while let Some(next) = self.next_due().filter(|next| *next <= now) {
+                // Of one instant, the detector's come first.
+                if self.detector.deadline() == Some(next) {
+                    self.detector.wake(now);
+                    self.heed(now);
+                } else if let Some(alarm) = self.schedule.pop(now) {
+                    self.ring(now, alarm);
+                }
             }
             self.conclude(now);
-            if self.schedule.next().is_none_or(|next| next > now) {
+            if self.next_due().is_none_or(|next| next > now) {
                 return;
             }
         }
@@ -331,6 +335,7 @@ impl Gossip {
         }
         if self.stopped {
             self.schedule.clear();
+            self.detector.stop();
         }
     }
 
@@ -453,6 +458,6 @@ impl Machine for Gossip {
     }
 
     fn deadline(&self) -> Option<Timestamp> {
-        self.schedule.next()
+        self.next_due()
     }
 }

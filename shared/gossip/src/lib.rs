@@ -2,8 +2,9 @@
 //!
 //! [`Gossip`] takes datagrams, the results of what it asked for and the time, and answers with effects: datagrams to
 //! send, changes of members, what to keep on disk. Around foca it adds what foca lacks: joining by address for ever,
-//! renewal above what peers remember, anti-entropy, metadata, leaving as a state of its own, suspicion as a visible
-//! state, evidence about a silent member's host, and the isolation guard.
+//! renewal above what peers remember, anti-entropy, metadata, leaving as a state of its own, Lifeguard (local health,
+//! suspicion that confirmations shorten, the buddy system), evidence about a silent member and its host, and the
+//! isolation guard.
 //!
 //! It deliberately does not: open sockets, encrypt, resolve names, send more than [`MAX_DATAGRAM_BYTES`], or trust a
 //! packet that does not decode as a whole.
@@ -20,8 +21,10 @@ mod bucket;
 mod codec;
 mod config;
 mod contacts;
+mod detector;
 mod gossip;
 mod identity;
+mod note;
 mod packet;
 mod schedule;
 mod stats;

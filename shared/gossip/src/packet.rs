@@ -8,6 +8,7 @@ use watchfire_shared::limits::MAX_DATAGRAM_BYTES;
 use watchfire_shared::member::NodeId;
 
 use crate::identity::{Identity, Malformed, Reader, put_identity};
+use crate::note::{NOTE_BYTES, Note, put_note, read_note};
 
 const VERSION: u8 = 1;
 /// Bytes before the body.
@@ -37,6 +38,13 @@ const META: u8 = 7;
 const LEAVE: u8 = 8;
 const SUSPECTED: u8 = 9;
 const REFUSED: u8 = 10;
+const NOTED: u8 = 11;
+const NACK: u8 = 12;
+
+/// How many notes may ride with a packet of foca's that has `body` bytes.
+pub(crate) const fn note_room(body: usize) -> usize {
+    BODY_BYTES.saturating_sub(body + 2) / NOTE_BYTES
+}
 
 /// Whom one node introduces itself to the other as.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,6 +126,17 @@ pub(crate) enum Packet {
     Refused {
         from: Identity,
         identity: Identity,
+    },
+    /// A packet of foca's, and who suspects whom.
+    Noted {
+        body: Vec<u8>,
+        notes: Vec<Note>,
+    },
+    /// The sender was asked to probe `target` and nothing came back; `number` is the asker's own of that probe.
+    Nack {
+        from: Identity,
+        target: NodeId,
+        number: u8,
     },
 }
 
@@ -276,6 +295,18 @@ fn put_body(out: &mut Vec<u8>, packet: &Packet) -> u8 {
             put_identity(out, identity);
             REFUSED
         }
+        Packet::Noted { body, notes } => {
+            out.extend_from_slice(&(body.len() as u16).to_le_bytes());
+            out.extend_from_slice(body);
+            notes.iter().for_each(|note| put_note(out, note));
+            NOTED
+        }
+        Packet::Nack { from, target, number } => {
+            put_identity(out, from);
+            out.extend_from_slice(&target.0.to_le_bytes());
+            out.push(*number);
+            NACK
+        }
     }
 }
 
@@ -318,6 +349,11 @@ fn read_body(kind: u8, body: &[u8]) -> Result<Packet, Refusal> {
         LEAVE => Packet::Leave(read_all(&mut reader, |reader| reader.identity())?),
         SUSPECTED => Packet::Suspected { identity: reader.identity()?, incarnation: reader.u16()? },
         REFUSED => Packet::Refused { from: reader.identity()?, identity: reader.identity()? },
+        NOTED => {
+            let length = reader.u16()?;
+            Packet::Noted { body: reader.bytes(length.into())?.to_vec(), notes: read_all(&mut reader, read_note)? }
+        }
+        NACK => Packet::Nack { from: reader.identity()?, target: reader.node_id()?, number: reader.u8()? },
         _ => return Err(Refusal::UnknownKind),
     };
     reader.finish()?;
@@ -372,6 +408,13 @@ mod tests {
         let identity = Identity::new(NodeId(7), 3, "[2001:db8::1]:7950".parse().unwrap());
         let hello = Hello { nonce: 1, to: Some(NodeId(9)), floor: 2, identity };
         let entry = PageEntry { identity, incarnation: 4, standing: Standing::Left, stamp: 5, age_seconds: 6 };
+        let note = Note {
+            target: NodeId(1),
+            generation: 2,
+            incarnation: 3,
+            from: NodeId(4),
+            paths: crate::note::Paths::default(),
+        };
         vec![
             Packet::Foca(vec![1, 2, 3]),
             Packet::Join(hello),
@@ -383,6 +426,8 @@ mod tests {
             Packet::Leave(vec![identity; LEAVE_IDENTITIES]),
             Packet::Suspected { identity, incarnation: 4 },
             Packet::Refused { from: identity, identity },
+            Packet::Noted { body: vec![7; 90], notes: vec![note; note_room(90)] },
+            Packet::Nack { from: identity, target: NodeId(5), number: 6 },
         ]
     }
 

@@ -55,6 +55,8 @@ counters! {
     joins_sent,
     /// Times this node raised its generation to return.
     renewals,
+    /// Probes that were not answered in time, so that helpers were asked.
+    probes_unanswered,
     /// Declarations of death that the isolation guard held back.
     downs_held_back,
     /// Suspects declared down because their hosts refused connections.

@@ -7,3 +7,4 @@ mod leaving;
 mod metadata;
 mod partition;
 mod silence;
+mod suspicion;

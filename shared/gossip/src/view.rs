@@ -3,6 +3,7 @@
 //! The view holds no timer and sends nothing. It is told what was observed and derives from it what is listed: one item
 //! per node id, a wiped node's old item replaced by its new one, a member that said goodbye left and never down.
 
+mod doubts;
 mod entry;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -248,8 +249,7 @@ impl View {
         if entry.metadata.is_none() && !entry.waited {
             return false;
         }
-        let own_name = self.entries.get(&self.own).map_or_else(|| entry.name(), Entry::name);
-        let member = entry.member(&own_name);
+        let member = entry.member(|id| self.entries.get(&id).map_or_else(|| id.to_string(), Entry::name));
         if entry.shown.as_ref() == Some(&member) {
             return false;
         }

@@ -4,6 +4,7 @@
 //! values that were read there are what figment merges, so that no second parser can see a different file. All mistakes
 //! of all sources are reported together. Where a value came from does not matter to who uses it.
 
+pub mod common;
 mod layer;
 
 use std::path::{Path, PathBuf};

@@ -253,7 +253,13 @@ impl Shell {
     }
 
     fn member_on_wall(&self, member: Member) -> Member {
-        Member { since: self.clock.wall_of(member.since), ..member }
+        let mut member = Member { since: self.clock.wall_of(member.since), ..member };
+        for suspicion in &mut member.suspicions {
+            suspicion.since = self.clock.wall_of(suspicion.since);
+            suspicion.until = suspicion.until.map(|until| self.clock.wall_of(until));
+            suspicion.by.iter_mut().for_each(|suspecter| suspecter.at = self.clock.wall_of(suspecter.at));
+        }
+        member
     }
 }
 

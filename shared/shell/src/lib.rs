@@ -17,6 +17,8 @@ pub mod files;
 
 pub mod config;
 
+pub mod arguments;
+
 pub mod telemetry;
 
 pub mod lifecycle;

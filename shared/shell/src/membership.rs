@@ -268,6 +268,7 @@ pub(crate) mod tests {
             services: Default::default(),
             rtt_ms: None,
             suspected_by: Vec::new(),
+            suspicions: Vec::new(),
             cause: None,
         }
     }

@@ -12,6 +12,8 @@ use crate::fact::{Fact, Level};
 const ENOUGH_BYTES: u64 = 1 << 20;
 /// How long a frame waits for others. Long against a sync's own time, short against what an agent would notice.
 const FRAME_WAIT: Span = Span::from_millis(20);
+/// How long a pushed request waits for others that are in the inbox already.
+const WRITE_WAIT: Span = Span::from_millis(1);
 /// How long our own samples wait; nobody waits for their acknowledgement.
 const OWN_WAIT: Span = Span::from_seconds(1);
 /// How often a full disk is tried again.
@@ -46,6 +48,11 @@ impl Durability {
     /// Samples of an agent were appended; it waits for the acknowledgement.
     pub(crate) fn frame_appended(&mut self, now: Timestamp) {
         self.wait(now + FRAME_WAIT);
+    }
+
+    /// Samples were pushed; who pushes sends nothing more until they are acknowledged.
+    pub(crate) fn write_appended(&mut self, now: Timestamp) {
+        self.wait(now + WRITE_WAIT);
     }
 
     /// Our own samples were appended.

@@ -16,6 +16,7 @@ impl<D: Disk> Engine<D> {
         let (rules, notifications) = (self.rules.totals(), self.notifications());
         SelfFigures {
             ingest: self.ingest.counters(),
+            remote_write: self.writer.counters(),
             agents_connected: self.ingest.agents(),
             coverage: Coverage::of(&self.fleet),
             fresh: self.freshness.is_fresh(),
@@ -64,6 +65,7 @@ impl<D: Disk> Engine<D> {
         let figures = self.figures();
         Stats {
             ingest: figures.ingest,
+            remote_write: figures.remote_write,
             agents_connected: figures.agents_connected,
             agents_expected: figures.coverage.expected,
             storage_full: figures.storage_full,

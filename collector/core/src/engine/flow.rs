@@ -10,6 +10,7 @@ use super::own_series::Written;
 use super::{Effect, Engine, MAINTENANCE};
 use crate::fact::{Fact, Level};
 use crate::ingest::{Output, Report};
+use crate::remote_write::{WriteId, WriteRequest};
 use crate::series::write::self_samples;
 
 impl<D: Disk> Engine<D> {
@@ -53,6 +54,19 @@ impl<D: Disk> Engine<D> {
         }
     }
 
+    /// Takes samples that somebody pushes.
+    pub(super) fn write(&mut self, now: Timestamp, id: WriteId, request: &WriteRequest, effects: &mut Vec<Effect>) {
+        let retention = self.settings.storage.retention;
+        let metadata = &mut self.ingest.metadata;
+        match self.writer.write(now, id, request, &mut self.store, retention, metadata) {
+            Some((id, outcome)) => {
+                self.durability.found_full(now);
+                effects.push(Effect::Written { id, outcome });
+            }
+            None => self.durability.write_appended(now),
+        }
+    }
+
     /// Looks whether enough of the fleet has reported by now for rules to judge.
     pub(super) fn look_for_freshness(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         if self.freshness.update(now, &self.fleet) {
@@ -82,6 +96,8 @@ impl<D: Disk> Engine<D> {
                 let mut out = Vec::new();
                 self.ingest.synced(&self.store, &mut out);
                 self.absorb(now, out, effects);
+                let written = self.writer.synced().into_iter();
+                effects.extend(written.map(|(id, outcome)| Effect::Written { id, outcome }));
             }
             Synced::Failed(reason) => effects.push(Effect::Fatal { reason }),
         }

@@ -15,6 +15,7 @@ use crate::catalogue::maintenance::Maintenance;
 use crate::fact::Fact;
 use crate::ingest::ConnId;
 use crate::notify::{Answer, Delivery, DeliveryId, DeliveryOutcome, PostedAlert, Silence};
+use crate::remote_write::{Outcome, WriteId, WriteRequest};
 use crate::rules;
 
 /// What happened outside.
@@ -44,6 +45,8 @@ pub enum Input {
     Evaluated(Box<rules::Evaluation>),
     /// What became of a [`Delivery`].
     Delivered { id: DeliveryId, outcome: DeliveryOutcome },
+    /// Somebody pushes samples.
+    Write { id: WriteId, request: Box<WriteRequest> },
     /// Somebody outside reports alerts. Answered.
     PostAlerts(Vec<PostedAlert>),
     /// A silence is made; `replaces` names the one that it changes. Answered.
@@ -61,6 +64,8 @@ pub enum Effect {
     Reply { conn: ConnId, bytes: Vec<u8> },
     /// Close a connection once what was sent on it is on its way.
     Close { conn: ConnId, reason: String },
+    /// Tell whoever pushed samples what became of them.
+    Written { id: WriteId, outcome: Outcome },
     /// Run the job on any thread and hand back what it gives as [`Input::Evaluated`].
     Evaluate(Box<Job>),
     /// Send a notification and hand back what became of it as [`Input::Delivered`], once and within its timeout. The

@@ -17,6 +17,7 @@ use crate::fact::{Fact, Level};
 use crate::ingest::{Identity, Ingest, Output};
 use crate::notify::{self, Pipeline};
 use crate::remediation::{self, Remediator};
+use crate::remote_write::Writer;
 use crate::rules::{self, RuleSet};
 use crate::series::fleet::Fleet;
 use crate::series::freshness::Freshness;
@@ -84,6 +85,7 @@ impl<D: Disk + Clone> Engine<D> {
         );
         let mut engine = Self {
             ingest: Ingest::new(identity(&settings)),
+            writer: Writer::new(&store),
             freshness: Freshness::new(now),
             causes: Causes::new(&settings.nodes.shared_labels),
             maintenances: saved.maintenances,

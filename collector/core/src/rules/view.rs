@@ -9,6 +9,7 @@ use watchfire_shared::time::Timestamp;
 use super::alert::{ActiveAlert, State};
 use super::job::RuleState;
 use super::{Rule, RuleKind, RuleSet};
+use crate::template::format_float;
 
 /// The `data` of `/api/v1/rules`.
 #[derive(Clone, Debug, Serialize)]
@@ -162,40 +163,11 @@ fn alert_view(alert: &ActiveAlert) -> AlertView {
         state: alert.state.as_str(),
         active_at: alert.active_at,
         keep_firing_since: alert.keep_firing_since,
-        value: exponent_form(alert.value),
+        value: format_float(alert.value, 'e', None),
     }
 }
 
 /// A time, or Go's zero time for what never was.
 fn time(at: Option<Timestamp>) -> String {
     at.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |at| at.to_string())
-}
-
-/// A number as Go's `strconv.FormatFloat(value, 'e', -1, 64)` prints it: `1e+00`, `2.5e-07`, `+Inf`.
-fn exponent_form(value: f64) -> String {
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-    }
-    let text = format!("{value:e}");
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
-    format!("{mantissa}e{sign}{digits:0>2}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::exponent_form;
-
-    #[test]
-    fn values_print_as_in_prometheus_api() {
-        for (value, text) in
-            [(1.0, "1e+00"), (0.00000025, "2.5e-07"), (-123.5, "-1.235e+02"), (0.0, "0e+00"), (1e100, "1e+100")]
-        {
-            assert_eq!(exponent_form(value), text);
-        }
-        assert_eq!(exponent_form(f64::NEG_INFINITY), "-Inf");
-    }
 }

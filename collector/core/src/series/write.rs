@@ -10,6 +10,7 @@ use super::freshness::Coverage;
 use super::node::{Membership, Node};
 use crate::catalogue::causes::Fallen;
 use crate::ingest::Counters;
+use crate::remote_write;
 
 /// The value of `job` on the collector's series about itself.
 const OWN_JOB: &str = "watchfire";
@@ -117,6 +118,7 @@ pub(crate) fn fleet_samples(figures: &FleetFigures<'_>) -> Samples {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct SelfFigures {
     pub(crate) ingest: Counters,
+    pub(crate) remote_write: remote_write::Counters,
     pub(crate) agents_connected: usize,
     pub(crate) coverage: Coverage,
     pub(crate) fresh: bool,
@@ -174,7 +176,19 @@ pub(crate) fn self_samples(instance: &str, figures: &SelfFigures) -> Samples {
         push("watchfire_notifications_failed_total", &labels, integration.failed as f64);
     }
     ingest_samples(&figures.ingest, &mut push);
+    remote_write_samples(&figures.remote_write, &mut push);
     samples
+}
+
+fn remote_write_samples(counters: &remote_write::Counters, push: &mut impl FnMut(&str, &[(&str, &str)], f64)) {
+    push("watchfire_remote_write_requests_total", &[], counters.requests as f64);
+    push("watchfire_remote_write_samples_total", &[], counters.samples as f64);
+    push("watchfire_remote_write_repeated_samples_total", &[], counters.repeated as f64);
+    push("watchfire_remote_write_dropped_histograms_total", &[], counters.histograms_dropped as f64);
+    push("watchfire_remote_write_dropped_exemplars_total", &[], counters.exemplars_dropped as f64);
+    for (reason, count) in counters.refused.by_reason() {
+        push("watchfire_remote_write_refused_samples_total", &[("reason", reason)], count as f64);
+    }
 }
 
 fn ingest_samples(counters: &Counters, push: &mut impl FnMut(&str, &[(&str, &str)], f64)) {
@@ -185,17 +199,7 @@ fn ingest_samples(counters: &Counters, push: &mut impl FnMut(&str, &[(&str, &str
     push("watchfire_ingest_samples_total", &[("lane", "backfill")], counters.samples_backfill as f64);
     push("watchfire_ingest_duplicate_frames_total", &[], counters.duplicates as f64);
     push("watchfire_ingest_restamped_frames_total", &[], counters.restamped as f64);
-    let rejected = &counters.rejected;
-    let reasons = [
-        ("protocol", rejected.protocol),
-        ("malformed", rejected.malformed),
-        ("quota", rejected.quota),
-        ("schema", rejected.schema),
-        ("clock", rejected.clock),
-        ("resync", rejected.resync),
-        ("storage", rejected.storage),
-    ];
-    for (reason, count) in reasons {
+    for (reason, count) in counters.rejected.by_reason() {
         push("watchfire_ingest_rejected_frames_total", &[("reason", reason)], count as f64);
     }
 }

@@ -65,6 +65,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn values_print_as_in_prometheus_api() {
+        for (value, text) in
+            [(1.0, "1e+00"), (0.00000025, "2.5e-07"), (-123.5, "-1.235e+02"), (0.0, "0e+00"), (1e100, "1e+100")]
+        {
+            assert_eq!(format_float(value, 'e', None), text);
+        }
+        assert_eq!(format_float(f64::NEG_INFINITY, 'e', None), "-Inf");
+    }
+
+    #[test]
     fn floats_print_as_go_prints_them() {
         let cases: &[(f64, &str)] = &[
             (999_999.0, "999999"),

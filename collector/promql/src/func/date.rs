@@ -1,23 +1,15 @@
 //! Parts of a date in UTC, from seconds since the epoch.
 
+use watchfire_shared::time::civil_from_days;
+
 /// Days since the epoch.
 fn days(seconds: i64) -> i64 {
     seconds.div_euclid(86_400)
 }
 
 /// Year, month (from 1) and day (from 1).
-///
-/// Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
 fn civil(seconds: i64) -> (i64, i64, i64) {
-    let shifted = days(seconds) + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+    civil_from_days(days(seconds))
 }
 
 fn is_leap(year: i64) -> bool {

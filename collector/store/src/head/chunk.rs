@@ -83,7 +83,8 @@ impl Chunk {
     /// From rows in the order of time, at least one and at most [`ROWS`].
     pub(crate) fn seal(rows: &[Arc<Row>]) -> Self {
         let mut builder = Builder::default();
-        let uniform = rows.iter().all(|row| row.gone.is_empty() && Arc::ptr_eq(&row.layout, &rows[0].layout));
+        let is_whole = |row: &Arc<Row>| row.gone.is_empty() && row.present.is_none();
+        let uniform = rows.iter().all(|row| is_whole(row) && Arc::ptr_eq(&row.layout, &rows[0].layout));
         if uniform {
             builder.add_uniform(rows);
         } else {

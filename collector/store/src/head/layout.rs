@@ -47,6 +47,11 @@ impl Layout {
         self.slots.get(slot as usize)?.as_ref().map(|(_, labels)| labels)
     }
 
+    /// The series in a slot.
+    pub(crate) fn series_at(&self, slot: u32) -> Option<SeriesId> {
+        self.slots.get(slot as usize)?.as_ref().map(|(series, _)| *series)
+    }
+
     /// Series in the order of their ids.
     pub(crate) fn series(&self) -> impl Iterator<Item = SeriesId> {
         self.by_series.iter().map(|(series, _)| *series)

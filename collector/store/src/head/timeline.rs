@@ -8,6 +8,7 @@ use watchfire_shared::sample::stale_nan;
 use super::chunk::{self, Chunk};
 use super::layout::Layout;
 use crate::index::SeriesId;
+use crate::store::partial::Present;
 
 /// One tick of one source.
 #[derive(Debug)]
@@ -20,11 +21,14 @@ pub(crate) struct Row {
     pub(crate) values: Box<[f64]>,
     /// Series that the row before had and the layout has not: stale from now on.
     pub(crate) gone: Box<[SeriesId]>,
+    /// The slots that have a value; `None` is all of them.
+    pub(crate) present: Option<Present>,
 }
 
 impl Row {
     pub(crate) fn value(&self, series: SeriesId) -> Option<f64> {
         match self.layout.slot_of(series) {
+            Some(slot) if self.present.as_ref().is_some_and(|present| !present.has(slot)) => None,
             Some(slot) => self.values.get(slot as usize).copied(),
             None => self.gone.contains(&series).then(stale_nan),
         }

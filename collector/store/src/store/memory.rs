@@ -8,6 +8,7 @@ use watchfire_shared::sample::stale_nan;
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::Streams;
+use super::partial::{Present, push_present};
 use super::stream::{Stream, Wire};
 use crate::error::Recovery;
 use crate::head::Head;
@@ -131,6 +132,19 @@ impl Memory {
         Some(push_row(&mut self.head, stream, data.at))
     }
 
+    fn replay_partial(&mut self, data: &DataRecord<'_>, present: &Present) -> Option<(u64, usize)> {
+        let stream = self.streams.get_mut(&data.source)?;
+        let checked = stream.wire.check(data.at, data.slots, data.keyframe);
+        let decoded =
+            checked.and_then(|()| stream.wire.decode(data.position, data.at, data.slots, data.keyframe, data.body));
+        if decoded.is_err() {
+            stream.wire.needs_keyframe = true;
+            return None;
+        }
+        let order = push_present(&mut self.head, stream, data.at, present);
+        Some((order, present.count()))
+    }
+
     fn replay_stale(&mut self, source: &Source, at: Timestamp) -> Option<(u64, usize)> {
         let stream = self.streams.get_mut(source)?;
         stream.wire.last_at.filter(|last| at > *last)?;
@@ -146,6 +160,9 @@ impl Replay for Memory {
                 Some(Record::State(state)) => self.replay_state(state).map(|()| None),
                 Some(Record::Dictionary(dictionary)) => self.replay_dictionary(&dictionary).map(|()| None),
                 Some(Record::Data(data)) => self.replay_data(&data).map(|row| Some((row, data.at))),
+                Some(Record::Partial { data, present }) => {
+                    self.replay_partial(&data, &present).map(|row| Some((row, data.at)))
+                }
                 Some(Record::Stale { source, at }) => self.replay_stale(&source, at).map(|row| Some((row, at))),
                 None => None,
             };

@@ -12,6 +12,8 @@ mod limits;
 
 mod model;
 
+mod partial;
+
 mod reading;
 
 mod retention;

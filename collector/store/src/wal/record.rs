@@ -15,6 +15,7 @@ use watchfire_shared::time::Timestamp;
 
 use crate::codec::{Reader, put_sized};
 use crate::source::Source;
+use crate::store::partial::Present;
 
 /// Bytes before the payload, the type included.
 pub(crate) const RECORD_HEADER_BYTES: usize = 9;
@@ -26,6 +27,7 @@ const TYPE_STATE: u8 = 1;
 const TYPE_DICTIONARY: u8 = 2;
 const TYPE_DATA: u8 = 3;
 const TYPE_STALE: u8 = 4;
+const TYPE_PARTIAL: u8 = 5;
 
 const FLAG_POSITION: u8 = 1;
 const FLAG_TIME: u8 = 2;
@@ -69,6 +71,11 @@ pub(crate) enum Record<'a> {
     State(StateRecord),
     Dictionary(DictionaryRecord),
     Data(DataRecord<'a>),
+    /// One tick at which only some slots have a value.
+    Partial {
+        data: DataRecord<'a>,
+        present: Present,
+    },
     /// Every series of the source is stale at this time.
     Stale {
         source: Source,
@@ -83,7 +90,15 @@ pub(crate) fn put(out: &mut Vec<u8>, record: &Record<'_>) {
     match record {
         Record::State(state) => put_state(out, state),
         Record::Dictionary(dictionary) => put_dictionary(out, dictionary),
-        Record::Data(data) => put_data(out, data),
+        Record::Data(data) => {
+            out.push(TYPE_DATA);
+            put_data(out, data);
+        }
+        Record::Partial { data, present } => {
+            out.push(TYPE_PARTIAL);
+            put_sized(out, present.bytes());
+            put_data(out, data);
+        }
         Record::Stale { source, at } => {
             out.push(TYPE_STALE);
             put_source(out, source);
@@ -103,6 +118,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Record<'_>> {
         TYPE_STATE => Record::State(read_state(&mut reader)?),
         TYPE_DICTIONARY => Record::Dictionary(read_dictionary(&mut reader)?),
         TYPE_DATA => Record::Data(read_data(&mut reader)?),
+        TYPE_PARTIAL => {
+            let present = Present::from_bytes(reader.sized()?);
+            let data = read_data(&mut reader)?;
+            // A bit beyond the slots would be of no series, and fewer bits than slots are no bitmap of them.
+            (present.bytes().len() == data.slots.div_ceil(8)).then_some(Record::Partial { data, present })?
+        }
         TYPE_STALE => Record::Stale { source: read_source(&mut reader)?, at: Timestamp::from_millis(reader.i64()?) },
         _ => return None,
     };
@@ -214,7 +235,6 @@ fn read_dictionary(reader: &mut Reader<'_>) -> Option<DictionaryRecord> {
 }
 
 fn put_data(out: &mut Vec<u8>, data: &DataRecord<'_>) {
-    out.push(TYPE_DATA);
     put_source(out, &data.source);
     put_position(out, data.position);
     out.extend_from_slice(&data.at.as_millis().to_le_bytes());
@@ -316,6 +336,12 @@ mod tests {
                 Record::Data(DataRecord {
                     source: source.clone(), position, at, keyframe: flags.0, slots: body.len() * 8, body: &body,
                 }),
+                Record::Partial {
+                    data: DataRecord {
+                        source: source.clone(), position, at, keyframe: flags.0, slots: body.len() * 8, body: &body,
+                    },
+                    present: Present::from_bytes(&body),
+                },
                 Record::Stale { source, at },
             ];
             for record in records {
@@ -326,7 +352,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_the_decoder_panic(kind in 0u8..6, bytes: Vec<u8>) {
+        fn no_bytes_make_the_decoder_panic(kind in 0u8..7, bytes: Vec<u8>) {
             let mut record = vec![kind];
             record.extend(bytes);
             let _ = decode(&record);

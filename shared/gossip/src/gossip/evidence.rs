@@ -1,8 +1,4 @@
-//! Evidence about silence: is it them, or is it me?
-//!
-//! A node that hears nobody doubts itself and declares nobody dead, until packets return and a suspicion time has
-//! passed, or until a silent member's host answers, which shows that the network carries. Doubt has an end: who hears
-//! nothing for two minutes is alone and says so. With one other member there is nobody to compare with, so no doubt.
+//! Evidence about a silent member's host: who is asked, by whom, how often, and what an answer means.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,11 +8,8 @@ use watchfire_shared::time::{Span, Timestamp};
 
 use super::{Effect, Gossip, HostAnswer};
 use crate::bucket::Bucket;
-use crate::config::Pace;
 use crate::schedule::Alarm;
 
-/// How long the guard holds at most: longer than a switch takes to restart.
-const LONGEST_DOUBT: Span = Span::from_seconds(120);
 /// Connections to silent hosts per second and at once.
 const ASKS_PER_SECOND: i64 = 16;
 /// A host that did not settle the question is asked again this often, at growing distances.
@@ -28,43 +21,6 @@ const EVERYBODY_ASKS_UP_TO: usize = 64;
 /// Suspects that are told at once when an isolation ends: 64 packets of 50 bytes.
 const REMINDED_AT_ONCE: usize = 64;
 const REMIND_EVERY: Span = Span::from_millis(100);
-
-/// The isolation guard (rule A).
-#[derive(Debug)]
-pub(super) struct Guard {
-    last_heard: Timestamp,
-    host_answered: Option<Timestamp>,
-    holds_until: Timestamp,
-}
-
-impl Guard {
-    pub(super) fn new(now: Timestamp) -> Self {
-        Self { last_heard: now, host_answered: None, holds_until: now }
-    }
-
-    /// A packet of foca's came. Returns whether it ended an isolation.
-    fn heard(&mut self, now: Timestamp, pace: &Pace, others: usize) -> bool {
-        let was_isolated = now.since(self.last_heard) > pace.isolated_after();
-        if was_isolated {
-            self.holds_until = now + Span::from_std(pace.suspicion_time(others + 1));
-        }
-        self.last_heard = now;
-        was_isolated
-    }
-
-    /// Whether a declaration of death should be held back.
-    pub(super) fn doubts(&self, now: Timestamp, pace: &Pace, others: usize) -> bool {
-        let silence = now.since(self.last_heard);
-        if others < 2 {
-            return false;
-        }
-        if silence <= pace.isolated_after() {
-            return now < self.holds_until;
-        }
-        let network_carries = self.host_answered.is_some_and(|at| at > self.last_heard);
-        !network_carries && silence <= pace.isolated_after() + LONGEST_DOUBT
-    }
-}
 
 /// Hosts of silent members that are to be asked, by when.
 #[derive(Debug)]
@@ -84,12 +40,10 @@ impl Asks {
 }
 
 impl Gossip {
-    /// A packet of foca's came: this node is not cut off, or not any more.
-    pub(super) fn heard(&mut self, now: Timestamp) {
-        if self.guard.heard(now, &self.pace, self.view.active_count()) {
-            self.reminded = NodeId(0);
-            self.schedule.set(Alarm::Remind, now);
-        }
+    /// This node is not cut off any more.
+    pub(super) fn reconnected(&mut self, now: Timestamp) {
+        self.reminded = NodeId(0);
+        self.schedule.set(Alarm::Remind, now);
     }
 
     /// Lets members object that were suspected only because this node was cut off, a batch at a time.
@@ -108,9 +62,10 @@ impl Gossip {
 
     /// A member fell silent: its host is asked unless that is under way or done.
     pub(super) fn ask(&mut self, now: Timestamp, id: NodeId) {
+        let own = self.own().id;
         let asks = self.view.get(id).is_some_and(|entry| {
-            entry.answer.is_none()
-                && (entry.suspected_here
+            entry.answer().is_none()
+                && (entry.is_suspected_by(own)
                     || self.role == Role::Collector
                     || self.view.active_count() <= EVERYBODY_ASKS_UP_TO)
         });
@@ -153,19 +108,19 @@ impl Gossip {
     fn unsettled(&self, id: NodeId) -> Option<(SocketAddr, u32)> {
         let entry = self.view.get(id)?;
         let silent = matches!(entry.state, MemberState::Suspect | MemberState::Down);
-        let settled = matches!(entry.answer, Some(HostAnswer::Refused | HostAnswer::Silent));
+        let settled = matches!(entry.answer(), Some(HostAnswer::Refused | HostAnswer::Silent));
         (silent && !settled).then_some((entry.identity.addr, entry.asked))
     }
 
     pub(super) fn host_answered(&mut self, now: Timestamp, id: NodeId, answer: HostAnswer) {
         if answer != HostAnswer::Silent && self.view.get(id).is_some() {
-            self.guard.host_answered = Some(now);
+            self.detector.host_answered(now);
         }
         // An answer about a member that has returned meanwhile says nothing any more.
         if self.unsettled(id).is_none() {
             return;
         }
-        self.view.change(id, |entry| entry.answer = Some(answer));
+        self.view.change(id, |entry| entry.answered(answer));
         if answer != HostAnswer::Accepted {
             self.asks.forget(id);
         }

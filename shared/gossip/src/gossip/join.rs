@@ -105,6 +105,8 @@ impl Gossip {
             return;
         }
         self.with_foca(now, |foca, outbox| foca.announce(hello.identity, outbox));
+        self.contacts.try_again_soon(now, hello.nonce);
+        self.arm_contacts();
         self.pull_from(now, hello.identity);
     }
 

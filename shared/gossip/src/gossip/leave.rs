@@ -31,6 +31,7 @@ impl Gossip {
         }
         let own = self.own();
         self.leaving = Some(Leaving { rounds: MORE_ROUNDS });
+        self.detector.leave();
         self.view.change(own.id, |entry| entry.leave(now));
         self.tell_leave(FIRST_ROUND);
         self.schedule.set(Alarm::Leave, now + self.leave_interval());

@@ -10,7 +10,7 @@ use rand::RngExt;
 use watchfire_shared::member::{Metadata, NodeId};
 use watchfire_shared::time::{Span, Timestamp};
 
-use super::Gossip;
+use super::{ANSWERS_PER_SECOND, Gossip};
 use crate::config::{decode_metadata, encode_metadata};
 use crate::identity::Identity;
 use crate::packet::{LEAVE_IDENTITIES, META_QUESTIONS, MetaItem, Packet, pack_metadata};
@@ -152,6 +152,10 @@ impl Gossip {
 
     pub(super) fn receive_metadata(&mut self, now: Timestamp, news: bool, items: Vec<MetaItem>) {
         let own = self.own().id;
+        // foca may know the member already: the view is behind it by one poll.
+        if self.schedule.is_set(Alarm::Poll) && items.iter().any(|item| self.view.get(item.id).is_none()) {
+            self.poll(now);
+        }
         for MetaItem { id, stamp, bytes } in items {
             if id == own {
                 continue;
@@ -179,7 +183,9 @@ impl Gossip {
 
     /// A member is new or in a new life; its push is awaited a little before it is asked.
     pub(super) fn refresh_metadata(&mut self, now: Timestamp, id: NodeId) {
-        let spread = 300 + 10 * i64::try_from(self.view.active_count()).unwrap_or(0);
+        // Everybody may ask at once, and the member answers so many in a second.
+        let askers = i64::try_from(self.view.active_count()).unwrap_or(0);
+        let spread = 300 + 1000 * askers / ANSWERS_PER_SECOND;
         let delay = Span::from_millis(self.rng.random_range(200..200 + spread));
         self.want(now + delay, id, 0, None);
     }

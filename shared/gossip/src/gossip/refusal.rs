@@ -64,11 +64,11 @@ impl Gossip {
 
     fn judge_refusal(&mut self, now: Timestamp, id: NodeId) {
         let Some(identity) = self.suspect(id) else { return };
-        let refused_here = self.view.get(id).is_some_and(|entry| entry.answer == Some(HostAnswer::Refused));
+        let refused_here = self.view.get(id).is_some_and(|entry| entry.answer() == Some(HostAnswer::Refused));
         let elsewhere = self.refusals.0.get(&id).is_some_and(|witnesses| !witnesses.is_empty());
         // With nobody else to ask, the own eyes have to do.
         let alone = self.view.active_count() == 1;
-        if !refused_here || !(elsewhere || alone) || self.guard.doubts(now, &self.pace, self.view.active_count()) {
+        if !refused_here || !(elsewhere || alone) || self.detector.doubts(now) {
             return;
         }
         self.stats.downs_by_refusal += 1;

@@ -1,9 +1,10 @@
 //! One member of the view.
 
 use foca::State;
-use watchfire_shared::member::{DownCause, Member, MemberState, Metadata};
+use watchfire_shared::member::{DownCause, Member, MemberState, Metadata, NodeId, ProbePath, SuspicionEnd};
 use watchfire_shared::time::Timestamp;
 
+use super::doubts::Doubts;
 use crate::gossip::HostAnswer;
 use crate::identity::Identity;
 use crate::packet::{PageEntry, Standing};
@@ -32,10 +33,9 @@ pub(crate) struct Entry {
     pub(crate) replaced: bool,
     /// The life that said goodbye.
     pub(crate) left_generation: Option<u32>,
-    /// The own probe of it failed.
-    pub(crate) suspected_here: bool,
+    doubts: Doubts,
     /// What its host answered since it fell silent.
-    pub(crate) answer: Option<HostAnswer>,
+    answer: Option<HostAnswer>,
     /// How often its host was asked since it fell silent.
     pub(crate) asked: u32,
     /// How it was listed last.
@@ -64,7 +64,7 @@ impl Entry {
             seen_alive: matches!(state, MemberState::Alive | MemberState::Suspect),
             replaced: false,
             left_generation: (state == MemberState::Left).then_some(identity.generation),
-            suspected_here: false,
+            doubts: Doubts::default(),
             answer: None,
             asked: 0,
             shown: None,
@@ -107,6 +107,9 @@ impl Entry {
         if identity.generation < self.identity.generation {
             return None;
         }
+        if identity.generation > self.identity.generation {
+            self.doubts.close(now, SuspicionEnd::Restarted);
+        }
         self.identity = identity;
         self.incarnation = incarnation;
         self.enter(now, self.state_for(identity.generation, state))
@@ -124,13 +127,53 @@ impl Entry {
         }
         let previous = std::mem::replace(&mut self.state, state);
         self.since = now;
-        if state == MemberState::Alive {
-            self.seen_alive = true;
-            self.suspected_here = false;
-            self.answer = None;
-            self.asked = 0;
+        match state {
+            MemberState::Alive => {
+                self.seen_alive = true;
+                self.answer = None;
+                self.asked = 0;
+                self.doubts.close(now, SuspicionEnd::Refuted);
+            }
+            MemberState::Suspect => drop(self.doubts.open(now)),
+            MemberState::Down => self.doubts.close(now, self.end_of_silence()),
+            MemberState::Left => self.doubts.close(now, SuspicionEnd::Left),
         }
         Some((Some(previous), state))
+    }
+
+    fn end_of_silence(&self) -> SuspicionEnd {
+        match self.answer {
+            Some(HostAnswer::Refused) => SuspicionEnd::Refused,
+            _ => SuspicionEnd::Confirmed,
+        }
+    }
+
+    /// `by` suspects this life of the member and tried these paths to it.
+    pub(crate) fn suspected(&mut self, now: Timestamp, identity: &Identity, by: NodeId, paths: Vec<ProbePath>) {
+        if self.identity == *identity && self.is_active() {
+            self.doubts.suspected(now, by, paths);
+        }
+    }
+
+    /// Whether `id` itself suspects the member, or did before it was confirmed down.
+    pub(crate) fn is_suspected_by(&self, id: NodeId) -> bool {
+        self.is_silent() && self.doubts.last().is_some_and(|last| last.by.iter().any(|suspecter| suspecter.id == id))
+    }
+
+    fn is_silent(&self) -> bool {
+        matches!(self.state, MemberState::Suspect | MemberState::Down)
+    }
+
+    /// What its host answered since it fell silent.
+    pub(crate) fn answer(&self) -> Option<HostAnswer> {
+        self.answer
+    }
+
+    pub(crate) fn answered(&mut self, answer: HostAnswer) {
+        self.answer = Some(answer);
+        if answer == HostAnswer::Refused && self.state == MemberState::Down {
+            self.doubts.refused();
+        }
     }
 
     /// What the host's answer says of a member that is down. A host that accepts runs something; that is no cause.
@@ -142,10 +185,12 @@ impl Entry {
         }
     }
 
-    /// How the member is listed by the node called `own_name`.
-    pub(crate) fn member(&self, own_name: &str) -> Member {
-        let silent = matches!(self.state, MemberState::Suspect | MemberState::Down);
+    /// How the member is listed; `name` names other members.
+    pub(crate) fn member(&self, name: impl Fn(NodeId) -> String) -> Member {
         let metadata = self.metadata.as_ref().map(|held| held.value.clone()).unwrap_or_default();
+        let suspicions = self.doubts.named(name);
+        let last = suspicions.last().filter(|_| self.is_silent());
+        let suspected_by = last.map(|last| last.by.iter().map(|suspecter| suspecter.name.clone()).collect());
         Member {
             id: self.identity.id,
             name: self.name(),
@@ -159,8 +204,9 @@ impl Entry {
             version: metadata.version,
             services: metadata.services,
             rtt_ms: None,
-            suspected_by: if silent && self.suspected_here { vec![own_name.to_owned()] } else { Vec::new() },
+            suspected_by: suspected_by.unwrap_or_default(),
             cause: self.cause(),
+            suspicions,
         }
     }
 

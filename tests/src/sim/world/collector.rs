@@ -47,7 +47,7 @@ impl World {
             }
             Effect::Fact(fact) => self.trace.note(self.now, format_args!("{}: {fact:?}", self.hosts[id].name)),
             // Nobody asks in a simulated world.
-            Effect::Answer { .. } => {}
+            Effect::Answer { .. } | Effect::Written { .. } => {}
             Effect::Fatal { reason } => {
                 assert!(self.hosts[id].dying, "{} gives up: {reason}\n{}", self.hosts[id].name, self.trace);
                 self.cut_power(id, CrashKeeps::NOTHING);

@@ -46,6 +46,7 @@ impl World {
             services: BTreeMap::new(),
             rtt_ms: None,
             suspected_by: Vec::new(),
+            suspicions: Vec::new(),
             cause: None,
         };
         self.fleet.member(at(second), MemberChange { at: at(second), previous: None, member });

@@ -2,6 +2,10 @@
 
 use watchfire_shared::frame::message::{Ack, Lane, Message, Nack, NackCode, Position};
 
+use crate::engine::Input;
+use crate::remote_write::tests::request_at;
+use crate::remote_write::{Outcome, WriteId};
+
 use super::world::{FakeAgent, START, World, seconds};
 
 fn acks(messages: &[Message]) -> Vec<(Lane, u64)> {
@@ -206,4 +210,21 @@ fn a_silent_connection_is_closed_and_a_speaking_one_is_not() {
     let closed: Vec<_> = world.closed.iter().map(|(conn, reason)| (*conn, reason.as_str())).collect();
     assert_eq!(closed, [(mute, "no Hello came"), (silent.conn, "nothing came for too long")]);
     assert_eq!(world.view().stats.agents_connected, 1);
+}
+
+#[test]
+fn pushed_samples_are_answered_after_a_sync_and_feed_the_rules() {
+    let mut world = World::new("groups: [{name: g, rules: [{record: twice, expr: 2 * pushed}]}]");
+    let now = world.now.as_millis();
+    let push = |at, value| Box::new(request_at(now, &[(&[("__name__", "pushed")], &[(at, value)])]));
+    world.input(Input::Write { id: WriteId(1), request: push(-1, 3.0) });
+    assert_eq!(world.written, []);
+    world.run(seconds(0.001));
+    assert_eq!(world.written, [(WriteId(1), Outcome::Taken)]);
+    world.run(seconds(30.0));
+    assert_eq!(world.value("twice"), Some(6.0));
+    world.input(Input::Write { id: WriteId(2), request: push(-2, 4.0) });
+    world.run(seconds(0.001));
+    assert!(matches!(&world.written[1..], [(WriteId(2), Outcome::Refused(_))]), "{:?}", world.written);
+    assert_eq!((world.written.len(), world.view().stats.remote_write.samples), (2, 1));
 }

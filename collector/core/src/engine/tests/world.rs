@@ -21,6 +21,7 @@ use crate::engine::{ConnId, Effect, Engine, Input, Recovery, Settings};
 use crate::fact::Fact;
 use crate::ingest::naming::Naming;
 use crate::notify::{Answer, Body, Delivery, DeliveryOutcome};
+use crate::remote_write::{Outcome, WriteId};
 use crate::rules;
 use crate::view::{NodeView, View};
 
@@ -94,6 +95,7 @@ pub(super) struct World {
     pub(super) arrived: Vec<Arrived>,
     /// What askers were told, and whether it is durable.
     pub(super) answers: Vec<(Answer, bool)>,
+    pub(super) written: Vec<(WriteId, Outcome)>,
     /// Effects of the current life that are performed; the process dies after them.
     pub(super) dies_after: usize,
     pub(super) effects: usize,
@@ -122,6 +124,7 @@ impl World {
             webhook: Webhook::Takes,
             arrived: Vec::new(),
             answers: Vec::new(),
+            written: Vec::new(),
             dies_after: usize::MAX,
             effects: 0,
             next_conn: now.as_millis() as u64,
@@ -164,6 +167,7 @@ impl World {
                     Effect::Deliver(delivery) => inputs.extend(self.deliver(&delivery)),
                     Effect::Order { conn, order } => self.orders.push((conn, *order)),
                     Effect::Answer { answer, durable } => self.answers.push((answer, durable)),
+                    Effect::Written { id, outcome } => self.written.push((id, outcome)),
                     Effect::Fact(fact) => self.facts.push(fact),
                     Effect::Fatal { reason } => self.fatal.push(reason),
                 }
@@ -258,6 +262,7 @@ impl World {
             services: BTreeMap::new(),
             rtt_ms: None,
             suspected_by: Vec::new(),
+            suspicions: Vec::new(),
             cause,
         };
         self.input(Input::Member(MemberChange { at: self.now, previous: None, member }));

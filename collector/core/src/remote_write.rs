@@ -1,0 +1,364 @@
+//! Prometheus remote write 1.0: what others push becomes samples in the store, and is acknowledged when it is durable.
+//!
+//! ```text
+//! body -> decode (any thread) -> WriteRequest -> Writer (engine) -> rows of a few hundred series -> store -> sync -> answer
+//! ```
+//!
+//! Samples of series that came together at one time form a group, which is one source of the store with one column of
+//! times; a scrape's series mostly come together again. What comes apart goes to further *lanes* of the group: sources
+//! with the same series and times of their own.
+//!
+//! Invariants:
+//! - a request is answered as taken only after a sync that covered it;
+//! - a series' samples are stored in the order of their times, each once; what is out of order, too old, too far ahead or
+//!   over a limit is refused by name while the rest of the request is taken;
+//! - if the store has no room, nothing of the request counts as taken, and the sender may send all of it again.
+//!
+//! Native histograms and exemplars are not kept; they are dropped and counted.
+
+mod decode;
+
+mod table;
+
+mod groups;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use watchfire_shared::labels::{Labels, METRIC_NAME};
+use watchfire_shared::limits::MAX_NAME_BYTES;
+use watchfire_shared::time::{Span, Timestamp};
+use watchfire_store::{AppendError, Disk, RefusedSlot, Store};
+
+use crate::metadata::Metadata;
+use groups::{Groups, Place};
+use table::{Seen, Table};
+
+pub use decode::{DecodeError, WriteRequest, decode};
+
+/// How far ahead of our clock a sample may be; Prometheus' receiver allows as much.
+const MAX_AHEAD: Span = Span::from_seconds(600);
+/// Labels of one pushed series. Kubernetes' own have up to thirty, relabelling adds some.
+const MAX_LABELS: usize = 64;
+/// A label's value, bytes. Container images and URLs have hundreds.
+const MAX_VALUE_BYTES: usize = 4096;
+/// How long a series may be silent before its place is given up; it gets another one when it comes back.
+const IDLE: Span = Span::from_seconds(3600);
+/// Requests that wait for a sync. Only a full disk makes more than a few wait, and their senders have given up by then.
+const MAX_WAITING: usize = 256;
+/// How often idle series are looked for.
+const SWEEP: Span = Span::from_seconds(600);
+
+/// A request under way, numbered by the shell.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct WriteId(pub u64);
+
+/// What became of a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Everything was taken and is durable.
+    Taken,
+    /// The rest was taken and is durable; the text names what was refused first. Sending it again would change nothing.
+    Refused(String),
+    /// There is no room now; nothing was taken.
+    Unavailable(String),
+}
+
+/// What was counted since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    pub requests: u64,
+    pub samples: u64,
+    /// Samples that were there already.
+    pub repeated: u64,
+    pub histograms_dropped: u64,
+    pub exemplars_dropped: u64,
+    pub refused: Refused,
+}
+
+/// Refused samples by reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Refused {
+    /// Labels that no series can have.
+    pub labels: u64,
+    pub out_of_order: u64,
+    /// Another value at a time that has one.
+    pub duplicate: u64,
+    /// Older than what is kept, or too far ahead.
+    pub out_of_bounds: u64,
+    /// Series beyond a limit.
+    pub limit: u64,
+}
+
+impl Refused {
+    /// Each reason by name, and how many it refused.
+    #[must_use]
+    pub fn by_reason(&self) -> [(&'static str, u64); 5] {
+        [
+            ("labels", self.labels),
+            ("out_of_order", self.out_of_order),
+            ("duplicate", self.duplicate),
+            ("out_of_bounds", self.out_of_bounds),
+            ("limit", self.limit),
+        ]
+    }
+}
+
+/// One sample on its way to its row.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Pending {
+    place: Place,
+    at: i64,
+    value: f64,
+}
+
+/// What the table said before the request, to be taken back if the store has no room.
+type Undo = Vec<(u128, Option<Seen>)>;
+
+/// Takes requests, in the engine's thread.
+pub(crate) struct Writer {
+    table: Table,
+    groups: Groups,
+    counters: Counters,
+    next_sweep: Option<Timestamp>,
+    pending: Vec<Pending>,
+    /// Requests that a sync has not covered.
+    waiting: Vec<(WriteId, Outcome)>,
+}
+
+impl Writer {
+    /// Takes up the series that the store has of earlier requests.
+    pub(crate) fn new<D: Disk>(store: &Store<D>) -> Self {
+        let mut table = Table::default();
+        let groups = Groups::restore(store, &mut table);
+        Self {
+            table,
+            groups,
+            counters: Counters::default(),
+            next_sweep: None,
+            pending: Vec::new(),
+            waiting: Vec::new(),
+        }
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The outcomes of requests that a sync has covered now.
+    pub(crate) fn synced(&mut self) -> Vec<(WriteId, Outcome)> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Takes a request. Its outcome is told at once if nothing of it can become durable, and by [`synced`](Self::synced)
+    /// otherwise.
+    pub(crate) fn write<D: Disk>(
+        &mut self,
+        now: Timestamp,
+        id: WriteId,
+        request: &WriteRequest,
+        store: &mut Store<D>,
+        retention: Span,
+        metadata: &mut Metadata,
+    ) -> Option<(WriteId, Outcome)> {
+        self.counters.requests += 1;
+        if self.waiting.len() >= MAX_WAITING {
+            return Some((id, Outcome::Unavailable("too many requests wait for the disk".to_owned())));
+        }
+        self.counters.histograms_dropped += request.histograms;
+        self.counters.exemplars_dropped += request.exemplars;
+        for family in request.families() {
+            metadata.note(family.name, family.kind, family.help, family.unit);
+        }
+        self.sweep(now, store);
+        let (mut undo, mut refusal) = (Undo::new(), Refusal::default());
+        let bounds = (now - retention)..=(now + MAX_AHEAD);
+        self.pending.clear();
+        let room = store.room_for_series();
+        for series in request.series() {
+            let has_room = self.groups.new_series() < room;
+            self.take_series(&series, &bounds, has_room, &mut undo, &mut refusal);
+        }
+        match self.store(store, &mut refusal) {
+            Ok(()) => {
+                let outcome = refusal.outcome(&mut self.counters);
+                self.waiting.push((id, outcome));
+                None
+            }
+            Err(error) => {
+                self.table.restore(undo);
+                self.groups.forget_new();
+                Some((id, Outcome::Unavailable(error.to_string())))
+            }
+        }
+    }
+
+    /// Finds the series' place and puts its samples among those of the request.
+    fn take_series(
+        &mut self,
+        series: &decode::Series<'_>,
+        bounds: &RangeInclusive<Timestamp>,
+        has_room: bool,
+        undo: &mut Undo,
+        refusal: &mut Refusal,
+    ) {
+        if series.samples.is_empty() {
+            return;
+        }
+        let known = self.table.get(series.key);
+        let mut seen = match known {
+            Some(seen) => seen,
+            None => match series.labels().and_then(|labels| check(&labels).map(|()| labels)) {
+                Ok(labels) => {
+                    let key = decode::key_of(&labels);
+                    match self.table.get(key) {
+                        Some(seen) => seen,
+                        None if !has_room => {
+                            let text = || format!("{labels}: the store has as many series as it may have");
+                            return refusal.add(Reason::Limit, series.samples.len(), text);
+                        }
+                        None => Seen::new(self.groups.place(series.samples[0].0, labels)),
+                    }
+                }
+                Err(reason) => return refusal.add(Reason::Labels, series.samples.len(), || reason.to_string()),
+            },
+        };
+        for (at, value) in series.samples {
+            let told = || series.labels().map(|labels| labels.to_string()).unwrap_or_default();
+            if !bounds.contains(&Timestamp::from_millis(*at)) {
+                refusal.add(Reason::OutOfBounds, 1, || format!("out of bounds: {} at {at}", told()));
+            } else if *at < seen.at {
+                refusal.add(Reason::OutOfOrder, 1, || format!("out of order sample: {} at {at}", told()));
+            } else if *at == seen.at && value.to_bits() == seen.bits {
+                self.counters.repeated += 1;
+            } else if *at == seen.at {
+                let text = || format!("duplicate sample for timestamp: {} at {at}", told());
+                refusal.add(Reason::Duplicate, 1, text);
+            } else {
+                (seen.at, seen.bits) = (*at, value.to_bits());
+                self.pending.push(Pending { place: seen.place, at: *at, value: *value });
+            }
+        }
+        undo.push((series.key, known));
+        self.table.set(series.key, seen);
+    }
+
+    /// Writes the rows of the request.
+    fn store<D: Disk>(&mut self, store: &mut Store<D>, refusal: &mut Refusal) -> Result<(), AppendError> {
+        let refused = self.groups.add_new(store)?;
+        if let Some(RefusedSlot { labels, reason, .. }) = refused.first().map(|(_, slot)| slot) {
+            let mut gone: Vec<Place> = refused.iter().map(|(place, _)| *place).collect();
+            gone.sort_unstable();
+            let is_gone = |place: &Place| gone.binary_search(place).is_ok();
+            let before = self.pending.len();
+            self.pending.retain(|pending| !is_gone(&pending.place));
+            refusal.add(Reason::Limit, before - self.pending.len(), || format!("{labels}: {reason}"));
+            self.table.remove(|seen| is_gone(&seen.place));
+        }
+        // Rows are the same group at the same time; within a row the order of slots makes equal requests equal bytes.
+        self.pending.sort_unstable_by_key(|pending| (pending.place.group, pending.at, pending.place.slot));
+        let mut row: Vec<(u32, f64)> = Vec::new();
+        for samples in self.pending.chunk_by(|a, b| (a.place.group, a.at) == (b.place.group, b.at)) {
+            row.clear();
+            row.extend(samples.iter().map(|sample| (sample.place.slot, sample.value)));
+            let at = Timestamp::from_millis(samples[0].at);
+            if self.groups.append(store, samples[0].place.group, at, &row)? {
+                self.counters.samples += row.len() as u64;
+            } else {
+                refusal.add(Reason::OutOfOrder, row.len(), || format!("out of order samples at {at}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up the places of series that have ended.
+    fn sweep<D: Disk>(&mut self, now: Timestamp, store: &mut Store<D>) {
+        if self.next_sweep.is_some_and(|at| now < at) {
+            return;
+        }
+        self.next_sweep = Some(now + SWEEP);
+        let oldest = (now - IDLE).as_millis();
+        let gone = self.table.remove(|seen| seen.at < oldest);
+        self.groups.remove(store, &gone);
+    }
+}
+
+/// Why samples are refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reason {
+    Labels,
+    OutOfOrder,
+    Duplicate,
+    OutOfBounds,
+    Limit,
+}
+
+/// What of a request was refused: how much for which reason, and the first in words.
+#[derive(Default)]
+struct Refusal {
+    refused: Refused,
+    first: Option<String>,
+}
+
+impl Refusal {
+    fn add(&mut self, reason: Reason, samples: usize, text: impl FnOnce() -> String) {
+        let count = match reason {
+            Reason::Labels => &mut self.refused.labels,
+            Reason::OutOfOrder => &mut self.refused.out_of_order,
+            Reason::Duplicate => &mut self.refused.duplicate,
+            Reason::OutOfBounds => &mut self.refused.out_of_bounds,
+            Reason::Limit => &mut self.refused.limit,
+        };
+        *count += samples as u64;
+        self.first.get_or_insert_with(text);
+    }
+
+    fn outcome(self, counters: &mut Counters) -> Outcome {
+        let (sum, own) = (&mut counters.refused, &self.refused);
+        sum.labels += own.labels;
+        sum.out_of_order += own.out_of_order;
+        sum.duplicate += own.duplicate;
+        sum.out_of_bounds += own.out_of_bounds;
+        sum.limit += own.limit;
+        match self.first {
+            None => Outcome::Taken,
+            Some(first) => {
+                let count = own.labels + own.out_of_order + own.duplicate + own.out_of_bounds + own.limit;
+                Outcome::Refused(format!("{first} ({count} samples refused, the others stored)"))
+            }
+        }
+    }
+}
+
+/// Labels that no series can have.
+#[derive(Debug)]
+pub(crate) struct BadLabels(String);
+
+impl fmt::Display for BadLabels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether a series may be called so.
+fn check(labels: &Labels) -> Result<(), BadLabels> {
+    let shown = || crate::ingest::shown(&labels.to_string());
+    if labels.get(METRIC_NAME).is_none() {
+        return Err(BadLabels(format!("a series has no metric name: {}", shown())));
+    }
+    if labels.len() > MAX_LABELS {
+        return Err(BadLabels(format!("a series has {} labels, more than {MAX_LABELS}: {}", labels.len(), shown())));
+    }
+    for (name, value) in labels.iter() {
+        if name.is_empty() || name.len() > MAX_NAME_BYTES {
+            return Err(BadLabels(format!("a label's name has 1 to {MAX_NAME_BYTES} bytes: {}", shown())));
+        }
+        if value.len() > MAX_VALUE_BYTES {
+            return Err(BadLabels(format!("the value of {name} is longer than {MAX_VALUE_BYTES} bytes: {}", shown())));
+        }
+    }
+    Ok(())
+}

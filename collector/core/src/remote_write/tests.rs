@@ -1,0 +1,228 @@
+use watchfire_shared::frame::varint;
+use watchfire_shared::sample::stale_nan;
+use watchfire_store::{CrashKeeps, Options, SimDisk};
+
+use super::*;
+
+const NOW: i64 = 1_000_000_000;
+
+/// A series and its samples, times in seconds from now.
+pub(crate) type Pushed<'a> = (&'a [(&'a str, &'a str)], &'a [(i64, f64)]);
+
+fn field(out: &mut Vec<u8>, tag: u8, content: &[u8]) {
+    out.push(tag);
+    varint::put(out, content.len() as u64);
+    out.extend_from_slice(content);
+}
+
+fn request(pushed: &[Pushed<'_>]) -> WriteRequest {
+    request_at(NOW, pushed)
+}
+
+/// A request whose times are seconds from `now`, milliseconds.
+pub(crate) fn request_at(now: i64, pushed: &[Pushed<'_>]) -> WriteRequest {
+    let mut body = Vec::new();
+    for (labels, samples) in pushed {
+        let mut series = Vec::new();
+        for (name, value) in *labels {
+            let mut label = Vec::new();
+            field(&mut label, 0x0a, name.as_bytes());
+            field(&mut label, 0x12, value.as_bytes());
+            field(&mut series, 0x0a, &label);
+        }
+        for (at, value) in *samples {
+            let mut sample = vec![0x09];
+            sample.extend_from_slice(&value.to_le_bytes());
+            sample.push(0x10);
+            varint::put(&mut sample, (now + at * 1000) as u64);
+            field(&mut series, 0x12, &sample);
+        }
+        // A native histogram and an exemplar, which are not kept.
+        field(&mut series, 0x22, &[]);
+        field(&mut series, 0x1a, &[]);
+        field(&mut body, 0x0a, &series);
+    }
+    let mut family = vec![0x08, 1];
+    field(&mut family, 0x12, b"pushed_total");
+    field(&mut family, 0x22, b"What was pushed.");
+    field(&mut body, 0x1a, &family);
+    decode(&snap::raw::Encoder::new().compress_vec(&body).unwrap()).unwrap()
+}
+
+struct World {
+    disk: SimDisk,
+    store: Store<SimDisk>,
+    writer: Writer,
+    metadata: Metadata,
+    writes: u64,
+}
+
+impl World {
+    fn new(options: Options) -> Self {
+        let disk = SimDisk::new();
+        let store = Store::open(disk.clone(), options).unwrap().0;
+        let writer = Writer::new(&store);
+        Self { disk, store, writer, metadata: Metadata::default(), writes: 0 }
+    }
+
+    fn write(&mut self, pushed: &[Pushed<'_>]) -> Outcome {
+        self.writes += 1;
+        let (id, now, retention) = (WriteId(self.writes), Timestamp::from_millis(NOW), Span::from_seconds(7200));
+        let request = request(pushed);
+        if let Some((_, outcome)) = self.writer.write(now, id, &request, &mut self.store, retention, &mut self.metadata)
+        {
+            return outcome;
+        }
+        assert!(self.store.sync().is_ok());
+        let mut written = self.writer.synced();
+        assert_eq!(written.len(), 1);
+        let (answered, outcome) = written.remove(0);
+        assert_eq!(answered, id);
+        outcome
+    }
+
+    fn restart(&mut self) {
+        self.restart_with(Options::default());
+    }
+
+    fn restart_with(&mut self, options: Options) {
+        self.disk.crash(CrashKeeps::NOTHING);
+        self.store = Store::open(self.disk.clone(), options).unwrap().0;
+        self.writer = Writer::new(&self.store);
+    }
+
+    /// Every series with times in seconds from now and values.
+    fn stored(&self) -> Vec<String> {
+        let series = self.store.snapshot().select(&[], Timestamp::MIN, Timestamp::MAX);
+        let mut shown: Vec<String> = series
+            .into_iter()
+            .map(|series| {
+                let points = series.times.iter().zip(&series.values);
+                let points: Vec<String> = points
+                    .map(|(at, value)| match value.to_bits() == stale_nan().to_bits() {
+                        true => format!("{}:stale", (at - NOW) / 1000),
+                        false => format!("{}:{value}", (at - NOW) / 1000),
+                    })
+                    .collect();
+                format!("{} {}", series.labels, points.join(" "))
+            })
+            .collect();
+        shown.sort();
+        shown
+    }
+}
+
+fn refused(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Refused(reason) => reason,
+        other => panic!("expected a refusal, found {other:?}"),
+    }
+}
+
+const A: &[(&str, &str)] = &[("__name__", "a"), ("x", "1")];
+const B: &[(&str, &str)] = &[("__name__", "b"), ("x", "1")];
+
+#[test]
+fn what_is_pushed_is_stored_and_survives_a_crash() {
+    let mut world = World::new(Options::default());
+    assert_eq!(world.write(&[(A, &[(-30, 1.0)]), (B, &[(-30, 2.5)])]), Outcome::Taken);
+    assert_eq!(world.write(&[(A, &[(-15, 2.0), (0, 3.0)]), (B, &[(-15, stale_nan())])]), Outcome::Taken);
+    let expected = [r#"a{x="1"} -30:1 -15:2 0:3"#, r#"b{x="1"} -30:2.5 -15:stale"#];
+    assert_eq!(world.stored(), expected);
+    world.restart();
+    assert_eq!(world.stored(), expected);
+    // A sender that did not hear the answer sends again, and goes on.
+    assert_eq!(world.write(&[(A, &[(0, 3.0)]), (B, &[(-15, stale_nan())])]), Outcome::Taken);
+    assert_eq!(world.write(&[(A, &[(15, 4.0)])]), Outcome::Taken);
+    assert_eq!(world.stored(), [r#"a{x="1"} -30:1 -15:2 0:3 15:4"#, expected[1]]);
+    assert_eq!(world.writer.counters().repeated, 2);
+    let counters = world.writer.counters();
+    assert_eq!((counters.histograms_dropped, counters.exemplars_dropped), (3, 3));
+    assert_eq!(world.metadata.get("pushed_total").map(|family| family.kind), Some("counter"));
+}
+
+#[test]
+fn series_that_come_apart_are_kept_apart() {
+    let mut world = World::new(Options::default());
+    let both = |at, value| [(A, vec![(at, value)]), (B, vec![(at, value)])];
+    for (at, value) in [(-100, 1.0), (-85, 2.0)] {
+        let samples = both(at, value);
+        let pushed: Vec<Pushed<'_>> = samples.iter().map(|(labels, samples)| (*labels, &samples[..])).collect();
+        assert_eq!(world.write(&pushed), Outcome::Taken);
+    }
+    // One is ahead of the other for a while, and both have the same times in the end.
+    assert_eq!(world.write(&[(A, &[(-70, 3.0), (-55, 4.0)])]), Outcome::Taken);
+    assert_eq!(world.write(&[(B, &[(-70, 3.0)])]), Outcome::Taken);
+    assert_eq!(world.write(&[(B, &[(-55, 4.0), (-40, 5.0)])]), Outcome::Taken);
+    assert_eq!(world.write(&[(A, &[(-40, 5.0)])]), Outcome::Taken);
+    let points = "-100:1 -85:2 -70:3 -55:4 -40:5";
+    let expected = [format!("a{{x=\"1\"}} {points}"), format!("b{{x=\"1\"}} {points}")];
+    assert_eq!(world.stored(), expected);
+    world.restart();
+    assert_eq!(world.stored(), expected);
+}
+
+#[test]
+fn what_cannot_be_taken_is_named_and_the_rest_is_stored() {
+    let mut world = World::new(Options::default());
+    assert_eq!(world.write(&[(A, &[(0, 1.0)])]), Outcome::Taken);
+    let outcome = world.write(&[(A, &[(-15, 9.0)]), (B, &[(0, 2.0)])]);
+    assert_eq!(
+        refused(&outcome),
+        "out of order sample: a{x=\"1\"} at 999985000 (1 samples refused, the others stored)"
+    );
+    let outcome = world.write(&[(A, &[(0, 9.0)])]);
+    assert!(refused(&outcome).starts_with("duplicate sample for timestamp: a"), "{outcome:?}");
+    let outcome = world.write(&[(A, &[(601, 9.0)]), (B, &[(-7201, 1.0)])]);
+    assert!(refused(&outcome).starts_with("out of bounds: a"), "{outcome:?}");
+    let outcome = world.write(&[(&[("x", "1")], &[(0, 1.0)]), (B, &[(15, 3.0)])]);
+    assert!(refused(&outcome).starts_with("a series has no metric name"), "{outcome:?}");
+    let outcome = world.write(&[(&[("__name__", "c"), ("x", "1"), ("x", "2")], &[(0, 1.0)])]);
+    assert!(refused(&outcome).starts_with("labels cannot be read: the name x occurs twice"), "{outcome:?}");
+    assert_eq!(world.stored(), ["a{x=\"1\"} 0:1", "b{x=\"1\"} 0:2 15:3"]);
+    let expected = Refused { labels: 2, out_of_order: 1, duplicate: 1, out_of_bounds: 2, limit: 0 };
+    assert_eq!(world.writer.counters().refused, expected);
+}
+
+#[test]
+fn series_beyond_the_limit_are_refused_and_leave_nothing_behind() {
+    let mut world = World::new(Options { max_series: 1, ..Options::default() });
+    let outcome = world.write(&[(A, &[(0, 1.0)]), (B, &[(0, 2.0)])]);
+    assert!(refused(&outcome).contains("b{x=\"1\"}: the store has as many series as it may have"), "{outcome:?}");
+    assert!(matches!(world.write(&[(B, &[(15, 2.0)])]), Outcome::Refused(_)));
+    assert_eq!(world.write(&[(A, &[(15, 3.0)])]), Outcome::Taken);
+    assert_eq!(world.stored(), ["a{x=\"1\"} 0:1 15:3"]);
+    assert_eq!(world.store.sources().count(), 1);
+}
+
+#[test]
+fn a_full_store_takes_nothing_of_a_request_and_all_of_it_later() {
+    let mut world = World::new(Options::default());
+    assert_eq!(world.write(&[(A, &[(-30, 1.0)])]), Outcome::Taken);
+    world.restart_with(Options { max_pending_bytes: 1, ..Options::default() });
+    let (now, retention) = (Timestamp::from_millis(NOW), Span::from_seconds(7200));
+    let push = |world: &mut World, pushed: &[Pushed<'_>]| {
+        let World { writer, store, metadata, .. } = world;
+        writer.write(now, WriteId(0), &request(pushed), store, retention, metadata)
+    };
+    assert_eq!(push(&mut world, &[(A, &[(-15, 2.0)])]), None);
+    // What waits for the disk is all that may; neither a known nor a new series is taken.
+    let second: &[Pushed<'_>] = &[(A, &[(0, 3.0)]), (B, &[(0, 1.0)])];
+    assert!(matches!(push(&mut world, second), Some((_, Outcome::Unavailable(_)))));
+    assert_eq!(world.stored(), ["a{x=\"1\"} -30:1 -15:2"]);
+    world.store.sync().unwrap();
+    assert_eq!(world.writer.synced(), [(WriteId(0), Outcome::Taken)]);
+    world.restart();
+    assert_eq!(world.write(second), Outcome::Taken);
+    assert_eq!(world.stored(), ["a{x=\"1\"} -30:1 -15:2 0:3", "b{x=\"1\"} 0:1"]);
+}
+
+#[test]
+fn labels_in_another_order_are_the_same_series() {
+    let mut world = World::new(Options::default());
+    assert_eq!(world.write(&[(A, &[(0, 1.0)])]), Outcome::Taken);
+    let turned: &[(&str, &str)] = &[("x", "1"), ("__name__", "a")];
+    assert_eq!(world.write(&[(turned, &[(15, 2.0)])]), Outcome::Taken);
+    assert_eq!(world.stored(), ["a{x=\"1\"} 0:1 15:2"]);
+    assert_eq!(world.store.stats().series, 1);
+}
