@@ -44,7 +44,7 @@ fn requests(opsgenie: &Opsgenie, call: Call, alias: &str) -> Vec<(Method, String
     alert["alias"] = alias.into();
     let mut requests = vec![(Method::POST, "v2/alerts".to_owned(), alert)];
     if opsgenie.update_alerts {
-        let Create { message, description, .. } = create;
+        let Create { message, description, .. } = *create;
         requests.push((Method::PUT, of_alias("message"), json!({ "message": message })));
         requests.push((Method::PUT, of_alias("description"), json!({ "description": description })));
     }

@@ -27,7 +27,7 @@ const MAX_TAGS: usize = 20;
 #[serde(rename_all = "snake_case")]
 pub enum Call {
     /// An alert is made, or counted once more if it is open.
-    Create(Create),
+    Create(Box<Create>),
     Close {
         source: String,
     },
@@ -83,7 +83,7 @@ pub(super) fn render(opsgenie: &Opsgenie, renderer: &mut Renderer<'_>) -> Result
         entity: text("entity", &opsgenie.entity, MAX_ENTITY_CHARS),
         actions: words(text("actions", &opsgenie.actions, MAX_DETAILS_CHARS)),
     };
-    serde_json::to_string(&Call::Create(create)).map_err(|error| error.to_string())
+    serde_json::to_string(&Call::Create(Box::new(create))).map_err(|error| error.to_string())
 }
 
 /// A responder with what it says; `teams` stands for one team for each name in its list, and one that says nothing for none.
