@@ -17,22 +17,29 @@ mod runner;
 
 pub(crate) mod supervise;
 
+mod cgroup;
+
+mod redact;
+
 #[cfg(test)]
 mod tests;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, watch};
 use watchfire_agent_core::agent::{self, News};
-use watchfire_agent_core::order::{Catalogue, Effect, Entry, Fact, Input, Orders};
+use watchfire_agent_core::order::{Catalogue, ClusterView, Effect, EndCounts, Entry, Fact, Input, Orders};
 use watchfire_shared::document::Mistake;
+use watchfire_shared::frame::Message;
+use watchfire_shared::frame::message::ViewAnswer;
 use watchfire_shared::member::NodeId;
 use watchfire_shared::order::{Order, OrderState};
 use watchfire_shell::clock::Clock;
 use watchfire_shell::driver::drive;
 use watchfire_shell::files::DataDir;
+use watchfire_shell::membership::MembershipHandle;
 
 pub(crate) use files::{Source, Trust};
 use journal::Journal;
@@ -99,22 +106,53 @@ impl Settings {
 pub(crate) struct Handle {
     inputs: mpsc::Sender<Input>,
     key: Arc<watch::Sender<Option<Key>>>,
+    /// What this node sees of the cluster, once gossip has started.
+    membership: Arc<OnceLock<MembershipHandle>>,
+    /// Where what is to be said goes.
+    core: mpsc::Sender<agent::Input>,
+    ends: watch::Receiver<Option<EndCounts>>,
     /// Why there is no journal; then there are no orders, whatever is configured.
     no_journal: Option<String>,
 }
 
 impl Handle {
+    /// How orders ended since the start.
+    pub(crate) fn ends(&self) -> Option<EndCounts> {
+        *self.ends.borrow()
+    }
+
+    /// From now on the cluster can be seen.
+    pub(crate) fn follow(&self, membership: MembershipHandle) {
+        let _ = self.membership.set(membership);
+    }
+
+    fn view(&self) -> ClusterView {
+        // Before gossip has started nobody is seen, and a majority least of all.
+        self.membership
+            .get()
+            .map_or(ClusterView { known: 1, living: 0 }, |membership| ClusterView::of(membership.view().members.iter()))
+    }
+
+    /// Tells a collector what this node believes of a member. A question that finds no room is asked again.
+    fn answer(&self, to: NodeId, about: NodeId) {
+        let view = self.membership.get().map(MembershipHandle::view);
+        let member = view.as_ref().and_then(|view| view.members.iter().find(|member| member.id == about));
+        let message = Message::ViewAnswer(ViewAnswer { about, state: member.map(|member| member.state) });
+        let _ = self.core.try_send(agent::Input::Say { to: Some(to), message: Box::new(message) });
+    }
+
     /// Tells what a collector said. A full inbox drops it: a collector asks again, and what it does not hear twice it
     /// takes as not done.
     pub(crate) fn heard(&self, from: NodeId, news: News) {
         let input = match news {
             News::Greeted => Input::Greeted { collector: from },
             News::Seen(id) => Input::Seen { id },
+            News::Asked(about) => return self.answer(from, about),
             News::Order(signed) => {
                 let key = *self.key.borrow();
                 let verified = key.ok_or_else(|| "no collector's key is pinned".to_owned());
                 match verified.and_then(|key| key.verify(&signed)) {
-                    Ok(order) => Input::Order { from, order: Box::new(order) },
+                    Ok(order) => Input::Order { from, order: Box::new(order), view: self.view() },
                     Err(reason) => {
                         let claims = Order::from_bytes(&signed.order).ok().map(|order| order.id);
                         Input::Forged { from, claims, reason }
@@ -172,22 +210,26 @@ pub(crate) fn start(
         sayings,
     };
     effects.drain(..).for_each(|effect| performer.perform(effect));
+    let (told_ends, ends) = watch::channel(machine.ends());
     let now = clock.clone();
     tokio::spawn(drive(
         machine,
         inbox,
         move || now.wall(),
-        move |_, effects, _| {
+        move |_, effects, orders: &Orders| {
+            let ends = orders.ends();
+            told_ends.send_if_modified(|last| std::mem::replace(last, ends) != ends);
             effects.drain(..).for_each(|effect| performer.perform(effect));
             ControlFlow::Continue(())
         },
     ));
-    tokio::spawn(pass_on(said, core));
-    Ok(Handle { inputs, key: Arc::new(watch::channel(key).0), no_journal })
+    tokio::spawn(pass_on(said, core.clone()));
+    Ok(Handle { inputs, key: Arc::new(watch::channel(key).0), membership: Arc::default(), core, ends, no_journal })
 }
 
-/// The boot of this machine: an order that was given before a reboot is not carried out after it.
-fn boot() -> String {
+/// The boot of this machine: an order that was given before a reboot is not carried out after it, and a life that ended
+/// before one ended with its host.
+pub(crate) fn boot() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     // Without one, each start of the agent counts as a boot: stricter, and as safe.
     if id.trim().is_empty() { format!("start-{:016x}", rand::random::<u64>()) } else { id.trim().to_owned() }

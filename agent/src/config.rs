@@ -44,6 +44,7 @@ pub const KEYS: &[ConfigKey] = &[
     common::GOSSIP_ADVERTISE,
     common::GOSSIP_JOIN,
     common::GOSSIP_PROFILE,
+    common::GOSSIP_KEYRING_FILE,
     key(
         "collect.interval",
         ConfigKind::Duration { min: Span::from_millis(100), max: Span::from_seconds(3600) },
@@ -190,7 +191,8 @@ pub fn read(origin: &Origin, strict: bool) -> Result<Loaded, SettingsError> {
 
 fn resolve(loaded: LoadedRaw<Raw>) -> Result<Loaded, SettingsError> {
     let raw = loaded.value;
-    bind::check(&[("gossip.bind", raw.gossip.bind), ("http.bind", raw.http.bind)], raw.security.insecure)?;
+    let plain: Vec<_> = raw.gossip.plain_bind().into_iter().chain([("http.bind", raw.http.bind)]).collect();
+    bind::check(&plain, raw.security.insecure)?;
     let name = common::node_name(raw.node.name).ok_or(SettingsError::NoName)?;
     if name.len() > MAX_NODE_NAME_BYTES {
         return Err(SettingsError::LongName(name.len()));
@@ -286,5 +288,7 @@ mod tests {
         let error = read_text(text, true).unwrap_err().to_string();
         assert!(error.starts_with("`gossip.bind` = 0.0.0.0:7950 is not a loopback address"), "{error}");
         read_text(&format!("{text}[security]\ninsecure = true\n"), true).unwrap();
+        let sealed = read_text(&format!("{text}keyring_file = \"/etc/watchfire/gossip.keys\"\n"), true).unwrap();
+        assert_eq!(sealed.settings.gossip.keyring_file, Some("/etc/watchfire/gossip.keys".into()));
     }
 }

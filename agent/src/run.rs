@@ -28,7 +28,7 @@ use watchfire_shell::{bind, gossip, telemetry};
 
 use crate::config::{self, Loaded, Settings};
 use crate::sampling::{self, Request};
-use crate::spool::SpoolDisk;
+use crate::spool::{DiskOrder, LifeFile, SpoolDisk};
 use crate::uplink::Connections;
 use crate::{action, http, log, spool};
 
@@ -88,7 +88,8 @@ impl Agent {
         let (disk, found) = SpoolDisk::open(data.path())
             .with_context(|| format!("cannot open the spool in {}", data.path().display()))?;
         let (inputs, inbox) = mpsc::channel(MAX_INBOX);
-        let (orders, spool) = spool::start(disk, inputs.clone())?;
+        let (life_file, life) = LifeFile::open(data.path());
+        let (orders, spool) = spool::start(disk, life_file, inputs.clone())?;
         let sampler = sampling::start(inputs.clone())?;
         let actions = action::start(&settings.actions, &data, node, &clock, inputs.clone())?;
 
@@ -98,6 +99,8 @@ impl Agent {
             epoch: u64::try_from(clock.wall().as_millis()).unwrap_or(1),
             seed: rand::random(),
             version: env!("CARGO_PKG_VERSION"),
+            boot: action::boot(),
+            life,
             settings: settings.core.clone(),
         };
         let core = AgentCore::new(clock.wall(), start, found, &mut effects);
@@ -123,6 +126,7 @@ impl Agent {
         tasks.spawn("log", telemetry::summaries);
         let metadata = metadata(&settings, &server);
         let membership = gossip::start(&settings.gossip, metadata.clone(), &data, &clock, &mut tasks).await?;
+        actions.follow(membership.clone());
         tasks.spawn("members", |stop| follow_members(membership.clone(), inputs.clone(), stop));
         tasks.spawn("watchdog", |stop| async move {
             lifecycle::watchdog(stop.clone()).await;
@@ -191,6 +195,9 @@ impl Agent {
         self.metadata.labels.clone_from(&core.labels);
         self.settings.core = core.clone();
         self.membership.set_metadata(self.metadata.clone()).await;
+        if let Err(error) = self.membership.reload_keys().await {
+            tracing::error!("gossip.keyring_file: the keys are not changed: {error}");
+        }
         let _ = self.inputs.send(Input::Settings(core)).await;
     }
 
@@ -268,7 +275,7 @@ async fn follow_members(membership: MembershipHandle, inputs: mpsc::Sender<Input
 struct Performer {
     connections: Connections,
     sampler: mpsc::Sender<Request>,
-    orders: mpsc::Sender<SpoolEffect>,
+    orders: mpsc::Sender<DiskOrder>,
     inputs: mpsc::Sender<Input>,
     actions: action::Handle,
     figures: watch::Sender<OwnFigures>,
@@ -278,7 +285,8 @@ impl Performer {
     fn perform(&mut self, effects: &mut Vec<Effect>, core: &AgentCore) -> ControlFlow<()> {
         for effect in effects.drain(..) {
             match effect {
-                Effect::Collect { tick, own } => {
+                Effect::Collect { tick, mut own } => {
+                    own.orders = self.actions.ends();
                     if self.sampler.try_send(Request::Collect { tick, own }).is_err() {
                         tracing::error!("the sampler does not take a request");
                     }
@@ -287,18 +295,20 @@ impl Performer {
                 Effect::Send { connection, bytes } => self.connections.send(connection, bytes),
                 Effect::Disconnect { connection } => self.connections.disconnect(connection),
                 Effect::Spool(effect) => self.order(effect),
+                // If the disk hangs, it is written the next time.
+                Effect::KeepLife { bytes } => drop(self.orders.try_send(DiskOrder::KeepLife(bytes))),
                 Effect::Heard { collector, news } => self.actions.heard(collector, news),
                 Effect::Fact(fact) => log::fact(fact),
                 Effect::Stopped => return ControlFlow::Break(()),
             }
         }
-        let own = core.figures();
+        let own = OwnFigures { orders: self.actions.ends(), ..core.figures() };
         self.figures.send_if_modified(|last| std::mem::replace(last, own.clone()) != own);
         ControlFlow::Continue(())
     }
 
     fn order(&mut self, effect: SpoolEffect) {
-        if self.orders.try_send(effect).is_ok() {
+        if self.orders.try_send(DiskOrder::Spool(effect)).is_ok() {
             return;
         }
         // The disk hangs. The core keeps less in mind from now on; what was ordered is passed over when it is read.

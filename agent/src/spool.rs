@@ -3,6 +3,7 @@
 //! ```text
 //! DATA_DIR/spool/0000000000000001.seg    a segment, named by its first sequence
 //! DATA_DIR/spool/cursors                 what each collector has
+//! DATA_DIR/life.journal                  when the agent ran, for the history of collectors that could not see it
 //! ```
 //!
 //! One thread does all of it, in order. What the disk does not take (it is full, it fails) stays in memory behind the
@@ -17,13 +18,22 @@ use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 use watchfire_agent_core::agent::Input;
 use watchfire_agent_core::spool::{Found, FoundSegment, SegmentScan, SpoolEffect};
-use watchfire_shell::files::write_atomic;
+use watchfire_shell::files::{read_optional, write_atomic};
 
 /// Orders that wait for the disk. A disk that hangs for as many ticks is dead; what comes then is lost and counted when
 /// the log is read.
 pub(crate) const MAX_ORDERS: usize = 4096;
 
 const STATE: &str = "cursors";
+const LIFE: &str = "life.journal";
+
+/// What the thread of the disk is asked to do.
+#[derive(Debug)]
+pub(crate) enum DiskOrder {
+    Spool(SpoolEffect),
+    /// Replace the journal of the agent's life.
+    KeepLife(Vec<u8>),
+}
 
 /// The files of the spool.
 #[derive(Debug)]
@@ -190,19 +200,52 @@ fn scan(path: &Path) -> io::Result<SegmentScan> {
     Ok(scan)
 }
 
+/// The file of the agent's own life. Nothing waits for it: what a failing disk does not take now, it may take in a minute.
+#[derive(Debug)]
+pub(crate) struct LifeFile {
+    path: PathBuf,
+    failing: bool,
+}
+
+impl LifeFile {
+    /// Names the file and reads what an earlier life left in it.
+    pub(crate) fn open(data_dir: &Path) -> (Self, Option<Vec<u8>>) {
+        let path = data_dir.join(LIFE);
+        let found = read_optional(&path).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what this agent noted of its earlier lives cannot be read and begins anew");
+            None
+        });
+        (Self { path, failing: false }, found)
+    }
+
+    pub(crate) fn keep(&mut self, bytes: &[u8]) {
+        match write_atomic(&self.path, bytes) {
+            Ok(()) => self.failing = false,
+            Err(error) if !std::mem::replace(&mut self.failing, true) => {
+                tracing::warn!(%error, "the agent's journal of its life cannot be written; it is tried again");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
 /// Starts the thread that owns the disk. It ends once the sender is dropped and everything ordered is done.
 ///
 /// # Errors
 /// If the system gives no thread.
 pub(crate) fn start(
     mut disk: SpoolDisk,
+    mut life: LifeFile,
     inputs: mpsc::Sender<Input>,
-) -> io::Result<(mpsc::Sender<SpoolEffect>, std::thread::JoinHandle<()>)> {
+) -> io::Result<(mpsc::Sender<DiskOrder>, std::thread::JoinHandle<()>)> {
     let (orders, mut inbox) = mpsc::channel(MAX_ORDERS);
     let work = move || {
-        while let Some(effect) = inbox.blocking_recv() {
-            // At the end nobody listens any more, and what was ordered is done all the same.
-            disk.perform(effect, |input| drop(inputs.blocking_send(input)));
+        while let Some(order) = inbox.blocking_recv() {
+            match order {
+                // At the end nobody listens any more, and what was ordered is done all the same.
+                DiskOrder::Spool(effect) => disk.perform(effect, |input| drop(inputs.blocking_send(input))),
+                DiskOrder::KeepLife(bytes) => life.keep(&bytes),
+            }
         }
     };
     let thread = std::thread::Builder::new().name("spool".to_owned()).stack_size(256 << 10).spawn(work)?;

@@ -16,7 +16,13 @@ const BINARY: &str = env!("CARGO_BIN_EXE_watchfire-agent");
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn start(script: &str, timeout_ms: u64) -> Child {
+    start_in(script, timeout_ms, true)
+}
+
+/// `cgroup`: whether a control group may be used where there is one.
+fn start_in(script: &str, timeout_ms: u64, cgroup: bool) -> Child {
     let task = json!({
+        "cgroup": cgroup,
         "argv": ["/bin/sh", "-c", script],
         "env": [["WF_ACTION", "test"]],
         "timeout_ms": timeout_ms,
@@ -141,4 +147,23 @@ fn what_cannot_be_executed_is_told() {
     assert!(outcome["error"].as_str().unwrap().contains("cannot execute /no/such/program"), "{outcome}");
     let mut child = Command::new(BINARY).arg("supervise").stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(2));
+}
+
+#[test]
+fn with_and_without_a_control_group_nothing_is_left() {
+    for cgroup in [true, false] {
+        let mark = format!("8{}{}", u8::from(cgroup), std::process::id());
+        let script = format!(
+            "trap '' TERM; setsid sh -c \"trap '' TERM; (setsid sleep {mark} &); sleep {mark}\" & sleep {mark}"
+        );
+        let child = start_in(&script, 500, cgroup);
+        let group = format!("action-{}", child.id());
+        let outcome = answer(child);
+        assert_eq!((&outcome["timed_out"], &outcome["left"]), (&json!(true), &json!(0)), "{outcome}");
+        assert!(!is_running(&mark), "with a group: {cgroup}");
+        assert!(cgroup || outcome["cgroup"] == json!(false));
+        for root in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
+            assert!(!std::path::Path::new(root).join(&group).exists(), "a group is removed with its action");
+        }
+    }
 }

@@ -37,6 +37,7 @@ pub const KEYS: &[ConfigKey] = &[
     common::GOSSIP_ADVERTISE,
     common::GOSSIP_JOIN,
     common::GOSSIP_PROFILE,
+    common::GOSSIP_KEYRING_FILE,
     key("http.bind", ConfigKind::Address, "\"127.0.0.1:7960\"", "Where the API, the UI and queries are served."),
     key(
         "http.external_url",
@@ -55,19 +56,19 @@ pub const KEYS: &[ConfigKey] = &[
         "storage.retention",
         ConfigKind::Duration { min: Span::from_seconds(3600), max: Span::from_seconds(3650 * DAY) },
         "\"15d\"",
-        "How long samples are kept.",
+        "How long samples are kept. Memory does not follow it, disk does: about a byte a sample.",
     ),
     key(
         "storage.max_bytes",
         ConfigKind::Integer { min: 64 << 20, max: 1 << 50 },
         "1073741824",
-        "How large the log of samples may get, bytes; the oldest go first. Memory follows it.",
+        "How much disk samples may take, bytes; the oldest go first.",
     ),
     key(
         "storage.max_series",
         ConfigKind::Integer { min: 1000, max: 100_000_000 },
         "1000000",
-        "How many series are kept in total. One costs about 1 KiB of memory.",
+        "How many series are kept in memory: those of the last hours. One costs about 1 KiB.",
     ),
     key(
         "rules.files",
@@ -288,8 +289,9 @@ pub fn read(config: Option<&Path>, overrides: Vec<(String, String)>) -> Result<S
 
 fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
     let raw = loaded.value;
-    let addresses = [("gossip.bind", raw.gossip.bind), ("http.bind", raw.http.bind), ("ingest.bind", raw.ingest.bind)];
-    bind::check(&addresses, raw.security.insecure)?;
+    let others = [("http.bind", raw.http.bind), ("ingest.bind", raw.ingest.bind)];
+    let plain: Vec<_> = raw.gossip.plain_bind().into_iter().chain(others).collect();
+    bind::check(&plain, raw.security.insecure)?;
     let name = common::node_name(raw.node.name).ok_or(SettingsError::NoName)?;
     let default_notify = raw.notify.file == Path::new(DEFAULT_NOTIFY_FILE);
     Ok(Settings {

@@ -29,6 +29,8 @@ mod catalogue;
 
 mod remediations;
 
+mod remediation_commands;
+
 mod orders;
 
 mod status;
@@ -94,6 +96,13 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/v1/health", get(health::list))
         .route("/v1/history", get(history::list))
         .route("/v1/remediations", get(remediations::list))
+        .route("/v1/remediations/pause", guard.over(post(remediation_commands::pause_all)))
+        .route("/v1/remediations/resume", guard.over(post(remediation_commands::resume_all)))
+        .route("/v1/remediations/{name}", get(remediations::one))
+        .route("/v1/remediations/{name}/pause", guard.over(post(remediation_commands::pause_one)))
+        .route("/v1/remediations/{name}/resume", guard.over(post(remediation_commands::resume_one)))
+        .route("/v1/remediations/{name}/simulate", get(remediation_commands::simulate))
+        .route("/v1/attempts/{id}/approve", guard.over(post(remediation_commands::approve)))
         .route("/v1/orders", get(orders::list))
         .route("/v1/status", get(status::status))
         .route("/-/healthy", get(admin::healthy))

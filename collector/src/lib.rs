@@ -44,6 +44,8 @@ mod run;
 
 mod check;
 
+mod verify;
+
 /// Collects what agents report, evaluates rules and notifies.
 #[derive(Parser)]
 #[command(name = "watchfire-collector", version, about, max_term_width = 100)]
@@ -71,6 +73,14 @@ enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Check every file of a stopped collector's store: the log, the blocks of history and the state.
+    Verify {
+        #[command(flatten)]
+        origin: Origin,
+        /// The data directory, in place of the configuration's.
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
     /// Run rule unit tests (promtool's YAML) and PromQL scripts (`.test`).
     Test {
         #[arg(required = true, value_name = "FILE")]
@@ -94,6 +104,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Run { origin, log } => run_program(origin, &log),
         Command::CheckConfig { origin } => check::config(&origin),
         Command::CheckRules { files } => check::rules(&files),
+        Command::Verify { origin, data_dir } => verify::run(&origin, data_dir),
         Command::Test { files } => check::test(&files),
     }
 }

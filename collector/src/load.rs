@@ -59,9 +59,14 @@ pub(crate) fn load(origin: &Origin) -> Result<Load, LoadError> {
     let (rules, rule_files) = rule_groups(&settings, &mut mistakes);
     let (remediations, remediation_files) = remediations(&settings, &mut mistakes);
     let alertmanager = routes(settings.notify_file.as_deref(), &mut mistakes);
+    if let Some(config) = &alertmanager {
+        let known = config.receivers.keys().map(String::as_str).collect();
+        mistakes.extend(remediation::unknown_receivers(&remediations, &known).iter().map(Mistake::to_string));
+    }
     let nodes = Policy { inventory: inventory(&settings.inventory_files, &mut mistakes), ..settings.nodes.clone() };
     match (naming, alertmanager) {
-        (Some(naming), Some(alertmanager)) if mistakes.is_empty() => {
+        (Some(naming), Some(mut alertmanager)) if mistakes.is_empty() => {
+            alertmanager.route_escalations(remediation::receivers(&remediations));
             let alertmanager = Arc::new(alertmanager);
             Ok(Load { settings, rules, rule_files, alertmanager, remediations, remediation_files, naming, nodes })
         }
@@ -208,7 +213,7 @@ impl Load {
             nodes: self.nodes.clone(),
             storage: Options {
                 retention: settings.storage.retention,
-                max_wal_bytes: settings.storage.max_bytes,
+                max_bytes: settings.storage.max_bytes,
                 max_series: settings.storage.max_series,
                 ..Options::default()
             },

@@ -114,6 +114,7 @@ impl Context {
         let origin = self.origin.clone();
         let loaded = tokio::task::spawn_blocking(move || load(&origin)).await;
         let loaded: Load = loaded.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        self.membership.reload_keys().await.map_err(|error| format!("gossip.keyring_file: {error}"))?;
         telemetry::reconfigure(&loaded.settings.log.level).map_err(|error| format!("log.level: {error}"))?;
         let keys = loaded.needs_restart(&self.running);
         if !keys.is_empty() {

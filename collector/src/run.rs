@@ -32,7 +32,7 @@ use crate::reload::{self, Reloader};
 use crate::sender::Senders;
 
 /// The folder of the store inside the data directory.
-const STORE_FOLDER: &str = "store";
+pub(crate) const STORE_FOLDER: &str = "store";
 /// How often the program looks whether one of its tasks has died.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 

@@ -15,6 +15,8 @@ pub mod member;
 
 pub mod order;
 
+pub mod life;
+
 pub mod frame;
 
 pub mod machine;

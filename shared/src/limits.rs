@@ -31,10 +31,16 @@ pub const MAX_DATAGRAM_BYTES: usize = 1400;
 pub const MAX_MEMBERS: usize = 20_000;
 /// A node's name, bytes: the longest DNS name.
 pub const MAX_NODE_NAME_BYTES: usize = 253;
-/// Labels of a node. They go into its metadata, which has to fit one datagram.
-pub const MAX_NODE_LABELS: usize = 24;
-/// A node's metadata once encoded, bytes: one datagram less its envelope.
-pub const MAX_METADATA_BYTES: usize = 1200;
+/// Labels of a node. Cloud providers allow about fifty tags.
+pub const MAX_NODE_LABELS: usize = 64;
+/// A node's metadata once encoded, bytes. What does not fit a datagram is fetched over a stream, so it may be larger than
+/// one; every node keeps everybody's, so it may not be much larger.
+pub const MAX_METADATA_BYTES: usize = 4096;
+/// One frame of a gossip stream, bytes, envelope included: a thousand members, or sixteen of the largest metadata.
+pub const MAX_GOSSIP_FRAME_BYTES: usize = 64 << 10;
+/// What one side says in one exchange over a gossip stream, bytes. All members that a node keeps fit in, with metadata of
+/// usual size; metadata beyond that is fetched afterwards.
+pub const MAX_GOSSIP_EXCHANGE_BYTES: usize = 8 << 20;
 
 /// Events kept in memory for readers that come back (`/v1/events`); at ten changes a second, a minute and a half.
 pub const MAX_EVENTS_KEPT: usize = 1024;
@@ -59,6 +65,12 @@ pub const MAX_ORDER_LIFE: Span = Span::from_seconds(60);
 pub const MAX_ACTION_OUTPUT_BYTES: usize = 64 << 10;
 /// Actions that one agent offers. All of them go into one frame, and nobody oversees more.
 pub const MAX_ACTIONS: usize = 256;
+
+/// Notes of its own life that an agent keeps: a month of being cut off four times a day. At some 100 bytes each, all of
+/// them fit one frame.
+pub const MAX_LIFE_NOTES: usize = 256;
+/// The reason of such a note, characters: one line.
+pub const MAX_LIFE_REASON_CHARS: usize = 200;
 
 /// Body of an HTTP request, bytes.
 pub const MAX_HTTP_BODY_BYTES: usize = 4 << 20;

@@ -149,7 +149,8 @@ pub struct Member {
     pub labels: BTreeMap<String, String>,
     pub version: String,
     pub services: BTreeMap<String, SocketAddr>,
-    /// Round-trip time of the last answered probe, milliseconds.
+    /// Round-trip time, milliseconds: the median of the last three answered probes, or an estimate by network coordinates
+    /// while there was none.
     pub rtt_ms: Option<f64>,
     /// Names of the members that suspected it, while it is suspect or down.
     pub suspected_by: Vec<String>,

@@ -16,3 +16,5 @@ pub mod host;
 pub mod scenario;
 
 pub mod orders;
+
+pub mod storms;

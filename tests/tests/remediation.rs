@@ -19,10 +19,11 @@ const REMEDIATIONS: &str = "remediations:
     when: { alert: Seen, labels: { instance: web-1 } }
     mode: auto
     steps: [{ action: mark, params: { word: hello } }]
-    guards: { cooldown: 1s, attempts: { max: 1, per: 1h } }
+    guards: { cooldown: 1s, attempts: { max: 1, per: 1h }, settle: 0s }
   - name: watch-only
     when: { alert: Seen, labels: { instance: web-2 } }
     steps: [{ action: mark, params: { word: hello } }]
+    guards: { settle: 0s }
 ";
 
 fn write(path: &Path, text: &str, mode: u32) {

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use watchfire_collector_core::{alertmanager, rules, unit_test};
+use watchfire_collector_core::{alertmanager, remediation, rules, unit_test};
 use watchfire_shared::config::{self, ConfigKey};
 use watchfire_shared::document::{self, Report};
 use watchfire_tests::house::project;
@@ -91,6 +91,22 @@ fn rule_files_load_and_their_unit_tests_pass() {
     for (rules, _) in &rules {
         let test = project().join("packaging/rules/tests").join(rules.replace(".yml", "_test.yml"));
         assert!(test.exists(), "{rules} has no unit test");
+    }
+}
+
+#[test]
+fn examples_of_actions_and_remediations_load_and_name_the_defaults() {
+    for path in files("packaging/examples/actions.d", "toml") {
+        let actions = watchfire_agent_core::action::parse(&name(&path), &read(&path));
+        assert!(!actions.unwrap_or_else(|mistakes| panic!("{mistakes:?}")).is_empty());
+    }
+    for path in files("packaging/examples/remediations.d", "yml") {
+        let parsed =
+            remediation::parse(&[(name(&path), read(&path))]).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        for remediation in parsed {
+            assert_eq!(remediation.mode, remediation::Mode::Observe, "an example changes nothing before it was read");
+            assert_eq!(remediation.guards, remediation::Guards::default());
+        }
     }
 }
 

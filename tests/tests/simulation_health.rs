@@ -1,5 +1,12 @@
 //! What states mean, with a whole fleet in virtual time: restarts that nobody hears of, a zone that falls as one, a death
-//! beside it that does not drown in it. The full sizes are `WATCHFIRE_SIM_AGENTS=800` for restarts and `90` for the zone.
+//! beside it that does not drown in it. An ordinary run has a few dozen agents; the full sizes are asked for by
+//!
+//! ```text
+//! WATCHFIRE_SIM_AGENTS=800 cargo test --release -p watchfire-tests --test simulation_health -- restarted stopped
+//! WATCHFIRE_SIM_AGENTS=90 cargo test --release -p watchfire-tests --test simulation_health -- zone
+//! ```
+//!
+//! Work grows with the square of the members, and for restarts one after the other with the cube: some minutes for 800.
 
 #![allow(clippy::disallowed_methods, reason = "size and seed may come from the environment")]
 
@@ -7,7 +14,7 @@ use watchfire_gossip::Profile;
 use watchfire_shared::member::Role;
 use watchfire_shared::time::Span;
 use watchfire_store::CrashKeeps;
-use watchfire_tests::sim::scenario::{self, COLLECTOR};
+use watchfire_tests::sim::scenario::{self, COLLECTOR, told};
 use watchfire_tests::sim::world::World;
 
 /// How many agents run: `WATCHFIRE_SIM_AGENTS` in the environment, or as many as an ordinary run has time for.
@@ -35,13 +42,6 @@ fn zones(seed: u64, agents: usize) -> World {
     }
     scenario::make_whole(&mut world);
     world
-}
-
-/// What was told, one line for each notification.
-fn told(world: &World) -> Vec<String> {
-    let line = |alert: &(String, String, String)| format!("{} {} {}", alert.0, alert.1, alert.2).trim_end().to_owned();
-    let notified = world.record.notified.iter();
-    notified.map(|notified| notified.alerts.iter().map(line).collect::<Vec<_>>().join(", ")).collect()
 }
 
 #[test]

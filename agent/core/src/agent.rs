@@ -25,6 +25,7 @@ use watchfire_shared::time::Timestamp;
 
 use crate::dictionary::Dictionary;
 use crate::lane::Values;
+use crate::life::LifeJournal;
 use crate::random::Random;
 use crate::sampler::OwnFigures;
 use crate::schedule::Schedule;
@@ -87,6 +88,11 @@ pub enum Effect {
         connection: u64,
     },
     Spool(SpoolEffect),
+    /// Replace the journal of this agent's life by these bytes, durably; nobody waits for it. It is handed in at the next
+    /// start.
+    KeepLife {
+        bytes: Vec<u8>,
+    },
     /// A collector said something that concerns orders.
     Heard {
         collector: NodeId,
@@ -97,13 +103,15 @@ pub enum Effect {
     Stopped,
 }
 
-/// What a collector says that [`crate::order`] has to know.
+/// What a collector says that concerns orders: most of it [`crate::order`] has to know.
 #[derive(Clone, PartialEq, Debug)]
 pub enum News {
     /// It greets: it may be new, or come back.
     Greeted,
     Order(SignedOrder),
     Seen(OrderId),
+    /// It asks what this node believes of a member.
+    Asked(NodeId),
 }
 
 /// Something that happened and that a person may want to read in the log.
@@ -179,6 +187,7 @@ pub struct AgentCore {
     /// Live ticks before this one that are needed stand in the log.
     logged_before: u64,
     spool: Spool,
+    life: LifeJournal,
     targets: Vec<Target>,
     members: Vec<Member>,
     next_connection: u64,
@@ -232,6 +241,7 @@ impl Machine for AgentCore {
             Input::Stop => return self.stop(now, effects),
         }
         self.due(now, effects);
+        self.live(now, effects);
         self.deliver(now, effects);
     }
 
@@ -240,7 +250,8 @@ impl Machine for AgentCore {
             return None;
         }
         let targets = self.targets.iter().map(Target::deadline);
-        targets.chain(self.spool.deadline()).chain([self.schedule.next()]).min()
+        let own = [self.spool.deadline(), self.life.deadline(), Some(self.schedule.next())];
+        targets.chain(own.into_iter().flatten()).min()
     }
 }
 
@@ -248,7 +259,7 @@ impl AgentCore {
     /// Starts an agent with what was found of its spool.
     #[must_use]
     pub fn new(now: Timestamp, start: Start, found: Found, effects: &mut Vec<Effect>) -> Self {
-        let Start { node, epoch, seed, version, settings } = start;
+        let Start { node, epoch, seed, version, boot, life, settings } = start;
         let mut spool_effects = Vec::new();
         let spool = Spool::open(found, settings.spool_bytes, epoch, &mut spool_effects);
         effects.extend(spool_effects.into_iter().map(Effect::Spool));
@@ -264,6 +275,7 @@ impl AgentCore {
             ring: VecDeque::new(),
             logged_before: 1,
             spool,
+            life: LifeJournal::open(now, life.as_deref(), &boot),
             targets: Vec::new(),
             members: Vec::new(),
             next_connection: 1,
@@ -274,6 +286,7 @@ impl AgentCore {
         };
         agent.retarget(now, effects);
         agent.deliver(now, effects);
+        agent.keep_life(now, effects);
         agent
     }
 
@@ -396,6 +409,9 @@ impl AgentCore {
     }
 
     fn stop(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.life.stop(now);
+        self.tell_life(effects);
+        self.keep_life(now, effects);
         for at in 0..self.targets.len() {
             if let Some(connection) = self.targets[at].connection() {
                 let bye = Message::Bye(Bye { reason: "the agent stops".to_owned(), retry_after_ms: 0 });

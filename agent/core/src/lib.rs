@@ -16,6 +16,8 @@ pub mod agent;
 
 pub mod spool;
 
+mod life;
+
 pub mod action;
 
 pub mod order;

@@ -25,8 +25,11 @@ use watchfire_shared::order::{Actions, Order, OrderId, OrderReport, OrderState};
 use watchfire_shared::time::{Span, Timestamp};
 
 use crate::action::{Action, fill};
+pub use figures::{ClusterView, ENDS, EndCounts};
 
 mod accept;
+
+mod figures;
 
 #[cfg(test)]
 mod tests;
@@ -100,10 +103,11 @@ pub enum Input {
     Greeted {
         collector: NodeId,
     },
-    /// An order arrived from a collector, signed by whom we trust.
+    /// An order arrived from a collector, signed by whom we trust. `view` is what this node saw of the cluster then.
     Order {
         from: NodeId,
         order: Box<Order>,
+        view: ClusterView,
     },
     /// Something arrived that is no such order; `claims` is the identity that it claims to have.
     Forged {
@@ -197,6 +201,7 @@ pub struct Orders {
     last: Option<(u64, u64)>,
     running: Option<OrderId>,
     journal_failure: Option<String>,
+    ends: EndCounts,
 }
 
 impl Machine for Orders {
@@ -211,7 +216,7 @@ impl Machine for Orders {
         match input {
             Input::Wake => {}
             Input::Greeted { collector } => self.greeted(collector, effects),
-            Input::Order { from, order } => self.order(now, from, *order, effects),
+            Input::Order { from, order, view } => self.order(now, from, *order, view, effects),
             Input::Forged { from, claims, reason } => self.forged(now, from, claims, reason, effects),
             Input::Seen { id } => self.seen(id, effects),
             Input::Journaled { id, state, result } => self.journaled(now, id, state, result, effects),
@@ -252,12 +257,29 @@ impl Orders {
             effects.push(Effect::Journal(Box::new(kept.entry.clone())));
         }
         let last = entries.values().map(|kept| place(&kept.entry.order)).max();
-        Self { node, boot, catalogue, entries, last, running: None, journal_failure: None }
+        let mut orders =
+            Self { node, boot, catalogue, entries, last, running: None, journal_failure: None, ends: [0; ENDS.len()] };
+        let interrupted = orders.entries.values().filter(|kept| !kept.durable).count();
+        (0..interrupted).for_each(|_| orders.count(OrderState::Interrupted));
+        orders
     }
 
     /// The entries as they stand, for a journal that is written anew.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values().map(|kept| &kept.entry)
+    }
+
+    /// How orders ended since the start; `None` where none are taken, so that nobody has series about them.
+    #[must_use]
+    pub fn ends(&self) -> Option<EndCounts> {
+        let takes_orders = self.catalogue.refuses.is_empty() || self.ends.iter().any(|count| *count > 0);
+        takes_orders.then_some(self.ends)
+    }
+
+    fn count(&mut self, state: OrderState) {
+        if let Some(at) = ENDS.iter().position(|end| *end == state) {
+            self.ends[at] += 1;
+        }
     }
 
     fn offer(&self) -> Message {
@@ -371,8 +393,10 @@ impl Orders {
         kept.entry.report = OrderReport { id, state, at: now, detail, exit_code, output, output_truncated, verified };
         kept.durable = false;
         let (action, report) = (kept.entry.order.action.clone(), kept.entry.report.clone());
+        let journal = Box::new(kept.entry.clone());
+        self.count(state);
         effects.push(Effect::Fact(Fact::Ended { id, action, report }));
-        effects.push(Effect::Journal(Box::new(kept.entry.clone())));
+        effects.push(Effect::Journal(journal));
     }
 
     /// Forgets what neither a collector nor a cap needs; the newest place stays, so that it is known after a restart.

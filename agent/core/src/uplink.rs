@@ -115,6 +115,8 @@ pub(crate) struct Session {
     /// Backfill waits for the next portion.
     pub(crate) held_back: bool,
     pub(crate) resyncs: u32,
+    /// The last note of the agent's life that the collector has or was sent; `None` until it asks for any.
+    pub(crate) life_after: Option<u64>,
 }
 
 /// One lane as it is being sent.
@@ -156,6 +158,7 @@ impl Session {
             portion_until: now,
             held_back: false,
             resyncs: 0,
+            life_after: None,
         }
     }
 

@@ -12,6 +12,7 @@ use watchfire_shared::limits::MAX_ACTION_OUTPUT_BYTES;
 use watchfire_shared::order::OrderState;
 
 use super::files::{Trust, sha256};
+use super::redact;
 use super::supervise::{Outcome, Task};
 
 /// What a supervisor may need beyond the task's own time: TERM, KILL and its own start.
@@ -91,7 +92,7 @@ impl Runner {
 
     async fn supervise(&self, argv: &[String], env: &[(String, String)], timeout: Duration) -> Result<Outcome, String> {
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        let task = Task { argv: argv.to_vec(), env: env.to_vec(), timeout_ms };
+        let task = Task { argv: argv.to_vec(), env: env.to_vec(), timeout_ms, cgroup: true };
         let mut line = serde_json::to_string(&task).map_err(|error| error.to_string())?;
         line.push('\n');
         // The file that runs now, also after an upgrade has replaced it.
@@ -154,7 +155,7 @@ fn ended(outcome: Result<Outcome, String>, timeout: Duration) -> Ended {
         state,
         detail,
         exit_code: outcome.exit_code,
-        output: outcome.output,
+        output: redact::secrets(&outcome.output),
         output_truncated: outcome.truncated,
         verified: None,
     }

@@ -1,7 +1,8 @@
 //! `watchfire-agent supervise`: a process of its own around each action, which sees that nothing is left of it.
 //!
 //! It is a subreaper: whatever the action starts stays below it, also what leaves its session, so the whole tree is found
-//! in `/proc` and ended with it: TERM, a grace, then STOP for all (so that nothing forks away) and KILL. That happens
+//! in `/proc` and ended with it: TERM, a grace, then STOP for all (so that nothing forks away) and KILL; where a control
+//! group can be had ([`super::cgroup`]), one write to it kills everything first. That happens
 //! when the time is over, when the action itself has ended and left something behind, and when the agent is gone, whose
 //! end of standard input closes then.
 //!
@@ -22,6 +23,8 @@ use rustix::process::{
 };
 use serde::{Deserialize, Serialize};
 use watchfire_shared::limits::MAX_ACTION_OUTPUT_BYTES;
+
+use super::cgroup::Cgroup;
 
 /// The only `PATH` that an action sees.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -44,6 +47,13 @@ pub(super) struct Task {
     pub(super) argv: Vec<String>,
     pub(super) env: Vec<(String, String)>,
     pub(super) timeout_ms: u64,
+    /// Whether a control group may be used where one can be had.
+    #[serde(default = "yes")]
+    pub(super) cgroup: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// How it ended.
@@ -70,6 +80,9 @@ pub(super) struct Outcome {
     /// Processes that could not be killed in time.
     #[serde(default)]
     pub(super) left: usize,
+    /// It ran in a control group of its own.
+    #[serde(default)]
+    pub(super) cgroup: bool,
 }
 
 /// Reads a task from standard input, runs it, and writes its outcome to standard output.
@@ -107,7 +120,8 @@ fn run(task: &Task) -> Result<Outcome, String> {
     let (reader, writer) = std::io::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
     let errors = writer.try_clone().map_err(|error| format!("cannot make a pipe: {error}"))?;
     let deadline = Instant::now() + Duration::from_millis(task.timeout_ms);
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .env_clear()
         .env("PATH", PATH)
@@ -115,13 +129,18 @@ fn run(task: &Task) -> Result<Outcome, String> {
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(writer)
-        .stderr(errors)
-        .spawn()
-        .map_err(|error| format!("cannot execute {program}: {error}"))?;
+        .stderr(errors);
+    let (child, cgroup) = match task.cgroup.then(Cgroup::make).flatten() {
+        Some(group) => group.around(|| command.spawn()),
+        None => (command.spawn(), None),
+    };
+    // It holds the writing ends of the pipe, which otherwise never ends.
+    drop(command);
+    let child = child.map_err(|error| format!("cannot execute {program}: {error}"))?;
     let reader = OwnedFd::from(reader);
     let flags = fcntl_getfl(&reader).map_err(|error| error.to_string())?;
     fcntl_setfl(&reader, flags | OFlags::NONBLOCK).map_err(|error| error.to_string())?;
-    let mut tree = Tree { main: Pid::from_child(&child), status: None };
+    let mut tree = Tree { main: Pid::from_child(&child), status: None, cgroup };
     let mut output = Output { reader: Some(reader), ring: VecDeque::new(), truncated: false };
     let why = tree.watch(deadline, &mut output);
     let left = tree.end(matches!(why, Why::Late | Why::Abandoned), &mut output);
@@ -137,6 +156,7 @@ fn run(task: &Task) -> Result<Outcome, String> {
         truncated: output.truncated,
         output: String::from_utf8_lossy(output.ring.make_contiguous()).into_owned(),
         left,
+        cgroup: tree.cgroup.is_some(),
     })
 }
 
@@ -196,6 +216,7 @@ impl Output {
 struct Tree {
     main: Pid,
     status: Option<WaitStatus>,
+    cgroup: Option<Cgroup>,
 }
 
 impl Tree {
@@ -240,15 +261,22 @@ impl Tree {
         }
         let until = Instant::now() + MAX_KILL_TIME;
         loop {
-            let alive = self.descendants().len();
+            let alive = self.descendants().len().max(usize::from(self.is_populated()));
             if alive == 0 || Instant::now() > until {
                 self.reap();
                 return alive;
+            }
+            if let Some(cgroup) = &self.cgroup {
+                cgroup.kill();
             }
             self.freeze();
             self.tell_all(Signal::KILL);
             self.step(output);
         }
+    }
+
+    fn is_populated(&self) -> bool {
+        self.cgroup.as_ref().is_some_and(Cgroup::is_populated)
     }
 
     fn step(&mut self, output: &mut Output) {

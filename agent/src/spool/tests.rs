@@ -17,7 +17,8 @@ fn core(found: Found, effects: &mut Vec<Effect>) -> AgentCore {
         collectors: Vec::new(),
         spool_bytes: 64 << 20,
     };
-    let start = Start { node: NodeId(1), epoch: 5, seed: 1, version: "0", settings };
+    let (boot, life) = (String::new(), None);
+    let start = Start { node: NodeId(1), epoch: 5, seed: 1, version: "0", boot, life, settings };
     AgentCore::new(Timestamp::from_millis(1000), start, found, effects)
 }
 

@@ -40,6 +40,8 @@ mod silence;
 
 mod rules;
 
+mod remediate;
+
 mod dev;
 
 /// See and steer a fleet that Watchfire watches.
@@ -57,6 +59,7 @@ enum Command {
     /// List the members of the cluster and what they are believed to be
     Members(members::MembersArguments),
     /// List the nodes that a collector watches, and how they are
+    #[command(visible_alias = "node")]
     Nodes(nodes::NodesArguments),
     /// List alerts that are pending or fire, and what keeps them quiet
     Alerts(alerts::AlertsArguments),
@@ -70,6 +73,8 @@ enum Command {
     Silence(silence::SilenceArguments),
     /// List rules and how their evaluation went
     Rules(rules::RulesArguments),
+    /// See what is repaired by itself and why not; pause it, approve it, try what it would do
+    Remediate(remediate::RemediateArguments),
     /// Print completions for a shell, to be sourced or put into its folder of completions
     Completions {
         /// The shell
@@ -101,6 +106,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Query(arguments) => query::run(&arguments),
         Command::Silence(arguments) => silence::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
+        Command::Remediate(arguments) => remediate::run(&arguments),
         Command::Completions { shell } => completions(shell),
         Command::DevProcess { arguments } => return dev::process::become_one(&arguments),
     };

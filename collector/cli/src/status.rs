@@ -111,12 +111,13 @@ fn lines(status: &Value) -> Vec<(&'static str, String, Tone)> {
         (
             "nodes",
             format!(
-                "{}: {} ok, {} degraded, {} down, {} unknown",
+                "{}: {} ok, {} degraded, {} down, {} unknown, {} in maintenance",
                 count("/nodes/total"),
                 count("/nodes/ok"),
                 count("/nodes/degraded"),
                 count("/nodes/down"),
-                count("/nodes/unknown")
+                count("/nodes/unknown"),
+                count("/nodes/maintenance")
             ),
             good_if(count("/nodes/down") + count("/nodes/degraded") == 0, Tone::Warning),
         ),

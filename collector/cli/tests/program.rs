@@ -277,3 +277,51 @@ fn completions_know_every_command() {
         }
     }
 }
+
+#[test]
+fn remediate_tells_what_would_be_done_and_ends_with_the_guards_code() {
+    let would = r#"{"remediation":"nginx","mode":"auto","node":"web-3","would_act":true,"reasons":[],"blocked_by":[],
+        "orders":[{"node":"web-3","action":"restart","params":{"unit":"nginx.service"}}]}"#;
+    let server = Server::start(vec![(Some(200), would)]);
+    let arguments = ["remediate", "simulate", "--rule", "nginx", "--node", "web 3"];
+    let (code, stdout, _) = run(server.address, &arguments);
+    assert_eq!(server.next(), "GET /v1/remediations/nginx/simulate?node=web%203");
+    assert!(code == 0 && stdout.contains("would run  web-3  restart unit=nginx.service"), "{stdout}");
+    let blocked = r#"{"remediation":"nginx","mode":"observe","node":"web-3","would_act":false,"blocked_by":["max_unhealthy"],
+        "reasons":["max_unhealthy 33% exceeded (21/60), storm until 2m after it is over"],"orders":[]}"#;
+    let stdout = check(vec![(Some(200), blocked)], &arguments, 6, "its mode is observe");
+    assert!(stdout.contains("not run") && stdout.contains("exceeded (21/60)"), "{stdout}");
+    assert!(server.is_done());
+}
+
+#[test]
+fn remediate_says_a_persons_word_and_what_stands_in_its_way() {
+    let say = |answer: Answer, arguments: &[&str], asked: &str, code: i32, said: &str| {
+        let server = Server::start(vec![answer]);
+        let (found, stdout, stderr) = run(server.address, arguments);
+        assert_eq!((server.next().as_str(), found, stdout.as_str()), (asked, code, ""), "{stderr}");
+        assert!(stderr.contains(said), "{stderr}");
+    };
+    let pause = ["remediate", "pause", "nginx", "--for", "2h", "--reason", "release"];
+    let asked = r#"POST /v1/remediations/nginx/pause {"by":"me","for":"2h","reason":"release"}"#;
+    say((Some(200), "{}"), &pause, asked, 0, "nginx begins nothing more");
+    let asked = r#"POST /v1/remediations/resume {"by":"me"}"#;
+    say((Some(200), "{}"), &["remediate", "resume"], asked, 0, "remediation goes on");
+    let blocked = r#"{"code":"blocked","detail":"it is approved, and waits: a silence matches the alert"}"#;
+    let asked = r#"POST /v1/attempts/01AB/approve {"by":"ann"}"#;
+    let approve = ["remediate", "approve", "01AB", "--by", "ann"];
+    say((Some(409), blocked), &approve, asked, 6, "a silence matches the alert");
+    check(Vec::new(), &["remediate", "pause", "--for", "long"], 2, "is no length of time");
+}
+
+#[test]
+fn remediate_lists_every_case_and_every_reason() {
+    let list = r#"{"items":[{"name":"idle","mode":"auto","cases":[]},{"name":"nginx","mode":"auto","cases":[
+        {"alert":{"instance":"web-3"},"state":"blocked","since":"2026-01-01T00:00:00Z","reasons":["a","b"]}]}],"index":"7:1"}"#;
+    let stdout = check(vec![(Some(200), list)], &["remediate"], 0, "2 remediations: 1 blocked");
+    let expected = "\
+REMEDIATION  MODE  STATE    NODE   SINCE                 WHY
+idle         auto  idle
+nginx        auto  blocked  web-3  2026-01-01T00:00:00Z  a; b\n";
+    assert_eq!(stdout, expected);
+}

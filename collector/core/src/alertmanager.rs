@@ -133,6 +133,11 @@ impl Config {
         mistakes
     }
 
+    /// Lets the alerts by which remediations escalate go to the receivers that they name, before any other route.
+    pub fn route_escalations(&mut self, receivers: impl IntoIterator<Item = String>) {
+        receivers.into_iter().for_each(|receiver| self.routes.add_escalation(receiver));
+    }
+
     /// The integrations of a receiver.
     #[must_use]
     pub fn integrations(&self, receiver: &str) -> &[Arc<Integration>] {

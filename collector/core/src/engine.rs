@@ -42,6 +42,8 @@ mod input;
 
 mod storage;
 
+mod upkeep;
+
 mod open;
 
 mod ledger;
@@ -51,6 +53,8 @@ mod durability;
 mod own_series;
 
 mod nodes;
+
+mod life;
 
 mod flow;
 
@@ -67,7 +71,7 @@ mod picture;
 #[cfg(test)]
 mod tests;
 
-pub use input::{Effect, Input, Job};
+pub use input::{Answer, Effect, Input, Job};
 pub use open::{OpenError, Recovery};
 pub use settings::Settings;
 pub use storage::SnapshotStorage;
@@ -81,7 +85,7 @@ use picture::Picture;
 
 /// The table of the durable state that holds what is known of nodes.
 const NODE_TABLE: &str = "nodes";
-/// How often old data is dropped. The store looks at one number per source when there is nothing to do.
+/// How often old data is moved and dropped. The store looks at one number per source when there is nothing to do.
 const MAINTENANCE: Span = Span::from_seconds(60);
 
 /// The collector's decisions and their state.
@@ -104,10 +108,11 @@ pub struct Engine<D: Disk> {
     own_series: OwnSeries,
     picture: Picture,
     next_maintenance: Timestamp,
+    next_upkeep: Timestamp,
     /// Evaluations whose samples the store did not take.
     lost_results: u64,
     /// What became of the input at hand, told once it is durable.
-    answer: Option<notify::Answer>,
+    answer: Option<Answer>,
     /// Effects of the start, which go out with the first call.
     early: Vec<Effect>,
 }
@@ -152,11 +157,16 @@ impl<D: Disk> Engine<D> {
                 self.picture.change_notifications(now);
                 self.tell_notifier(now, notify::Input::Delivered { id, outcome }, effects);
             }
-            Input::PostAlerts(alerts) => self.ask_notifier(now, notify::Input::Post(alerts), effects),
+            Input::PostAlerts(alerts) => {
+                self.ask_notifier(now, notify::Input::Post(alerts), effects);
+                self.remediator.look_soon(now);
+            }
             Input::SetSilence { silence, replaces } => {
                 self.ask_notifier(now, notify::Input::SetSilence { silence: *silence, replaces }, effects);
             }
             Input::ExpireSilence { id } => self.ask_notifier(now, notify::Input::ExpireSilence { id }, effects),
+            Input::Remediation(command) => self.command(now, command, effects),
+            Input::Simulate { remediation, node } => self.simulate(now, &remediation, &node),
             Input::Reload(settings) => self.reload(now, *settings, effects, &mut out),
         }
         self.absorb(now, out, effects);
@@ -170,8 +180,10 @@ impl<D: Disk> Engine<D> {
             self.look_for_freshness(now, effects);
         }
         self.end_due_maintenance(now, effects);
+        self.notice_blindness(now, effects);
         self.write_own_series(now, effects);
-        self.maintain(now, effects);
+        self.maintain(now);
+        self.keep_up_store(now, effects);
         if self.rules.deadline().is_some_and(|at| at <= now) {
             self.with_rules(now, effects, |rules, out| rules.wake(now, out));
         }
@@ -211,6 +223,7 @@ impl<D: Disk> Machine for Engine<D> {
             self.maintenances.deadline(),
             Some(self.own_series.deadline()),
             Some(self.next_maintenance),
+            Some(self.next_upkeep),
             self.rules.deadline(),
             self.notifier.deadline(),
             self.remediator.deadline(),

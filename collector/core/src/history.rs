@@ -1,7 +1,8 @@
 //! The history of each node's states: who said what of it, from when to when.
 //!
 //! A [`Change`] says that a node entered a state, by one source. Changes are only ever added; the interval of a state ends
-//! where the next change of the same source begins. What availability is computed from stands here, so states that come
+//! where the next change of the same source begins. The journal of an agent comes later than what it speaks of; the other
+//! sources tell what they see when they see it. What availability is computed from stands here, so states that come
 //! and go by design (suspicion) do not, and the collector's own absence does, under its own name: during it, its silence
 //! about others says nothing.
 //!
@@ -22,6 +23,8 @@ pub(crate) const TABLE: &str = "history";
 const MAX_PER_NODE: usize = 1000;
 /// Changes of all nodes; at some 100 bytes each 20 MB of memory, and ten for each node of the largest cluster.
 const MAX_CHANGES: usize = 200_000;
+/// Changes of one node that its own agent tells: it must not displace what others say of it.
+const MAX_OF_AGENT: usize = MAX_PER_NODE / 2;
 
 /// Who says so.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -31,18 +34,22 @@ pub enum Source {
     Collector,
     /// The node's peers, by gossip: `alive`, `down`, `left`.
     Peers,
+    /// The node's agent, by its own journal, also for the time in which nobody heard it: `running`, `cut_off` (it ran, and
+    /// no collector heard it), `suspended`, `stopped`, `ended` (it died; the time is its last sign of life).
+    Agent,
     /// A person: `maintenance`, `in_service`, `decommissioned`.
     Operator,
 }
 
 impl Source {
-    pub const ALL: [Self; 3] = [Self::Collector, Self::Peers, Self::Operator];
+    pub const ALL: [Self; 4] = [Self::Collector, Self::Peers, Self::Agent, Self::Operator];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Collector => "collector",
             Self::Peers => "peers",
+            Self::Agent => "agent",
             Self::Operator => "operator",
         }
     }
@@ -118,12 +125,15 @@ impl History {
             change.at = last.at + Span::from_millis(1);
         }
         let mut saved = Vec::new();
-        if known.is_some_and(|changes| changes.len() >= MAX_PER_NODE) {
-            self.drop_oldest(node, &mut saved);
+        let of_agent = |known: &Arc<Vec<Change>>| known.iter().filter(|change| change.source == Source::Agent).count();
+        if change.source == Source::Agent && known.map_or(0, of_agent) >= MAX_OF_AGENT {
+            self.drop_oldest(node, |change| change.source == Source::Agent, &mut saved);
+        } else if known.is_some_and(|changes| changes.len() >= MAX_PER_NODE) {
+            self.drop_oldest(node, |_| true, &mut saved);
         } else if self.total >= MAX_CHANGES {
             let oldest = self.nodes.iter().filter_map(|(node, changes)| Some((changes.first()?.at, node)));
             if let Some(node) = oldest.min().map(|(_, node)| Arc::clone(node)) {
-                self.drop_oldest(&node, &mut saved);
+                self.drop_oldest(&node, |_| true, &mut saved);
             }
         }
         // Named fields, so that a later version can add one and an older one can pass over it.
@@ -136,9 +146,10 @@ impl History {
         saved
     }
 
-    fn drop_oldest(&mut self, node: &str, saved: &mut Vec<Saved>) {
-        let Some(changes) = self.nodes.get_mut(node).filter(|changes| !changes.is_empty()) else { return };
-        let dropped = Arc::make_mut(changes).remove(0);
+    fn drop_oldest(&mut self, node: &str, of: impl Fn(&Change) -> bool, saved: &mut Vec<Saved>) {
+        let Some(changes) = self.nodes.get_mut(node) else { return };
+        let Some(oldest) = changes.iter().position(of) else { return };
+        let dropped = Arc::make_mut(changes).remove(oldest);
         saved.push((key(node, &dropped), None));
         self.total -= 1;
         if changes.is_empty() {
@@ -294,5 +305,18 @@ mod tests {
         assert_eq!(shown(&history, 0, 100).last().map(String::as_str), Some("web-1 peers down 2.999-None"));
         let (again, unreadable) = History::restore(vec![("web-1".to_owned(), Vec::new())]);
         assert_eq!((again.total, unreadable), (0, 1));
+    }
+
+    #[test]
+    fn an_agent_that_tells_of_a_thousand_lives_displaces_nobody_elses_word() {
+        let mut history = History::default();
+        let mut table = BTreeMap::new();
+        keep(&mut table, history.record("web-1", change(0, Source::Peers, "alive")));
+        for n in 0..3000 {
+            let state = if n % 2 == 0 { "running" } else { "ended" };
+            keep(&mut table, history.record("web-1", change(n, Source::Agent, state)));
+        }
+        assert_eq!((history.total, table.len()), (MAX_OF_AGENT + 1, MAX_OF_AGENT + 1));
+        assert_eq!(shown(&history, 0, 1), ["web-1 peers alive 0-None"]);
     }
 }

@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use watchfire_shared::frame::FrameError;
-use watchfire_shared::frame::message::{Bye, Lane, Message, Nack, NackCode, Ping, Position};
+use watchfire_shared::frame::message::{Bye, Lane, Message, Nack, NackCode, Ping, Position, ViewAnswer};
+use watchfire_shared::life::Life;
 use watchfire_shared::member::NodeId;
 use watchfire_shared::order::{Actions, OrderReport};
 use watchfire_shared::time::{Span, Timestamp};
@@ -109,6 +110,10 @@ pub(crate) enum Report {
     Offers { id: NodeId, offers: Actions },
     /// It says what became of an order.
     Order { id: NodeId, report: OrderReport },
+    /// It says what it noted of its own life.
+    Life { id: NodeId, life: Life },
+    /// An agent tells what it believes of a member that it was asked about.
+    View { id: NodeId, answer: ViewAnswer },
     /// Its connection ended.
     Disconnected { id: NodeId },
 }
@@ -273,6 +278,8 @@ impl Ingest {
             (Message::Pong(_), Some(_)) => {}
             (Message::Actions(offers), Some(id)) => out.push(Output::Report(Report::Offers { id, offers })),
             (Message::OrderReport(report), Some(id)) => out.push(Output::Report(Report::Order { id, report })),
+            (Message::Life(life), Some(id)) => out.push(Output::Report(Report::Life { id, life })),
+            (Message::ViewAnswer(answer), Some(id)) => out.push(Output::Report(Report::View { id, answer })),
             (Message::Bye(bye), _) => self.bye(conn, &bye, out),
             (_, None) => self.hang_up(conn, "a frame came before Hello", out),
             (_, Some(_)) => self.hang_up(conn, "a frame came that an agent does not send", out),

@@ -113,6 +113,10 @@ const OWN: &[(&str, &str, &str)] = &[
     ("watchfire_notifications_failed_total", "counter", "Notifications that failed, by receiver and integration."),
     ("watchfire_notifications_queued", "gauge", "Notifications that have not got out yet."),
     ("watchfire_notifications_total", "counter", "Notifications delivered, by receiver and integration."),
+    ("watchfire_orders_total", "counter", "Orders that ended, by outcome."),
+    ("watchfire_remediation_attempts_total", "counter", "Attempts of remediations that ended, by outcome."),
+    ("watchfire_remediations", "gauge", "Alerts that a remediation considers, by what is done about them."),
+    ("watchfire_remediations_paused", "gauge", "Remediations that are paused."),
     ("watchfire_remote_write_dropped_exemplars_total", "counter", "Pushed exemplars, which are not kept."),
     ("watchfire_remote_write_dropped_histograms_total", "counter", "Pushed native histograms, which are not kept."),
     ("watchfire_remote_write_refused_samples_total", "counter", "Pushed samples that were refused, by reason."),
@@ -123,9 +127,12 @@ const OWN: &[(&str, &str, &str)] = &[
     ("watchfire_rule_evaluations_total", "counter", "Evaluations of rules."),
     ("watchfire_rule_group_iterations_missed_total", "counter", "Evaluations of groups that were left out."),
     ("watchfire_rule_results_lost_total", "counter", "Results of rules that the store did not take."),
-    ("watchfire_series", "gauge", "Series in the store."),
+    ("watchfire_series", "gauge", "Series in memory."),
     ("watchfire_state_commit_failures_total", "counter", "Changes of state that could not be written to disk."),
     ("watchfire_storage_full", "gauge", "Whether the disk has no room for samples."),
+    ("watchfire_store_bytes", "gauge", "Length of log and blocks."),
+    ("watchfire_store_failures_total", "counter", "Attempts to make or remove a file of the store that failed."),
+    ("watchfire_store_quarantined_total", "counter", "Damaged files of the store that were set aside."),
     ("watchfire_wal_sync_failures_total", "counter", "Syncs of the log that failed."),
 ];
 
@@ -136,7 +143,14 @@ mod tests {
 
     #[test]
     fn everything_that_the_collector_writes_of_itself_is_described() {
-        let figures = SelfFigures { notifications: vec![IntegrationFigures::default()], ..SelfFigures::default() };
+        let remediation = crate::remediation::Figures {
+            orders: vec![("failed", 1)],
+            attempts: vec![("failed", 1)],
+            cases: vec![("r".to_owned(), "blocked", 1)],
+            paused: 1,
+        };
+        let notifications = vec![IntegrationFigures::default()];
+        let figures = SelfFigures { notifications, remediation, ..SelfFigures::default() };
         let metadata = Metadata::default();
         for (labels, _) in self_samples("watch", &figures) {
             let family = metadata.get(labels.metric_name());

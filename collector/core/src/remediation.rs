@@ -18,44 +18,86 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use watchfire_shared::labels::Fingerprint;
-use watchfire_shared::limits::MAX_ORDER_LIFE;
-use watchfire_shared::member::NodeId;
+use watchfire_shared::member::{MemberState, NodeId};
 use watchfire_shared::order::{Actions, Order, OrderId, OrderReport};
 use watchfire_shared::time::{Span, Timestamp};
 
 mod file;
 
+mod guards;
+
+mod window;
+
 mod case;
 
 mod order;
 
+mod run;
+
+mod situation;
+
 mod decide;
+
+mod fleet;
+
+mod storm;
+
+mod witness;
+
+mod look;
+
+mod attempt;
+
+mod control;
+
+mod journal;
+
+mod figures;
 
 pub mod view;
 
 #[cfg(test)]
 mod tests;
 
+use crate::alert::Alert;
 use crate::fact::{Fact, Level};
 use crate::ingest::shown;
-use crate::rules::alert::ActiveAlert;
+pub use attempt::{ESCALATE_TO, ESCALATION};
 pub use case::{Case, CaseState};
-pub(crate) use decide::Situation;
-use decide::{Decision, Plan, longest};
-pub use file::{Attempts, Blocker, Guards, MAX_REMEDIATIONS, Mode, Remediation, parse};
+pub(crate) use control::PAUSE_TABLE;
+pub use control::{Answer, Command, MAX_PAUSE, MAX_WORDS_BYTES, Pause, Refusal, SimulatedOrder, Simulation};
+pub use figures::Figures;
+pub use file::{
+    AlertSource, MAX_REMEDIATIONS, Mode, Remediation, Step as FileStep, Target, parse, receivers, unknown_receivers,
+};
+pub use guards::{Attempts, Blocker, Corroborate, Domains, Guards, Quorum, Share};
+pub(crate) use journal::TABLE as JOURNAL_TABLE;
 pub use order::{Issued, State, Step};
+pub use run::{Change as RunChange, Run, RunState};
+pub(crate) use situation::{Firing, Nodes, Seen, Situation};
+pub(crate) use storm::TABLE as STORM_TABLE;
 
 /// The table of the durable state that holds orders.
 pub(crate) const ORDER_TABLE: &str = "orders";
+/// The table that holds attempts.
+pub(crate) const RUN_TABLE: &str = "remediation_runs";
 /// The table that holds the epoch.
 pub(crate) const EPOCH_TABLE: &str = "order_epoch";
 /// The one key of [`EPOCH_TABLE`].
 const EPOCH_KEY: &str = "last";
+/// Every table of remediation.
+pub(crate) const TABLES: [&str; 6] = [ORDER_TABLE, RUN_TABLE, EPOCH_TABLE, PAUSE_TABLE, STORM_TABLE, JOURNAL_TABLE];
 
-/// Orders that are kept. Those of a day are needed to count attempts; more than these within a day are no repair.
+/// The records of each of [`TABLES`], key and value.
+pub(crate) type Saved = [Vec<(String, Vec<u8>)>; 6];
+
+/// Orders that are kept, and attempts. Those of a day are needed to count attempts; more than these within a day are no
+/// repair.
 pub(crate) const MAX_ORDERS: usize = 1000;
 /// How often cases are looked at although no alert changed: silences and members change too.
 const LOOK_EVERY: Span = Span::from_seconds(5);
+/// How soon after the last look a change of some node leads to another.
+const LOOK_AFTER_CHANGE: Span = Span::from_seconds(1);
 /// What is kept of an action's output, bytes. A thousand orders take 8 MiB of memory.
 const MAX_OUTPUT_BYTES: usize = 8 << 10;
 /// Problems and actions of one agent that are kept, and the bytes of their texts.
@@ -70,6 +112,12 @@ pub(crate) enum Output {
         key: String,
         value: Option<Vec<u8>>,
     },
+    /// Make this durable at some time; nothing waits for it.
+    Note {
+        table: &'static str,
+        key: String,
+        value: Vec<u8>,
+    },
     /// Sign the order and send it to its target.
     Dispatch(Box<Order>),
     /// Tell the agent that the final report of the order is durable.
@@ -77,6 +125,13 @@ pub(crate) enum Output {
         node: NodeId,
         id: OrderId,
     },
+    /// Ask an agent what it believes of a node.
+    Ask {
+        observer: NodeId,
+        about: NodeId,
+    },
+    /// Notify of this alert, or of its end.
+    Escalate(Box<Alert>),
     Fact(Fact),
 }
 
@@ -86,48 +141,69 @@ struct SavedEpoch {
     epoch: u64,
 }
 
-/// All remediations, their cases and their orders.
+/// A connected agent that takes orders, or says why not.
+struct Agent {
+    offers: Actions,
+    /// Since when it is connected.
+    since: Timestamp,
+}
+
+/// All remediations, their cases, attempts and orders.
 pub(crate) struct Remediator {
     collector: NodeId,
     remediations: Vec<Remediation>,
     /// By time, for their identities sort so.
     orders: BTreeMap<OrderId, Issued>,
-    /// What connected agents offer.
-    agents: BTreeMap<NodeId, Actions>,
+    runs: BTreeMap<OrderId, Run>,
+    agents: BTreeMap<NodeId, Agent>,
     cases: BTreeMap<(String, Fingerprint), Case>,
+    storms: storm::Storms,
+    witnesses: witness::Witnesses,
+    pauses: control::Pauses,
+    journal: journal::Journal,
     epoch: u64,
     epoch_saved: bool,
     seq: u64,
+    /// Orders and attempts that ended since the start, by how.
+    ended_orders: BTreeMap<State, u64>,
+    ended_runs: BTreeMap<RunState, u64>,
     /// When the cases are looked at next; `None` if nothing could change.
     look_at: Option<Timestamp>,
+    looked_at: Timestamp,
     /// Whether the view is older than the state.
     changed: bool,
 }
 
 impl Remediator {
-    /// Brings orders and epoch back, from the tables [`ORDER_TABLE`] and [`EPOCH_TABLE`].
-    pub(crate) fn restore(
-        now: Timestamp,
-        collector: NodeId,
-        remediations: Vec<Remediation>,
-        orders: &[(String, Vec<u8>)],
-        epoch: &[(String, Vec<u8>)],
-    ) -> Self {
+    /// Brings everything back from the tables of [`TABLES`], in their order.
+    pub(crate) fn restore(now: Timestamp, collector: NodeId, remediations: Vec<Remediation>, tables: &Saved) -> Self {
+        let [orders, runs, epoch, pauses, storms, journal] = tables;
         let last = epoch.iter().filter_map(|(_, value)| rmp_serde::from_slice::<SavedEpoch>(value).ok());
         let last = last.map(|saved| saved.epoch).max().unwrap_or_default();
         let orders = orders.iter().filter_map(|(_, value)| rmp_serde::from_slice::<Issued>(value).ok());
+        let runs = runs.iter().filter_map(|(_, value)| rmp_serde::from_slice::<Run>(value).ok());
+        // Whether an alert was quiet while we were away is not known.
+        let runs = runs.map(|run| Run { quiet_since: run.quiet_since.map(|_| now), ..run });
         // A state that was lost must not bring back epochs that agents have seen; the wall clock is above them.
         let epoch = (last + 1).max(u64::try_from(now.as_millis()).unwrap_or_default());
         let mut remediator = Self {
             collector,
             remediations,
             orders: orders.map(|issued| (issued.order.id, issued)).collect(),
+            runs: runs.map(|run| (run.id, run)).collect(),
             agents: BTreeMap::new(),
             cases: BTreeMap::new(),
+            storms: storm::Storms::restore(storms),
+            witnesses: witness::Witnesses::default(),
+            pauses: control::Pauses::restore(pauses),
+            journal: journal::Journal::restore(journal),
             epoch,
             epoch_saved: false,
             seq: 0,
+            ended_orders: BTreeMap::new(),
+            ended_runs: BTreeMap::new(),
             look_at: None,
+            looked_at: now,
             changed: true,
         };
         remediator.look_soon(now);
@@ -147,16 +223,29 @@ impl Remediator {
 
     /// An alert changed, or something else that a case may rest on.
     pub(crate) fn look_soon(&mut self, now: Timestamp) {
-        if !self.remediations.is_empty() || self.orders.values().any(|own| own.state.is_open()) {
+        if !self.remediations.is_empty() || self.has_open() {
             self.look_at = Some(now);
         }
+    }
+
+    /// Some node changed: a storm may have begun or ended. Many change at once, so there is a pause between two looks.
+    pub(crate) fn nodes_changed(&mut self, now: Timestamp) {
+        if !self.remediations.is_empty() || self.has_open() {
+            let at = now.max(self.looked_at + LOOK_AFTER_CHANGE);
+            self.look_at = Some(self.look_at.map_or(at, |own| own.min(at)));
+        }
+    }
+
+    fn has_open(&self) -> bool {
+        self.orders.values().any(|own| own.state.is_open()) || self.runs.values().any(|run| run.state.is_open())
     }
 
     /// An agent tells what it would do.
     pub(crate) fn offers(&mut self, now: Timestamp, node: NodeId, mut offers: Actions, out: &mut Vec<Output>) {
         tidy(&mut offers);
         let last = offers.last;
-        self.agents.insert(node, offers);
+        let since = self.agents.get(&node).map_or(now, |known| known.since);
+        self.agents.insert(node, Agent { offers, since });
         self.changed = true;
         let open: Vec<OrderId> = self
             .orders
@@ -211,105 +300,24 @@ impl Remediator {
         }
         report.detail = shown_long(&report.detail);
         keep_end(&mut report);
+        let was_open = issued.state.is_open();
         if issued.hear(now, report) {
             out.push(save(issued));
             out.push(Output::Fact(tell(issued)));
+            if was_open && !issued.state.is_open() {
+                *self.ended_orders.entry(issued.state).or_default() += 1;
+            }
             self.changed = true;
             self.look_soon(now);
         }
         out.extend(is_final.then_some(Output::Seen { node, id }));
     }
 
-    /// Looks at every alert and gives the orders that nothing speaks against.
-    pub(crate) fn look(&mut self, now: Timestamp, situation: &Situation<'_>, out: &mut Vec<Output>) {
-        self.give_up_lost(now, out);
-        self.forget(now, out);
-        let mut cases = BTreeMap::new();
-        for remediation in self.remediations.clone() {
-            for alert in situation.firing.iter().filter(|alert| remediation.is_for(&alert.labels)) {
-                let case = self.case(now, &remediation, alert, situation, out);
-                cases.insert((remediation.name.clone(), alert.labels.fingerprint()), case);
-            }
+    /// An agent tells what it believes of a node, as it was asked to.
+    pub(crate) fn testify(&mut self, now: Timestamp, observer: NodeId, about: NodeId, state: Option<MemberState>) {
+        if self.witnesses.answer(now, observer, about, state) {
+            self.look_soon(now);
         }
-        self.changed |= cases != self.cases;
-        self.cases = cases;
-        let open = self.orders.values().any(|own| own.state.is_open());
-        self.look_at = (open || !self.cases.is_empty()).then(|| self.next_look(now));
-    }
-
-    fn next_look(&self, now: Timestamp) -> Timestamp {
-        let cases = self.cases.values().filter_map(|case| case.until);
-        let lost = self.orders.values().filter(|own| own.state.is_open()).map(|own| own.lost_at);
-        cases.chain(lost).filter(|at| *at > now).chain([now + LOOK_EVERY]).min().unwrap_or(now + LOOK_EVERY)
-    }
-
-    fn case(
-        &mut self,
-        now: Timestamp,
-        remediation: &Remediation,
-        alert: &ActiveAlert,
-        situation: &Situation<'_>,
-        out: &mut Vec<Output>,
-    ) -> Case {
-        let (state, reasons, until) = match self.decide(now, remediation, alert, situation) {
-            Decision::Hold { state, reasons, until } => (state, reasons, until),
-            Decision::Act(plan) => {
-                let id = self.issue(now, remediation, alert, plan, out);
-                (CaseState::Ordered, vec![format!("order {id} is dispatched on the node")], None)
-            }
-        };
-        let fingerprint = alert.labels.fingerprint();
-        let before = self.cases.get(&(remediation.name.clone(), fingerprint));
-        let same = before.filter(|before| before.state == state && before.reasons == reasons);
-        let since = same.map_or(now, |before| before.since);
-        if before.is_none_or(|before| before.state != state) {
-            let fact =
-                Fact::new(Level::Info, "a remediation considers an alert").with("remediation", &remediation.name);
-            let fact = fact.with("alert", &alert.labels).with("state", state.as_str());
-            out.push(Output::Fact(fact.with("reasons", reasons.join("; "))));
-        }
-        Case { fingerprint, alert: alert.labels.clone(), state, reasons, since, until }
-    }
-
-    /// Gives an order: the epoch and the order are saved, and only then it is dispatched.
-    fn issue(
-        &mut self,
-        now: Timestamp,
-        remediation: &Remediation,
-        alert: &ActiveAlert,
-        plan: Plan,
-        out: &mut Vec<Output>,
-    ) -> OrderId {
-        if !std::mem::replace(&mut self.epoch_saved, true) {
-            let value = encode(&SavedEpoch { epoch: self.epoch });
-            out.push(Output::Save { table: EPOCH_TABLE, key: EPOCH_KEY.to_owned(), value: Some(value) });
-        }
-        self.seq += 1;
-        let id = OrderId::new(now, self.collector, self.epoch, self.seq);
-        let order = Order {
-            id,
-            issuer: self.collector,
-            epoch: self.epoch,
-            seq: self.seq,
-            target: plan.node,
-            boot: plan.boot,
-            action: remediation.action.clone(),
-            params: remediation.params.clone(),
-            digest: plan.offered.digest.clone(),
-            not_before: now,
-            expires_at: now + MAX_ORDER_LIFE,
-            remediation: remediation.name.clone(),
-            alert: alert.labels.fingerprint(),
-            approver: None,
-        };
-        let longest = longest(&plan.offered);
-        let issued = Issued::new(now, order.clone(), plan.name, alert.labels.clone(), plan.offered.idempotent, longest);
-        out.push(save(&issued));
-        out.push(Output::Fact(tell(&issued)));
-        out.push(Output::Dispatch(Box::new(order)));
-        self.orders.insert(id, issued);
-        self.changed = true;
-        id
     }
 
     /// Orders whose agents had the time to tell and did not: nobody knows what became of them.
@@ -322,22 +330,35 @@ impl Remediator {
 
     fn turn(&mut self, now: Timestamp, id: OrderId, state: State, detail: &str, out: &mut Vec<Output>) {
         let Some(issued) = self.orders.get_mut(&id) else { return };
+        if issued.state.is_open() && !state.is_open() {
+            *self.ended_orders.entry(state).or_default() += 1;
+        }
         issued.turn(now, state, detail);
         out.push(save(issued));
         out.push(Output::Fact(tell(issued)));
         self.changed = true;
     }
 
-    /// Forgets the oldest orders that no guard counts any more.
+    /// Forgets the oldest orders and attempts that no guard counts any more.
     fn forget(&mut self, now: Timestamp, out: &mut Vec<Output>) {
         while self.orders.len() >= MAX_ORDERS {
             let Some((id, oldest)) = self.orders.first_key_value() else { return };
-            if oldest.state.is_open() || now.since(oldest.issued_at) < file::MAX_WINDOW {
-                return;
+            if oldest.state.is_open() || now.since(oldest.issued_at) < guards::MAX_WINDOW {
+                break;
             }
             let id = *id;
             self.orders.remove(&id);
             out.push(Output::Save { table: ORDER_TABLE, key: id.to_string(), value: None });
+            self.changed = true;
+        }
+        while self.runs.len() >= MAX_ORDERS {
+            let Some((id, oldest)) = self.runs.first_key_value() else { return };
+            if oldest.state.is_open() || now.since(oldest.began_at) < guards::MAX_WINDOW {
+                break;
+            }
+            let id = *id;
+            self.runs.remove(&id);
+            out.push(Output::Save { table: RUN_TABLE, key: id.to_string(), value: None });
             self.changed = true;
         }
     }
@@ -350,6 +371,20 @@ impl Remediator {
 
 fn save(issued: &Issued) -> Output {
     Output::Save { table: ORDER_TABLE, key: issued.order.id.to_string(), value: Some(encode(issued)) }
+}
+
+fn save_run(run: &Run) -> Output {
+    Output::Save { table: RUN_TABLE, key: run.id.to_string(), value: Some(encode(run)) }
+}
+
+fn tell_run(run: &Run) -> Fact {
+    let level = match run.state {
+        RunState::Failed | RunState::Escalated | RunState::Expired => Level::Warn,
+        _ => Level::Info,
+    };
+    let fact = Fact::new(level, "an attempt's state changed").with("attempt", run.id).with("node", &run.node);
+    let fact = fact.with("remediation", &run.remediation).with("step", run.step + 1);
+    fact.with("state", run.state.as_str()).with("detail", &run.detail)
 }
 
 fn encode(value: &impl Serialize) -> Vec<u8> {

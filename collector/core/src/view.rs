@@ -137,7 +137,7 @@ pub struct Stats {
     pub agents_connected: usize,
     pub agents_expected: usize,
     pub storage_full: bool,
-    pub series: usize,
+    pub store: watchfire_store::Stats,
     pub notifications_queued: usize,
 }
 

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
-use watchfire_collector_core::engine::{Engine, Input};
-use watchfire_collector_core::notify::Answer;
+use watchfire_collector_core::engine::{Answer, Engine, Input};
 use watchfire_collector_core::view::View;
 use watchfire_shell::membership::Index;
 use watchfire_store::{Disk, Snapshot};
@@ -86,6 +85,18 @@ impl Published {
             let mut view = self.0.view.subscribe();
             let _ = view.wait_for(|view| view.version > answered.version).await;
             Some((answered.answer, answered.durable))
+        };
+        tokio::time::timeout(MAX_ASK_TIME, asked).await.ok()?
+    }
+
+    /// Asks the engine something that changes nothing.
+    ///
+    /// `None` if the engine has stopped, or has not answered in time.
+    pub(crate) async fn consult(&self, input: Input) -> Option<Answer> {
+        let (asker, answer) = oneshot::channel();
+        let asked = async {
+            self.0.inbox.inputs.send(Parcel::Ask(Box::new(input), asker)).await.ok()?;
+            Some(answer.await.ok()?.answer)
         };
         tokio::time::timeout(MAX_ASK_TIME, asked).await.ok()?
     }

@@ -87,7 +87,7 @@ pub(super) async fn decommission(State(app): State<Arc<App>>, Path(name): Path<S
     shown(&app, gone).await.map(|()| StatusCode::NO_CONTENT)
 }
 
-fn check_local(app: &App) -> Result<(), Problem> {
+pub(super) fn check_local(app: &App) -> Result<(), Problem> {
     let forbidden = |detail| Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
     if !app.is_local {
         return forbidden("changes are taken on a loopback address only; bind [http] to 127.0.0.1 or ask on that host");

@@ -21,7 +21,9 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     ingest(&app, &mut out);
     remote_write(&app, &mut out);
     engine(&app, &mut out);
+    store(&app, &mut out);
     notifications(&app, &mut out);
+    remediation(&app, &mut out);
     ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], out.finish())
 }
 
@@ -124,7 +126,6 @@ fn engine(app: &App, out: &mut Exposition) {
     out.family("watchfire_engine_busy_seconds_total", MetricKind::Counter, "Time that the engine's thread worked.")
         .sample([], seconds)
         .counter("watchfire_engine_inputs_total", "Inputs that the engine took.", inputs)
-        .gauge("watchfire_store_series", "Series in the store.", stats.series as f64)
         .gauge(
             "watchfire_store_full",
             "Whether the disk has no room for samples.",
@@ -134,6 +135,22 @@ fn engine(app: &App, out: &mut Exposition) {
         .gauge("watchfire_agents_expected", "Agents that should report.", stats.agents_expected as f64);
 }
 
+fn store(app: &App, out: &mut Exposition) {
+    let stats = &app.published.view().stats.store;
+    out.gauge("watchfire_store_series", "Series in memory.", stats.series as f64)
+        .gauge("watchfire_store_sources", "Streams of samples that the store knows.", stats.sources as f64)
+        .gauge("watchfire_store_wal_bytes", "Length of the log.", stats.wal_bytes as f64)
+        .gauge("watchfire_store_wal_segments", "Files of the log.", stats.segments as f64)
+        .gauge("watchfire_store_blocks", "Blocks of history on disk.", stats.blocks as f64)
+        .gauge("watchfire_store_block_bytes", "Length of the blocks.", stats.block_bytes as f64)
+        .gauge("watchfire_store_block_samples", "Samples in the blocks.", stats.block_samples as f64)
+        .counter("watchfire_store_cuts_total", "Blocks made of what was in memory.", stats.cuts)
+        .counter("watchfire_store_compactions_total", "Blocks made of other blocks.", stats.merges)
+        .counter("watchfire_store_blocks_dropped_total", "Blocks dropped for age or size.", stats.dropped_blocks)
+        .counter("watchfire_store_quarantined_total", "Damaged files that were set aside.", stats.quarantined)
+        .counter("watchfire_store_failures_total", "Failed attempts to make or remove a file.", stats.failures);
+}
+
 fn notifications(app: &App, out: &mut Exposition) {
     let queued = app.published.view().stats.notifications_queued;
     out.gauge("watchfire_notifications_queued", "Notifications that wait for delivery.", queued as f64);
@@ -141,4 +158,24 @@ fn notifications(app: &App, out: &mut Exposition) {
     for ((integration, outcome), count) in app.senders.counts() {
         out.sample([("integration", integration), ("outcome", outcome)], count as f64);
     }
+}
+
+fn remediation(app: &App, out: &mut Exposition) {
+    let view = app.published.view();
+    let figures = &view.remediation.figures;
+    out.family("watchfire_orders_total", MetricKind::Counter, "Orders that ended, by outcome.");
+    for (outcome, count) in &figures.orders {
+        out.sample([("outcome", *outcome)], *count as f64);
+    }
+    let help = "Attempts of remediations that ended, by outcome.";
+    out.family("watchfire_remediation_attempts_total", MetricKind::Counter, help);
+    for (outcome, count) in &figures.attempts {
+        out.sample([("outcome", *outcome)], *count as f64);
+    }
+    let help = "Alerts that a remediation considers, by what is done about them.";
+    out.family("watchfire_remediations", MetricKind::Gauge, help);
+    for (name, state, count) in &figures.cases {
+        out.sample([("remediation", name.as_str()), ("state", state)], *count as f64);
+    }
+    out.gauge("watchfire_remediations_paused", "Remediations that are paused.", figures.paused as f64);
 }

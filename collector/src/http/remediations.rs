@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use serde::Serialize;
 use watchfire_collector_core::remediation::Mode;
 use watchfire_collector_core::remediation::view::RemediationView;
+use watchfire_shared::document::nearest;
 use watchfire_shell::http::{ListQuery, Problem};
 
 use super::App;
-
-const MODES: &[(&str, Mode)] = &[("observe", Mode::Observe), ("auto", Mode::Auto)];
 
 /// The answer of `GET /v1/remediations`.
 #[derive(Serialize)]
@@ -22,7 +22,7 @@ pub(super) struct RemediationList {
 }
 
 pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> Result<Json<RemediationList>, Problem> {
-    let mode = query.word("mode", MODES)?;
+    let mode = query.word("mode", &Mode::ALL)?;
     let name = query.text("name");
     query.finish()?;
     query.wait(app.published.index(), |index| app.published.later_than(index)).await?;
@@ -34,4 +34,19 @@ pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> R
     let place = |item: &RemediationView| (item.name.clone(), String::new());
     let (items, next_cursor) = query.page(view.remediation.remediations.iter().filter(takes), place);
     Ok(Json(RemediationList { items, next_cursor, index: index.to_string() }))
+}
+
+/// `GET /v1/remediations/{name}`
+pub(super) async fn one(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+) -> Result<Json<RemediationView>, Problem> {
+    let view = app.published.view();
+    let all = &view.remediation.remediations;
+    if let Some(found) = all.iter().find(|own| own.name == name) {
+        return Ok(Json(found.clone()));
+    }
+    let hint = nearest(&name, all.iter().map(|own| own.name.as_str()));
+    let hint = hint.map(|hint| format!(", did you mean {hint}?")).unwrap_or_default();
+    Err(Problem::new(StatusCode::NOT_FOUND, "not_found", format!("there is no remediation called {name}{hint}")))
 }

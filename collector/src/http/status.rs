@@ -145,7 +145,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, query: ListQuery) -> Res
             rejected_frames_total: counters.rejected.by_reason().iter().map(|(_, frames)| frames).sum(),
         },
         storage: Storage {
-            series: view.stats.series,
+            series: view.stats.store.series,
             full: view.stats.storage_full,
             retention: reload.settings.storage.retention.to_string(),
         },

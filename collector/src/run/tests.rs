@@ -175,7 +175,7 @@ impl Agent {
         loop {
             match self.receive().await {
                 Message::Ack(ack) if ack.seq == self.seq => return,
-                Message::Ack(_) | Message::Slow(_) => {}
+                Message::Ack(_) | Message::Slow(_) | Message::LifeWanted(_) => {}
                 other => panic!("expected an acknowledgement, found {other:?}"),
             }
         }

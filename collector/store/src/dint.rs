@@ -11,6 +11,8 @@ mod bits;
 
 mod xor;
 
+pub(crate) mod cold;
+
 #[cfg(test)]
 mod tests;
 
@@ -19,9 +21,13 @@ use watchfire_shared::frame::varint;
 use bits::{BitReader, BitWriter};
 
 const TAG_CONSTANT: u8 = 0;
+/// A constant that is an integer; in blocks only, as the two below.
+const TAG_INTEGER: u8 = 1;
 /// The tag of differences of order 1; order 2 is the next.
 const TAG_ORDER_1: u8 = 2;
+const TAG_COLD_FLOATS: u8 = 8;
 const TAG_XOR: u8 = 9;
+const TAG_COLD_DECIMALS: u8 = 10;
 
 const POWERS: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 /// Scaled values stay below 2^53, where every integer is a float.
@@ -62,6 +68,9 @@ pub(crate) fn decode(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Option<(
             decode_decimals(usize::from(tag - TAG_ORDER_1) + 1, rest, count, out)
         }
         TAG_XOR => xor::decode(rest, count, out),
+        TAG_INTEGER => cold::decode_integer(rest, count, out),
+        TAG_COLD_FLOATS => cold::decode_floats(rest, count, out),
+        TAG_COLD_DECIMALS => cold::decode_decimals(rest, count, out),
         _ => None,
     }
 }

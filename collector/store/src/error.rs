@@ -23,17 +23,19 @@ pub struct Recovery {
     pub segments: usize,
     /// Records that were replayed.
     pub records: u64,
-    /// Samples that were replayed, stale markers included.
+    /// Samples that were replayed, stale markers included; those that are in blocks are not.
     pub samples: u64,
     /// Bytes cut from the end of the last segment, which a crash had left unfinished.
     pub torn_bytes: u64,
     /// Intact records that contradict the ones before them and were skipped.
     pub refused_records: u64,
-    /// Segments that were damaged elsewhere than at the log's end.
+    /// Blocks that were opened.
+    pub blocks: usize,
+    /// Blocks that were damaged, and segments that were elsewhere than at the log's end.
     pub quarantined: Vec<Quarantined>,
 }
 
-/// A damaged file that was set aside. Its records before the damage were kept.
+/// A damaged file that was set aside. What could be read of it was kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantined {
     /// The file's path before.
@@ -42,7 +44,7 @@ pub struct Quarantined {
     pub kept_as: String,
     /// What is wrong with it.
     pub reason: String,
-    /// Bytes from the damage to the end, which were not read.
+    /// Bytes from the damage to the end, which were not read; of a block all of it.
     pub lost_bytes: u64,
 }
 

@@ -28,8 +28,6 @@ pub(crate) struct Head {
     by_labels: BTreeMap<Labels, SeriesId>,
     free_series: Vec<SeriesId>,
     free_sources: Vec<SourceId>,
-    /// Per source, which row last had data of a series; what is in no chunk any more leaves the index by it.
-    last_rows: Vec<BTreeMap<SeriesId, u64>>,
     /// The number of the last row; rows of all sources are numbered in the order in which they were written.
     pub(crate) order: u64,
 }
@@ -46,7 +44,6 @@ impl Head {
         }
         let timelines = Arc::make_mut(&mut self.timelines);
         timelines.push(Arc::default());
-        self.last_rows.push(BTreeMap::new());
         (timelines.len() - 1) as SourceId
     }
 
@@ -69,6 +66,17 @@ impl Head {
         self.index.add_source(id, source);
         let labels = self.index.get(id).map_or_else(|| labels.clone(), |entry| entry.labels.clone());
         (id, labels)
+    }
+
+    fn timeline_mut(&mut self, source: SourceId) -> &mut Timeline {
+        Arc::make_mut(&mut Arc::make_mut(&mut self.timelines)[source as usize])
+    }
+
+    /// Seals what the source has in rows.
+    pub(crate) fn seal_tail(&mut self, source: SourceId) {
+        if self.timelines[source as usize].has_tail() {
+            self.timeline_mut(source).seal_tail();
+        }
     }
 
     /// Appends a row; `values` has one value per slot, `gone` is stale. Returns the row's number.
@@ -100,13 +108,7 @@ impl Head {
             gone: gone.into(),
             present,
         };
-        let timeline = Arc::make_mut(&mut Arc::make_mut(&mut self.timelines)[source as usize]);
-        if let Some(chunk) = timeline.push(row) {
-            let last_rows = &mut self.last_rows[source as usize];
-            for series in chunk.series() {
-                last_rows.insert(series, chunk.last_order());
-            }
-        }
+        self.timeline_mut(source).push(row);
         self.order
     }
 
@@ -122,35 +124,23 @@ impl Head {
         self.push_row(source, at, layout, values, (&[], present))
     }
 
-    /// Drops what the source has from before `from`, or of rows up to number `up_to`. `layout` is its dictionary, whose
-    /// series stay in the index.
-    pub(crate) fn drop_old(&mut self, source: SourceId, from: Timestamp, up_to: u64, layout: &Layout) {
+    /// Drops what the source has from before `from`, or of rows up to number `up_to`. The series of
+    /// `used`, its dictionary and what is to become stale with its next row, stay in the index.
+    pub(crate) fn drop_old(&mut self, source: SourceId, from: Timestamp, up_to: u64, used: [&Layout; 2]) {
         let timeline = &self.timelines[source as usize];
         if !timeline.has_old(from.as_millis(), up_to) {
             return;
         }
-        let timeline = Arc::make_mut(&mut Arc::make_mut(&mut self.timelines)[source as usize]);
+        let timeline = self.timeline_mut(source);
         let mut candidates = timeline.tail_series();
-        timeline.drop_old(from.as_millis(), up_to);
-        let (first, in_tail) = (timeline.first_order(), timeline.tail_series());
-        let last_rows = &mut self.last_rows[source as usize];
-        last_rows.retain(|series, last| {
-            let kept = first.is_some_and(|first| *last >= first);
-            if !kept {
-                candidates.insert(*series);
-            }
-            kept
-        });
-        candidates.retain(|series| {
-            !last_rows.contains_key(series) && !in_tail.contains(series) && layout.slot_of(*series).is_none()
-        });
-        candidates.into_iter().for_each(|series| self.release(source, series));
+        candidates.extend(timeline.drop_old(from.as_millis(), up_to));
+        candidates.retain(|series| used.iter().all(|layout| layout.slot_of(*series).is_none()));
+        candidates.into_iter().for_each(|series| self.forget_unused(source, series));
     }
 
-    /// A series that is neither in the source's dictionary nor in its rows leaves the source.
+    /// A series that is in none of the source's layouts leaves the source if it is not in its rows either.
     pub(crate) fn forget_unused(&mut self, source: SourceId, series: SeriesId) {
-        let timeline = &self.timelines[source as usize];
-        if !self.last_rows[source as usize].contains_key(&series) && !timeline.tail_has(series) {
+        if !self.timelines[source as usize].has_any(series) {
             self.release(source, series);
         }
     }
@@ -169,12 +159,9 @@ impl Head {
         self.timelines[source as usize].is_empty()
     }
 
-    /// Frees an empty source's number and the series of its dictionary.
-    pub(crate) fn remove_source(&mut self, source: SourceId, layout: &Layout) {
-        for series in layout.series() {
-            self.release(source, series);
-        }
-        for series in std::mem::take(&mut self.last_rows[source as usize]).into_keys() {
+    /// Frees an empty source's number and the series of its layouts.
+    pub(crate) fn remove_source(&mut self, source: SourceId, used: [&Layout; 2]) {
+        for series in used.iter().flat_map(|layout| layout.series()) {
             self.release(source, series);
         }
         Arc::make_mut(&mut self.timelines)[source as usize] = Arc::default();

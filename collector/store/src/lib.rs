@@ -2,6 +2,9 @@
 //!
 //! ```text
 //! frame -> Store::append -> head (visible at once)  -> Snapshot -> rules, queries
+//!                               |  cut every two hours    ^
+//!                               v                         |
+//!                             blocks on disk -> merged -> dropped by age and size
 //!                        -> log buffer -> Store::sync -> durable -> acknowledge
 //! ```
 //!
@@ -13,14 +16,15 @@
 //! - Nothing counts as durable before a sync that covered it succeeded. After a failed one nothing does until a later
 //!   one wrote everything again, into a new segment.
 //! - Every segment of the log stands alone: a source's first record in it is preceded by the source's whole state.
+//! - A row is in the log until it is in a block that is durable.
 //! - No damage to files makes [`Store::open`] panic or refuse; it is cut or set aside, and reported by name.
 //! - All bytes pass through the [`Disk`] trait. This crate reads no clock and starts no thread.
 //! - A [`Snapshot`] never changes and never makes a writer wait.
 //!
 //! It does not know what an alert or a rule is, does not decide when to sync or when to acknowledge, and adds no labels.
 //!
-//! Until history moves to blocks on disk, the head holds everything that the log holds; [`Options::max_wal_bytes`] is
-//! therefore also the bound of the memory.
+//! The head holds what no block has yet, some two hours, so memory follows the number of series and not the retention.
+//! All work that takes long is done by [`Store::maintain`], a few tens of milliseconds at a time, in the owner's thread.
 
 pub mod disk;
 
@@ -36,6 +40,8 @@ mod dint;
 
 mod wal;
 
+mod block;
+
 mod index;
 
 mod head;
@@ -46,6 +52,8 @@ mod store;
 
 mod state;
 
+mod verify;
+
 pub use disk::{CrashKeeps, Disk, DiskFile, RealDisk, SimDisk};
 pub use error::{
     AppendError, DictionaryError, Quarantined, Recovery, Refusal, RefusedSlot, StateError, StoreError, SyncError,
@@ -55,4 +63,5 @@ pub use snapshot::{Newest, SelectedSeries, Snapshot};
 pub use source::Source;
 pub use state::{State, StateChange, StateRecovery};
 pub use store::partial::SlotState;
-pub use store::{Pending, Stats, Store};
+pub use store::{Event, Maintenance, Pending, Stats, Store};
+pub use verify::{FileFault, Verification, verify};

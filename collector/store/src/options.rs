@@ -8,11 +8,15 @@ use watchfire_shared::time::Span;
 pub struct Options {
     /// A segment of the log that has reached this length, bytes, is followed by a new one.
     pub segment_bytes: u64,
-    /// How long samples are kept, by their own time.
+    /// How long samples are kept, by their own time. A block is dropped once all of it is older.
     pub retention: Span,
-    /// How long the log may get, bytes; the oldest segments and what the head has of them go first. It also bounds the
-    /// memory: a sample takes about as much in the head as in the log.
-    pub max_wal_bytes: u64,
+    /// How much log and blocks may take together, bytes; the oldest blocks go first.
+    pub max_bytes: u64,
+    /// How much of the log may wait to become a block, bytes. It bounds the memory: a sample takes about as much in the
+    /// head as in the log. At a quarter of [`max_bytes`](Self::max_bytes) it ends in any case.
+    pub max_head_bytes: u64,
+    /// How much time a block has, and with it the head. At most an eighth of the retention.
+    pub block_span: Span,
     /// Series in total. One costs about 1 KiB of memory.
     pub max_series: usize,
     /// Series of one source's dictionary, and slots of its frames.
@@ -31,7 +35,9 @@ impl Default for Options {
         Self {
             segment_bytes: 64 << 20,
             retention: Span::from_seconds(15 * 86_400),
-            max_wal_bytes: 1 << 30,
+            max_bytes: 1 << 30,
+            max_head_bytes: 256 << 20,
+            block_span: Span::from_seconds(2 * 3600),
             max_series: 1_000_000,
             max_series_per_source: MAX_SERIES_PER_AGENT,
             max_dictionary_bytes_per_source: 16 << 20,

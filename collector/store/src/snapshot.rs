@@ -1,21 +1,26 @@
 //! A view of the store that never changes, for readers on any thread.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use watchfire_shared::labels::Labels;
 use watchfire_shared::matcher::Matcher;
 use watchfire_shared::time::Timestamp;
 
+use crate::block::{Block, Range};
 use crate::head::timeline::{Point, Timeline};
 use crate::index::{Entry, Index, SeriesId};
 
-/// What the store held when it was taken. A clone is three reference counts; taking one makes no writer wait, it only
-/// makes the writer copy what it changes next.
+/// What the store held when it was taken. A clone is a few reference counts; taking one makes no writer wait, it only
+/// makes the writer copy what it changes next, and blocks that it drops live on.
+///
+/// Reading a range that the head does not hold reads files, in the caller's thread. A part of a block that is damaged is
+/// left out, and the store sets the block aside.
 #[derive(Clone)]
 pub struct Snapshot {
     index: Index,
     timelines: Arc<Vec<Arc<Timeline>>>,
+    blocks: Arc<Vec<Arc<Block>>>,
 }
 
 /// One series with its points in the order of time; as many times as values.
@@ -37,8 +42,12 @@ pub struct Newest {
 }
 
 impl Snapshot {
-    pub(crate) fn new(index: Index, timelines: Arc<Vec<Arc<Timeline>>>) -> Self {
-        Self { index, timelines }
+    pub(crate) fn new(index: Index, timelines: Arc<Vec<Arc<Timeline>>>, blocks: Arc<Vec<Arc<Block>>>) -> Self {
+        Self { index, timelines, blocks }
+    }
+
+    fn blocks_in(&self, range: Range) -> impl Iterator<Item = &Block> {
+        self.blocks.iter().filter(move |block| block.overlaps(range)).map(|block| &**block)
     }
 
     fn entries<'a>(&'a self, matchers: &[Matcher]) -> impl Iterator<Item = (SeriesId, &'a Entry)> + use<'a> {
@@ -55,86 +64,121 @@ impl Snapshot {
     /// that was written first stays. The order of the series is not defined.
     #[must_use]
     pub fn select(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<SelectedSeries> {
-        let mut selected = Vec::new();
-        let mut shared_times: Arc<[i64]> = Arc::default();
-        for (id, entry) in self.entries(matchers) {
-            let points = self.points(id, entry, from.as_millis(), to.as_millis());
-            if points.is_empty() {
-                continue;
-            }
-            if !shared_times.iter().copied().eq(points.iter().map(|point| point.0)) {
-                shared_times = points.iter().map(|point| point.0).collect();
-            }
-            selected.push(SelectedSeries {
-                labels: entry.labels.clone(),
-                times: Arc::clone(&shared_times),
-                values: points.into_iter().map(|point| point.2).collect(),
+        let range = Range { from: from.as_millis(), to: to.as_millis() };
+        let mut older: BTreeMap<Labels, Vec<Point>> = BTreeMap::new();
+        for block in self.blocks_in(range) {
+            block.select(matchers, range, &mut |labels, mut points| {
+                older.entry(labels).or_default().append(&mut points)
             });
         }
-        selected
+        let mut selected = Selected::default();
+        for (id, entry) in self.entries(matchers) {
+            let mut points = older.remove(&entry.labels).unwrap_or_default();
+            self.read(id, entry, range, &mut points);
+            selected.add(entry.labels.clone(), points);
+        }
+        older.into_iter().for_each(|(labels, points)| selected.add(labels, points));
+        selected.series
     }
 
-    fn points(&self, id: SeriesId, entry: &Entry, from: i64, to: i64) -> Vec<Point> {
-        let mut points: Vec<Point> = Vec::new();
+    fn read(&self, id: SeriesId, entry: &Entry, range: Range, points: &mut Vec<Point>) {
         for timeline in self.timelines_of(entry) {
-            timeline.read(id, from, to, &mut |point| points.push(point));
+            timeline.read(id, range.from, range.to, &mut |point| points.push(point));
         }
-        if entry.sources.len() > 1 {
-            points.sort_unstable_by_key(|(at, order, _)| (*at, *order));
-            points.dedup_by_key(|(at, _, _)| *at);
-        }
-        points
     }
 
     /// The labels of the series that satisfy every matcher and have a point within the range, both ends included,
     /// sorted.
     #[must_use]
     pub fn series(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<Labels> {
-        let mut series: Vec<Labels> = self.labels_in(matchers, from, to).cloned().collect();
-        series.sort_unstable();
-        series
+        self.labels_in(matchers, from, to).into_iter().collect()
     }
 
-    fn labels_in<'a>(
-        &'a self,
-        matchers: &[Matcher],
-        from: Timestamp,
-        to: Timestamp,
-    ) -> impl Iterator<Item = &'a Labels> + use<'a> {
-        let (from, to) = (from.as_millis(), to.as_millis());
-        let in_range = move |id, entry| self.timelines_of(entry).any(|timeline| timeline.has(id, from, to));
-        self.entries(matchers).filter(move |(id, entry)| in_range(*id, entry)).map(|(_, entry)| &entry.labels)
+    fn labels_in(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> BTreeSet<Labels> {
+        let range = Range { from: from.as_millis(), to: to.as_millis() };
+        let has = |(id, entry): &(SeriesId, &Entry)| {
+            self.timelines_of(entry).any(|timeline| timeline.has(*id, range.from, range.to))
+        };
+        let mut found: BTreeSet<Labels> =
+            self.entries(matchers).filter(has).map(|(_, entry)| entry.labels.clone()).collect();
+        for block in self.blocks_in(range) {
+            block.labels_in(matchers, range, &mut |labels| {
+                found.insert(labels);
+            });
+        }
+        found
     }
 
     /// The label names of those series, sorted.
     #[must_use]
     pub fn label_names(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<String> {
-        let names = self.labels_in(matchers, from, to).flat_map(|labels| labels.iter().map(|(name, _)| name));
+        let found = self.labels_in(matchers, from, to);
+        let names = found.iter().flat_map(|labels| labels.iter().map(|(name, _)| name));
         names.collect::<BTreeSet<&str>>().into_iter().map(str::to_owned).collect()
     }
 
     /// The values that the label has in those series, sorted.
     #[must_use]
     pub fn label_values(&self, name: &str, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<String> {
-        let values = self.labels_in(matchers, from, to).filter_map(|labels| labels.get(name));
+        let found = self.labels_in(matchers, from, to);
+        let values = found.iter().filter_map(|labels| labels.get(name));
         values.collect::<BTreeSet<&str>>().into_iter().map(str::to_owned).collect()
     }
 
     /// The newest point of every series that satisfies every matcher. The order is not defined.
     #[must_use]
     pub fn newest(&self, matchers: &[Matcher]) -> Vec<Newest> {
-        let newest_of = |(id, entry): (SeriesId, &Entry)| {
-            let points = self.timelines_of(entry).filter_map(|timeline| timeline.newest(id));
+        let mut newest: BTreeMap<Labels, Point> = BTreeMap::new();
+        let mut keep = |labels: Labels, point: Point| {
             // Of two at one time the one that was written first counts, as in `select`.
-            let (at, _, value) = points.max_by_key(|(at, order, _)| (*at, std::cmp::Reverse(*order)))?;
-            Some(Newest { labels: entry.labels.clone(), at: Timestamp::from_millis(at), value })
+            let rank = |point: &Point| (point.0, std::cmp::Reverse(point.1));
+            newest
+                .entry(labels)
+                .and_modify(|own| *own = [*own, point].into_iter().max_by_key(rank).unwrap_or(point))
+                .or_insert(point);
         };
-        self.entries(matchers).filter_map(newest_of).collect()
+        for (id, entry) in self.entries(matchers) {
+            let points = self.timelines_of(entry).filter_map(|timeline| timeline.newest(id));
+            points.for_each(|point| keep(entry.labels.clone(), point));
+        }
+        for block in self.blocks.iter() {
+            let all = Range { from: i64::MIN, to: i64::MAX };
+            block.select(matchers, all, &mut |labels, points| {
+                points.into_iter().for_each(|point| keep(labels.clone(), point));
+            });
+        }
+        let newest = newest.into_iter();
+        newest.map(|(labels, (at, _, value))| Newest { labels, at: Timestamp::from_millis(at), value }).collect()
     }
 
-    /// The number of series.
+    /// The number of series in memory.
     #[must_use]
     pub fn series_count(&self) -> usize {
         self.index.len()
+    }
+}
+
+/// Series as they are selected; those of one source share their times.
+#[derive(Default)]
+struct Selected {
+    series: Vec<SelectedSeries>,
+    times: Arc<[i64]>,
+}
+
+impl Selected {
+    /// Adds a series unless it has no point.
+    fn add(&mut self, labels: Labels, mut points: Vec<Point>) {
+        if points.is_empty() {
+            return;
+        }
+        if !points.is_sorted_by(|a, b| a.0 < b.0) {
+            points.sort_unstable_by_key(|(at, order, _)| (*at, *order));
+            points.dedup_by_key(|(at, _, _)| *at);
+        }
+        if !self.times.iter().copied().eq(points.iter().map(|point| point.0)) {
+            self.times = points.iter().map(|point| point.0).collect();
+        }
+        let values = points.into_iter().map(|point| point.2).collect();
+        self.series.push(SelectedSeries { labels, times: Arc::clone(&self.times), values });
     }
 }

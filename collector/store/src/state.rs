@@ -17,7 +17,7 @@ use crate::disk::{Disk, is_full};
 use crate::error::{Quarantined, StateError};
 use backend::Backend;
 
-const FILE: &str = "state.redb";
+pub(crate) const FILE: &str = "state.redb";
 /// The file until it is complete.
 const NEW_FILE: &str = "state.redb.new";
 /// The version of the tables' layout that this program writes, and the newest that it reads.
@@ -174,6 +174,15 @@ fn open_existing(disk: &dyn Disk, verify: bool) -> Result<Database, Obstacle> {
         }
         Ok(found) => Err(Obstacle::Damage(format!("it claims the format version {found}"))),
         Err(error) => Err(Obstacle::Damage(error.to_string())),
+    }
+}
+
+/// Reads every page of the state; says what is wrong.
+pub(crate) fn check(disk: &dyn Disk) -> Result<(), String> {
+    match open_existing(disk, true) {
+        Ok(_) => Ok(()),
+        Err(Obstacle::Damage(reason)) => Err(reason),
+        Err(Obstacle::Disk(error)) => Err(error.to_string()),
     }
 }
 

@@ -16,26 +16,40 @@ mod local;
 
 pub(crate) mod partial;
 
+mod blocks;
+
+mod job;
+
+mod cut;
+
 mod retention;
 
 #[cfg(test)]
 mod tests;
 
 use crate::disk::Disk;
-use crate::error::{AppendError, Recovery, StoreError, SyncError};
+use crate::error::{AppendError, Quarantined, Recovery, StoreError, SyncError};
 use crate::options::Options;
 use crate::snapshot::Snapshot;
 use crate::source::Source;
 use crate::wal::record::{self, Record};
 use crate::wal::{Wal, recovery};
+use blocks::Blocks;
+use cut::Mover;
 use memory::Memory;
 use stream::Stream;
 
-/// The collector's samples: a log on disk and everything in it at hand in memory. One thread owns it.
+/// The collector's samples: a log on disk with what is in it at hand in memory, and blocks of what came before. One
+/// thread owns it.
 pub struct Store<D: Disk> {
     options: Options,
     wal: Wal<D>,
     memory: Memory,
+    blocks: Blocks,
+    mover: Mover,
+    counters: Counters,
+    /// The rows of the log's segments up to this one are in blocks.
+    covered: u64,
     /// Sources with records that no sync has covered, each once.
     touched: Vec<Source>,
     oldest_pending: Option<Timestamp>,
@@ -51,14 +65,59 @@ pub struct Pending {
     pub oldest: Option<Timestamp>,
 }
 
-/// How much there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How much there is, and what was done since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
+    /// Series that are in memory: those with samples since the last block, or in a dictionary that is in use.
     pub series: usize,
     pub sources: usize,
     pub segments: usize,
     pub wal_bytes: u64,
     pub pending_bytes: usize,
+    pub blocks: usize,
+    pub block_bytes: u64,
+    /// Samples in blocks.
+    pub block_samples: u64,
+    /// Blocks that were cut from the head.
+    pub cuts: u64,
+    /// Blocks that were made of others.
+    pub merges: u64,
+    /// Blocks that were dropped for their age or size.
+    pub dropped_blocks: u64,
+    /// Damaged files that were set aside, those of the start included.
+    pub quarantined: u64,
+    /// Attempts to make or remove a file that failed, for lack of space or otherwise; each is made again.
+    pub failures: u64,
+}
+
+/// What maintenance did that somebody may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The head's older rows became a block.
+    Cut { path: String, samples: u64, bytes: u64 },
+    /// Blocks became one.
+    Merged { path: String, blocks: usize, samples: u64, bytes: u64 },
+    /// A block was dropped: it is older than the retention, or there was too much.
+    Dropped { path: String, expired: bool },
+    /// A damaged block was set aside.
+    Quarantined(Quarantined),
+}
+
+/// What one call of [`Store::maintain`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Maintenance {
+    pub events: Vec<Event>,
+    /// Whether there is more to do: it is to be called again soon.
+    pub busy: bool,
+}
+
+#[derive(Default)]
+struct Counters {
+    cuts: u64,
+    merges: u64,
+    dropped_blocks: u64,
+    quarantined: u64,
+    failures: u64,
 }
 
 impl<D: Disk> Store<D> {
@@ -70,17 +129,33 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// If the disk cannot be used, or a file was written by a newer version. Nothing was lost by the attempt.
     pub fn open(disk: D, options: Options) -> Result<(Self, Recovery), StoreError> {
-        let mut memory = Memory::default();
-        let (wal, recovery) = recovery::open(disk, &mut memory)?;
+        let mut recovery = Recovery::default();
+        let blocks = Blocks::open(&disk, &mut recovery.quarantined)?;
+        recovery.blocks = blocks.list().len();
+        let covered = blocks.wal_through();
+        let mut memory = Memory::after(covered, blocks.last_order());
+        let (wal, recovery) = recovery::open(disk, &mut memory, recovery, covered)?;
         memory.streams.values_mut().for_each(Stream::settle);
-        let store = Self { options, wal, memory, touched: Vec::new(), oldest_pending: None, dropped_up_to: 0 };
+        let store = Self {
+            options,
+            wal,
+            memory,
+            blocks,
+            mover: Mover::default(),
+            counters: Counters { quarantined: recovery.quarantined.len() as u64, ..Counters::default() },
+            covered,
+            touched: Vec::new(),
+            oldest_pending: None,
+            dropped_up_to: 0,
+        };
         Ok((store, recovery))
     }
 
     /// A view of everything appended so far, durable or not, that never changes. Costs three reference counts.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.memory.head.index.clone(), Arc::clone(&self.memory.head.timelines))
+        let head = &self.memory.head;
+        Snapshot::new(head.index.clone(), Arc::clone(&head.timelines), Arc::clone(self.blocks.list()))
     }
 
     /// What waits for [`sync`](Self::sync).
@@ -155,6 +230,14 @@ impl<D: Disk> Store<D> {
             segments: self.wal.segments(),
             wal_bytes: self.wal.bytes(),
             pending_bytes: self.wal.pending.len(),
+            blocks: self.blocks.list().len(),
+            block_bytes: self.blocks.bytes(),
+            block_samples: self.blocks.list().iter().map(|block| block.footer.samples).sum(),
+            cuts: self.counters.cuts,
+            merges: self.counters.merges,
+            dropped_blocks: self.counters.dropped_blocks,
+            quarantined: self.counters.quarantined,
+            failures: self.counters.failures,
         }
     }
 

@@ -110,17 +110,24 @@ impl<D: Disk> Wal<D> {
         self.closed.iter().map(|segment| segment.bytes).sum::<u64>() + self.active.bytes
     }
 
+    /// Length of the segments after this one, bytes.
+    pub(crate) fn bytes_after(&self, number: u64) -> u64 {
+        let closed = self.closed.iter().filter(|segment| segment.number > number);
+        closed.map(|segment| segment.bytes).sum::<u64>() + self.active.bytes
+    }
+
+    /// The latest time in the first segment that has rows: about when the log begins, since what comes late does not
+    /// come alone.
+    pub(crate) fn since(&self) -> Option<Timestamp> {
+        self.closed.iter().find_map(|segment| segment.reach.times).map(|(_, to)| to)
+    }
+
     pub(crate) fn segments(&self) -> usize {
         self.closed.len() + usize::from(self.active.bytes > 0)
     }
 
     pub(crate) fn oldest(&self) -> Option<&Segment> {
         self.closed.front()
-    }
-
-    /// When the earliest row of the active segment was sampled.
-    pub(crate) fn active_since(&self) -> Option<Timestamp> {
-        self.active.reach.times.map(|(from, _)| from)
     }
 
     /// Removes the oldest closed segment's file.

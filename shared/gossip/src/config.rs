@@ -13,8 +13,9 @@ use watchfire_shared::member::{Metadata, NodeId};
 use watchfire_shared::time::Span;
 
 use crate::detector::Patience;
+use crate::envelope::ENVELOPE_BYTES;
 use crate::identity::is_reachable;
-use crate::packet::ENVELOPE_BYTES;
+use crate::keyring::GossipKey;
 
 /// How long a member that is down or left stays listed, and its identity stays refused. Serf reaps after the same time.
 pub(crate) const FORGET_AFTER: Span = Span::from_seconds(24 * 3600);
@@ -93,6 +94,10 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
+    pub(crate) const fn probe_interval(&self) -> Span {
+        Span::from_millis(self.probe_ms as i64)
+    }
+
     pub(crate) const fn gossip_interval(&self) -> Span {
         Span::from_millis(self.gossip_ms as i64)
     }
@@ -179,6 +184,8 @@ pub struct GossipConfig {
     pub known: Vec<Peer>,
     /// What this node says of itself.
     pub metadata: Metadata,
+    /// Keys of the cluster, the one to seal with first; without keys gossip is plain text.
+    pub keys: Vec<GossipKey>,
 }
 
 /// Why a machine cannot be started.
@@ -203,9 +210,7 @@ pub enum MetadataError {
     TooLong { what: String, bytes: usize, limit: usize },
     #[error("there are {count} {what}; at most {limit} are allowed")]
     TooMany { what: &'static str, count: usize, limit: usize },
-    #[error(
-        "name, labels, version and services together take {bytes} bytes; at most {MAX_METADATA_BYTES} fit a datagram"
-    )]
+    #[error("name, labels, version and services together take {bytes} bytes; at most {MAX_METADATA_BYTES} are allowed")]
     TooLarge { bytes: usize },
 }
 
@@ -292,18 +297,18 @@ mod tests {
             let labels = (0..count).map(|n| (format!("label{n}"), "v".repeat(bytes))).collect();
             Metadata { labels, ..named("web-1") }
         };
-        assert_eq!(check_metadata(&labelled(MAX_NODE_LABELS, 20)), Ok(()));
+        assert_eq!(check_metadata(&labelled(MAX_NODE_LABELS, 40)), Ok(()));
         let cases = [
             (named(""), "the node has no name".to_owned()),
             (named("a\nb"), "the node's name holds a control character".to_owned()),
             (named(&"n".repeat(254)), "the node's name has 254 bytes; at most 253 are allowed".to_owned()),
-            (labelled(25, 1), "there are 25 labels; at most 24 are allowed".to_owned()),
+            (labelled(65, 1), "there are 65 labels; at most 64 are allowed".to_owned()),
             (labelled(1, 1025), "the value of the label label0 has 1025 bytes; at most 1024 are allowed".to_owned()),
         ];
         for (metadata, message) in cases {
             assert_eq!(check_metadata(&metadata).map_err(|error| error.to_string()), Err(message));
         }
-        assert!(matches!(check_metadata(&labelled(20, 60)), Err(MetadataError::TooLarge { .. })));
+        assert!(matches!(check_metadata(&labelled(64, 60)), Err(MetadataError::TooLarge { .. })));
     }
 
     #[test]

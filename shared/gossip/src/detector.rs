@@ -144,6 +144,11 @@ impl Detector {
         self.health.multiplier()
     }
 
+    /// The member that is being probed and has not answered.
+    pub(crate) fn unanswered(&self) -> Option<&Identity> {
+        self.health.unanswered()
+    }
+
     /// Takes what there is to tell since the last time.
     pub(crate) fn take_told(&mut self) -> Vec<Told> {
         std::mem::take(&mut self.told)

@@ -6,10 +6,16 @@
 mod anti_entropy;
 mod evidence;
 mod foca_side;
+mod io;
 mod join;
 mod leave;
 mod metadata;
 mod refusal;
+mod rtt;
+mod stream;
+mod twin;
+
+pub use io::{Effect, HostAnswer, Input};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,18 +23,19 @@ use std::net::SocketAddr;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use watchfire_shared::machine::Machine;
-use watchfire_shared::member::{Member, MemberChange, MemberState, Metadata, NodeId, Role};
+use watchfire_shared::member::{Member, MemberState, NodeId, Role};
 use watchfire_shared::time::{Span, Timestamp};
 
 use crate::bucket::Bucket;
 use crate::config::{ConfigError, FORGET_AFTER, GossipConfig, Pace, Peer, encode_metadata};
 use crate::contacts::Contacts;
 use crate::detector::Detector;
+use crate::envelope::{Envelope, Refusal};
 use crate::identity::Identity;
-use crate::packet::{Envelope, Packet, Refusal};
+use crate::packet::Packet;
 use crate::schedule::{Alarm, Schedule};
 use crate::stats::Stats;
-use crate::view::{Difference, Entry, Held, NameConflict, Removal, View};
+use crate::view::{Difference, Entry, Held, NameConflict, View};
 
 /// foca notifies of up and down only; everything else shows within this time of the packet that brought it.
 const POLL_AFTER: Span = Span::from_millis(100);
@@ -36,54 +43,8 @@ const POLL_AFTER: Span = Span::from_millis(100);
 const SAVE_EVERY: Span = Span::from_seconds(1);
 /// Answers to others' questions per second and at once: a start of a thousand nodes at one seed takes five seconds.
 const ANSWERS_PER_SECOND: i64 = 200;
-
-/// What the outside tells the machine.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Input {
-    /// The deadline has been reached.
-    Wake,
-    /// A datagram arrived.
-    Datagram { from: SocketAddr, bytes: Vec<u8> },
-    /// The join addresses, looked up again. An empty list changes nothing.
-    Seeds(Vec<SocketAddr>),
-    /// What this node says of itself from now on. Invalid metadata is refused and counted; see
-    /// [`crate::check_metadata`] for the reason.
-    SetMetadata(Metadata),
-    /// The result of [`Effect::AskHost`].
-    HostAnswer { id: NodeId, answer: HostAnswer },
-    /// Say goodbye. [`Effect::LeaveDone`] follows within a second.
-    Leave,
-}
-
-/// What a member's host did with a TCP connection to the member's gossip address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum HostAnswer {
-    /// It answered that nobody listens.
-    Refused,
-    /// Nothing came back in time, or no route leads there.
-    Silent,
-    /// Somebody listens.
-    Accepted,
-}
-
-/// What the machine asks the outside to do.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Effect {
-    /// Send a datagram.
-    Send { to: SocketAddr, bytes: Vec<u8> },
-    /// A member was listed or is listed differently: its state, its life or what it says of itself.
-    Changed(MemberChange),
-    /// A member is not listed any more.
-    Removed(Removal),
-    /// Keep this generation; the next start begins one above it. The first effect of a start, and again at each return.
-    SaveGeneration(u32),
-    /// Keep these peers in place of those kept before; they are handed in at the next start.
-    SavePeers(Vec<Peer>),
-    /// Try a TCP connection to `addr` and tell by [`Input::HostAnswer`] what came of it.
-    AskHost { id: NodeId, addr: SocketAddr },
-    /// The goodbye is spread; the machine does nothing any more.
-    LeaveDone,
-}
+/// Whole views told to others per second; twice as many at once. At a thousand members each has some 200 KiB.
+const SYNCS_PER_SECOND: i64 = 32;
 
 /// The membership of one node.
 pub struct Gossip {
@@ -102,6 +63,13 @@ pub struct Gossip {
     reminded: NodeId,
     asks: evidence::Asks,
     refusals: refusal::Refusals,
+    /// When this node last raised its generation because it was told to.
+    risen: Timestamp,
+    twins: twin::Twins,
+    timing: rtt::Timing,
+    exchanges: stream::Exchanges,
+    reply: Option<stream::Reply>,
+    syncs: Bucket,
     pulling: anti_entropy::Pulling,
     rumors: metadata::Rumors,
     wants: BTreeMap<NodeId, metadata::Want>,
@@ -113,7 +81,8 @@ pub struct Gossip {
 }
 
 impl Gossip {
-    /// Starts a membership at `now`; `seed` decides every random choice.
+    /// Starts a membership at `now`; `seed` decides every random choice, the nonces of encryption among them: it has to
+    /// come from the system's randomness.
     ///
     /// The generation to keep, the first tries of seeds and known peers, and this node's own [`Effect::Changed`], are in `effects` already.
     ///
@@ -131,9 +100,10 @@ impl Gossip {
         let pace = config.profile.pace();
         let mut rng = StdRng::seed_from_u64(seed ^ config.id.0.rotate_left(32));
         let detector_rng = StdRng::seed_from_u64(rng.random());
+        let envelope = Envelope::new(&config.cluster, &config.keys, &mut StdRng::seed_from_u64(!seed));
         let held = Held { stamp: metadata::first_stamp(config.generation), bytes, value: config.metadata };
         let mut gossip = Self {
-            envelope: Envelope::new(&config.cluster),
+            envelope,
             pace,
             role: held.value.role,
             detector: Detector::new(now, identity, pace, detector_rng),
@@ -148,6 +118,12 @@ impl Gossip {
             reminded: NodeId(0),
             asks: evidence::Asks::new(now),
             refusals: refusal::Refusals::default(),
+            risen: Timestamp::MIN,
+            twins: twin::Twins::new(now),
+            timing: rtt::Timing::default(),
+            exchanges: stream::Exchanges::default(),
+            reply: None,
+            syncs: Bucket::new(SYNCS_PER_SECOND, 2 * SYNCS_PER_SECOND, now),
             pulling: anti_entropy::Pulling::default(),
             rumors: metadata::Rumors::default(),
             wants: BTreeMap::new(),
@@ -210,6 +186,18 @@ impl Gossip {
         self.detector.identity().generation
     }
 
+    /// The id of this node.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.own().id
+    }
+
+    /// Where others reach this node.
+    #[must_use]
+    pub fn advertised(&self) -> SocketAddr {
+        self.own().addr
+    }
+
     #[cfg(test)]
     pub(crate) fn set_member_limit(&mut self, limit: usize) {
         self.view.set_limit(limit);
@@ -223,12 +211,20 @@ impl Gossip {
         match input {
             Input::Wake => {}
             Input::Datagram { from, bytes } => self.receive(now, from, &bytes),
+            Input::Timed { from, bytes, micros } => {
+                self.timing.arrived = Some(micros);
+                self.receive(now, from, &bytes);
+                self.timing.arrived = None;
+            }
             Input::Seeds(seeds) => {
                 self.contacts.set_seeds(now, &seeds);
                 self.arm_contacts();
             }
             Input::SetMetadata(metadata) => self.set_own_metadata(now, metadata),
             Input::HostAnswer { id, answer } => self.host_answered(now, id, answer),
+            Input::Asked { stream, frames } => self.asked(now, stream, &frames),
+            Input::Exchanged { exchange, outcome } => self.exchanged(now, exchange, outcome),
+            Input::SetKeys(keys) => self.envelope.set_keys(&keys),
             Input::Leave => self.leave(now),
         }
     }
@@ -255,6 +251,10 @@ impl Gossip {
             Packet::Leave(identities) => self.receive_leave(now, &identities),
             Packet::Suspected { identity, incarnation } => self.receive_suspected(now, identity, incarnation),
             Packet::Refused { from, identity } => self.receive_refused(now, from, identity),
+            Packet::Newer { from, held } => self.receive_newer(now, from, &held),
+            Packet::Located { place, body, notes } => self.receive_located(now, place, &body, &notes),
+            Packet::Twin(note) => self.receive_twin(now, from, note),
+            Packet::Sync { .. } | Packet::Places(_) => self.stats.dropped_unexpected += 1,
         }
     }
 
@@ -266,6 +266,10 @@ impl Gossip {
             Refusal::OtherCluster => &mut self.stats.dropped_other_cluster,
             Refusal::Checksum => &mut self.stats.dropped_checksum,
             Refusal::UnknownKind => &mut self.stats.dropped_unknown_kind,
+            Refusal::Plain => &mut self.stats.dropped_plain,
+            Refusal::UnknownKey => &mut self.stats.dropped_unknown_key,
+            Refusal::Forged => &mut self.stats.dropped_forged,
+            Refusal::Replayed => &mut self.stats.dropped_replayed,
         };
         *counter += 1;
     }
@@ -287,6 +291,8 @@ impl Gossip {
             Alarm::Fetch => self.fetch_metadata(now),
             Alarm::Ask => self.ask_hosts(now),
             Alarm::Remind => self.remind_suspects(now),
+            Alarm::Yield => self.yield_to_elder(),
+            Alarm::Judge => self.judge_refusals(now),
             Alarm::List => self.view.list_unnamed(now),
             Alarm::Settle => self.settle_left(now),
             Alarm::SavePeers => self.save_peers(now),

@@ -9,9 +9,11 @@ use watchfire_shared::machine::Machine;
 use watchfire_shared::member::{Member, MemberChange, MemberState, Metadata, NodeId};
 use watchfire_shared::time::{Span, Timestamp};
 
-use crate::{Effect, Gossip, GossipConfig, HostAnswer, Input, Peer, Profile, Removal};
+use crate::{Effect, Gossip, GossipConfig, GossipKey, HostAnswer, Input, Peer, Profile, Removal};
 
 pub(crate) const JOIN_KIND: u8 = 2;
+/// Opening a stream takes a round trip.
+const STREAM_LATENCY: Span = Span::from_millis(2);
 
 /// One host with its disk and, while it runs, its machine.
 pub(crate) struct Node {
@@ -27,6 +29,10 @@ pub(crate) struct Node {
     pub(crate) changes: Vec<MemberChange>,
     pub(crate) removals: Vec<Removal>,
     pub(crate) asked: Vec<NodeId>,
+    /// Where another process with its id answered, and whether it yielded to that one.
+    pub(crate) clones: Vec<(SocketAddr, bool)>,
+    /// When its last probe was sent.
+    probed: Option<Timestamp>,
     paused_until: Timestamp,
     deadline: Option<Timestamp>,
 }
@@ -34,6 +40,8 @@ pub(crate) struct Node {
 enum Event {
     Datagram { from: usize, to: usize, bytes: Vec<u8> },
     Answer { to: usize, id: NodeId, answer: HostAnswer },
+    Asked { from: usize, to: usize, exchange: u64, frames: Vec<Vec<u8>> },
+    Exchanged { to: usize, exchange: u64, outcome: Result<Vec<Vec<u8>>, HostAnswer> },
 }
 
 pub(crate) struct Net {
@@ -42,6 +50,10 @@ pub(crate) struct Net {
     pub(crate) profile: Profile,
     /// Share of datagrams lost, by their kind.
     pub(crate) loss: fn(kind: u8) -> f64,
+    /// What reaches one node as datagrams, while somebody records it.
+    pub(crate) recorded: Option<(usize, Vec<Vec<u8>>)>,
+    /// Streams are not opened: a firewall drops them.
+    pub(crate) streams_blocked: bool,
     /// Nodes of different groups do not hear each other.
     pub(crate) groups: Option<Vec<u8>>,
     pub(crate) sent: u64,
@@ -49,6 +61,10 @@ pub(crate) struct Net {
     pub(crate) trace: u64,
     queue: BTreeMap<(Timestamp, u64), Event>,
     queued: u64,
+    /// Who waits on which stream, and what that exchange is called there.
+    streams: BTreeMap<u64, (usize, u64)>,
+    opened: u64,
+    pub(crate) keys: Vec<GossipKey>,
     deadlines: BTreeSet<(Timestamp, usize)>,
     by_addr: BTreeMap<SocketAddr, usize>,
     rng: StdRng,
@@ -62,11 +78,16 @@ impl Net {
             nodes: Vec::new(),
             profile,
             loss: |_| 0.0,
+            recorded: None,
+            streams_blocked: false,
             groups: None,
             sent: 0,
             trace: 0,
             queue: BTreeMap::new(),
             queued: 0,
+            streams: BTreeMap::new(),
+            opened: 0,
+            keys: Vec::new(),
             deadlines: BTreeSet::new(),
             by_addr: BTreeMap::new(),
             rng: StdRng::seed_from_u64(seed),
@@ -83,6 +104,17 @@ impl Net {
             let pause = net.rng.random_range(0..=500 / count as i64);
             net.run_for(Span::from_millis(pause));
         }
+        net
+    }
+
+    /// As [`Net::settled`], encrypted with these keys.
+    pub(crate) fn sealed(seed: u64, count: usize, keys: &[GossipKey]) -> Self {
+        let mut net = Self::new(seed, Profile::Lan);
+        net.keys = keys.to_vec();
+        net.add_all(count);
+        (0..count).for_each(|at| net.start(at));
+        let took = net.run_until(Span::from_seconds(60), Net::is_complete);
+        assert!(took.is_some(), "{count} nodes never became one cluster");
         net
     }
 
@@ -119,6 +151,8 @@ impl Net {
             changes: Vec::new(),
             removals: Vec::new(),
             asked: Vec::new(),
+            clones: Vec::new(),
+            probed: None,
             paused_until: Timestamp::EPOCH,
             deadline: None,
         });
@@ -144,6 +178,7 @@ impl Net {
             seeds: node.seeds.clone(),
             known: node.stored_peers.clone(),
             metadata: Self::metadata(&node.name),
+            keys: self.keys.clone(),
         };
         let seed = self.seed.wrapping_mul(1_000_003) + at as u64 + u64::from(node.stored_generation) * 7919;
         let mut effects = Vec::new();
@@ -195,6 +230,15 @@ impl Net {
                 Effect::SaveGeneration(generation) => self.nodes[at].stored_generation = generation,
                 Effect::SavePeers(peers) => self.nodes[at].stored_peers = peers,
                 Effect::AskHost { id, addr } => self.ask(at, id, addr),
+                Effect::Exchange { exchange, to, frames } => self.exchange(at, exchange, to, frames),
+                Effect::Reply { stream, frames } => self.reply(stream, Ok(frames)),
+                Effect::TimeProbe => self.nodes[at].probed = Some(self.now),
+                Effect::Cloned { other, yields } => {
+                    self.nodes[at].clones.push((other, yields));
+                    if yields {
+                        self.nodes[at].gossip = None;
+                    }
+                }
                 Effect::LeaveDone => {
                     self.nodes[at].left = true;
                     self.nodes[at].gossip = None;
@@ -214,6 +258,37 @@ impl Net {
         if let Some(to) = self.by_addr.get(&to).copied().filter(|to| !lost && self.hears(from, *to)) {
             let latency = Span::from_millis(self.rng.random_range(0..=1));
             self.enqueue(latency, Event::Datagram { from, to, bytes });
+        }
+    }
+
+    /// Streams lose nothing: they come about or they do not.
+    fn exchange(&mut self, from: usize, exchange: u64, to: SocketAddr, frames: Vec<Vec<u8>>) {
+        let reachable = |to: &usize| !self.streams_blocked && self.hears(from, *to) && self.nodes[*to].host_is_up;
+        let to = self.by_addr.get(&to).copied().filter(reachable);
+        match to {
+            Some(to) => self.enqueue(STREAM_LATENCY, Event::Asked { from, to, exchange, frames }),
+            None => {
+                let silent = Event::Exchanged { to: from, exchange, outcome: Err(HostAnswer::Silent) };
+                self.enqueue(Span::from_seconds(1), silent);
+            }
+        }
+    }
+
+    fn asked(&mut self, from: usize, to: usize, exchange: u64, frames: Vec<Vec<u8>>) {
+        self.opened += 1;
+        let stream = self.opened;
+        self.streams.insert(stream, (from, exchange));
+        if self.nodes[to].gossip.is_none() {
+            return self.reply(stream, Err(HostAnswer::Refused));
+        }
+        self.input(to, Input::Asked { stream, frames });
+        self.reply(stream, Err(HostAnswer::Accepted));
+    }
+
+    /// Ends a stream, if it has not ended.
+    fn reply(&mut self, stream: u64, outcome: Result<Vec<Vec<u8>>, HostAnswer>) {
+        if let Some((to, exchange)) = self.streams.remove(&stream) {
+            self.enqueue(STREAM_LATENCY, Event::Exchanged { to, exchange, outcome });
         }
     }
 
@@ -247,10 +322,26 @@ impl Net {
                     self.enqueue(wait, Event::Datagram { from, to, bytes });
                 }
                 Event::Datagram { from, to, bytes } => {
+                    if let Some((_, recorded)) = self.recorded.as_mut().filter(|(at, _)| *at == to) {
+                        recorded.push(bytes.clone());
+                    }
                     let from = self.nodes[from].addr;
-                    self.input(to, Input::Datagram { from, bytes });
+                    let micros = self.nodes[to].probed.map(|at| self.now.since(at).as_millis() as u32 * 1000);
+                    self.input(
+                        to,
+                        match micros {
+                            Some(micros) => Input::Timed { from, bytes, micros },
+                            None => Input::Datagram { from, bytes },
+                        },
+                    );
                 }
                 Event::Answer { to, id, answer } => self.input(to, Input::HostAnswer { id, answer }),
+                Event::Asked { from, to, exchange, frames } if self.nodes[to].paused_until > self.now => {
+                    let wait = self.nodes[to].paused_until.since(self.now);
+                    self.enqueue(wait, Event::Asked { from, to, exchange, frames });
+                }
+                Event::Asked { from, to, exchange, frames } => self.asked(from, to, exchange, frames),
+                Event::Exchanged { to, exchange, outcome } => self.input(to, Input::Exchanged { exchange, outcome }),
             }
         } else if let Some((_, at)) = self.deadlines.first().copied() {
             self.input(at, Input::Wake);

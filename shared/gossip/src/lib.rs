@@ -6,7 +6,7 @@
 //! suspicion that confirmations shorten, the buddy system), evidence about a silent member and its host, and the
 //! isolation guard.
 //!
-//! It deliberately does not: open sockets, encrypt, resolve names, send more than [`MAX_DATAGRAM_BYTES`], or trust a
+//! It deliberately does not: open sockets, resolve names, send datagrams of more than [`MAX_DATAGRAM_BYTES`], or trust a
 //! packet that does not decode as a whole.
 //!
 //! Invariants:
@@ -22,10 +22,13 @@ mod codec;
 mod config;
 mod contacts;
 mod detector;
+mod envelope;
 mod gossip;
 mod identity;
+mod keyring;
 mod note;
 mod packet;
+mod place;
 mod schedule;
 mod stats;
 mod view;
@@ -37,5 +40,6 @@ mod tests;
 
 pub use config::{ConfigError, GossipConfig, MetadataError, Peer, Profile, check_metadata};
 pub use gossip::{Effect, Gossip, HostAnswer, Input};
+pub use keyring::{GossipKey, KeyError, KeyId, MAX_GOSSIP_KEYS};
 pub use stats::Stats;
 pub use view::{NameConflict, Removal, RemovalReason};

@@ -1,18 +1,17 @@
-//! The envelope of every datagram and the packets inside it.
-//!
-//! Envelope: `version (1) | kind (1) | cluster (4) | checksum (4) | body`, integers little-endian. `cluster` is the
-//! FNV-1a hash of the cluster's name, the checksum is CRC-32 over kind, cluster and body. It keeps strangers and damage
-//! out, not attackers: that is the work of encryption around it.
+//! The packets inside the envelope of a datagram or of a frame of a stream: what they say, and how much of it fits.
 
-use watchfire_shared::limits::MAX_DATAGRAM_BYTES;
+mod body;
+
+use watchfire_shared::limits::{MAX_DATAGRAM_BYTES, MAX_GOSSIP_FRAME_BYTES};
 use watchfire_shared::member::NodeId;
 
-use crate::identity::{Identity, Malformed, Reader, put_identity};
-use crate::note::{NOTE_BYTES, Note, put_note, read_note};
+pub(crate) use body::{put_body, read_body};
 
-const VERSION: u8 = 1;
-/// Bytes before the body.
-pub(crate) const ENVELOPE_BYTES: usize = 10;
+use crate::envelope::ENVELOPE_BYTES;
+use crate::identity::Identity;
+use crate::note::{NOTE_BYTES, Note};
+use crate::place::{PLACE_BYTES, Place};
+
 /// Room for a body.
 const BODY_BYTES: usize = MAX_DATAGRAM_BYTES - ENVELOPE_BYTES;
 /// An IPv6 identity, the largest.
@@ -21,6 +20,12 @@ const PAGE_ENTRY_BYTES: usize = IDENTITY_BYTES + 2 + 1 + 8 + 4;
 
 /// Entries that a page always has room for.
 pub(crate) const PAGE_ENTRIES: usize = (BODY_BYTES - 14) / PAGE_ENTRY_BYTES;
+/// Entries that a page in a frame of a stream always has room for.
+pub(crate) const FRAME_ENTRIES: usize = (MAX_GOSSIP_FRAME_BYTES - ENVELOPE_BYTES - 14) / PAGE_ENTRY_BYTES;
+/// Places that a packet in a frame of a stream always has room for.
+pub(crate) const FRAME_PLACES: usize = (MAX_GOSSIP_FRAME_BYTES - ENVELOPE_BYTES) / (PLACE_BYTES + 8);
+/// Notes of newer metadata that a packet always has room for.
+pub(crate) const NEWER_NOTES: usize = (BODY_BYTES - IDENTITY_BYTES - 2) / 16;
 /// Identities that a leave packet always has room for.
 pub(crate) const LEAVE_IDENTITIES: usize = (BODY_BYTES - 2) / IDENTITY_BYTES;
 /// Questions for metadata that a packet always has room for.
@@ -28,22 +33,14 @@ pub(crate) const META_QUESTIONS: usize = (BODY_BYTES - IDENTITY_BYTES - 2) / 16;
 /// Bytes of a metadata item besides the metadata itself.
 const META_ITEM_OVERHEAD: usize = 18;
 
-const FOCA: u8 = 1;
-const JOIN: u8 = 2;
-const WELCOME: u8 = 3;
-const PULL: u8 = 4;
-const PAGE: u8 = 5;
-const META_REQUEST: u8 = 6;
-const META: u8 = 7;
-const LEAVE: u8 = 8;
-const SUSPECTED: u8 = 9;
-const REFUSED: u8 = 10;
-const NOTED: u8 = 11;
-const NACK: u8 = 12;
-
-/// How many notes may ride with a packet of foca's that has `body` bytes.
+/// How many notes may ride with a packet of foca's that has `body` bytes, beside the sender's place.
 pub(crate) const fn note_room(body: usize) -> usize {
-    BODY_BYTES.saturating_sub(body + 2) / NOTE_BYTES
+    BODY_BYTES.saturating_sub(body + 2 + PLACE_BYTES) / NOTE_BYTES
+}
+
+/// Whether the sender's place may ride with a packet of foca's that has `body` bytes.
+pub(crate) const fn has_room_for_place(body: usize) -> bool {
+    body + 2 + PLACE_BYTES <= BODY_BYTES
 }
 
 /// Whom one node introduces itself to the other as.
@@ -85,7 +82,18 @@ pub(crate) struct MetaItem {
     pub(crate) bytes: Vec<u8>,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A node that found its own id claimed at another address, to whoever is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TwinNote {
+    /// Made by the one who asks, returned by the one who answers.
+    pub(crate) nonce: u32,
+    pub(crate) answers: bool,
+    /// For how long the sender has been running.
+    pub(crate) age_seconds: u32,
+    pub(crate) identity: Identity,
+}
+
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Packet {
     /// A packet of foca's, decoded by [`crate::codec`].
     Foca(Vec<u8>),
@@ -127,6 +135,24 @@ pub(crate) enum Packet {
         from: Identity,
         identity: Identity,
     },
+    /// Begins an exchange of whole views over a stream; pages and metadata follow.
+    Sync {
+        from: Identity,
+    },
+    /// The sender holds metadata of these stamps that is too large for a datagram: it is to be fetched over a stream.
+    Newer {
+        from: Identity,
+        held: Vec<(NodeId, u64)>,
+    },
+    /// A packet of foca's, who suspects whom, and where the sender stands.
+    Located {
+        place: Place,
+        body: Vec<u8>,
+        notes: Vec<Note>,
+    },
+    /// Where members stand, as far as the sender knows.
+    Places(Vec<(NodeId, Place)>),
+    Twin(TwinNote),
     /// A packet of foca's, and who suspects whom.
     Noted {
         body: Vec<u8>,
@@ -140,95 +166,43 @@ pub(crate) enum Packet {
     },
 }
 
-/// Why a datagram is dropped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Refusal {
-    Oversized,
-    Malformed,
-    Version,
-    OtherCluster,
-    Checksum,
-    UnknownKind,
-}
-
-impl From<Malformed> for Refusal {
-    fn from(_: Malformed) -> Self {
-        Self::Malformed
+impl Packet {
+    /// The members that a page names; none for other packets.
+    pub(crate) fn named(&self) -> Vec<NodeId> {
+        match self {
+            Self::Page { entries, .. } => entries.iter().map(|entry| entry.identity.id).collect(),
+            _ => Vec::new(),
+        }
     }
 }
 
-/// The envelope of one cluster.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Envelope {
-    cluster: [u8; 4],
-}
-
-impl Envelope {
-    pub(crate) fn new(cluster: &str) -> Self {
-        let hash =
-            cluster.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        Self { cluster: hash.to_le_bytes() }
+impl MetaItem {
+    /// Whether it is too large for any datagram.
+    pub(crate) fn needs_stream(&self) -> bool {
+        self.bytes.len() + META_ITEM_OVERHEAD > BODY_BYTES - 1
     }
-
-    pub(crate) fn seal(&self, packet: &Packet) -> Vec<u8> {
-        let mut out = vec![0; ENVELOPE_BYTES];
-        let kind = put_body(&mut out, packet);
-        debug_assert!(out.len() <= MAX_DATAGRAM_BYTES, "a {kind} packet has {} bytes", out.len());
-        out[0] = VERSION;
-        out[1] = kind;
-        out[2..6].copy_from_slice(&self.cluster);
-        let sum = checksum(kind, &self.cluster, &out[ENVELOPE_BYTES..]);
-        out[6..10].copy_from_slice(&sum.to_le_bytes());
-        out
-    }
-
-    /// # Errors
-    /// The first thing that is wrong, from the outside in.
-    pub(crate) fn open(&self, datagram: &[u8]) -> Result<Packet, Refusal> {
-        if datagram.len() > MAX_DATAGRAM_BYTES {
-            return Err(Refusal::Oversized);
-        }
-        let mut reader = Reader::new(datagram);
-        let version = reader.u8()?;
-        let kind = reader.u8()?;
-        let cluster = reader.bytes(4)?;
-        let sum = reader.u32()?;
-        if version != VERSION {
-            return Err(Refusal::Version);
-        }
-        if cluster != self.cluster {
-            return Err(Refusal::OtherCluster);
-        }
-        let body = &datagram[ENVELOPE_BYTES..];
-        if sum != checksum(kind, cluster, body) {
-            return Err(Refusal::Checksum);
-        }
-        read_body(kind, body)
-    }
-}
-
-fn checksum(kind: u8, cluster: &[u8], body: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&[kind]);
-    hasher.update(cluster);
-    hasher.update(body);
-    hasher.finalize()
 }
 
 /// Packs items into datagrams' worth of packets, in order; an item that is too large for any is left out.
 pub(crate) fn pack_metadata(items: impl IntoIterator<Item = MetaItem>) -> Vec<Vec<MetaItem>> {
+    pack(items.into_iter().filter(|item| !item.needs_stream()), BODY_BYTES - 1)
+}
+
+/// Packs items into packets for the frames of a stream, in order.
+pub(crate) fn pack_metadata_frames(items: impl IntoIterator<Item = MetaItem>) -> Vec<Vec<MetaItem>> {
+    pack(items, MAX_GOSSIP_FRAME_BYTES - ENVELOPE_BYTES - 1)
+}
+
+fn pack(items: impl IntoIterator<Item = MetaItem>, whole: usize) -> Vec<Vec<MetaItem>> {
     let mut packets: Vec<Vec<MetaItem>> = Vec::new();
     let mut room = 0;
     for item in items {
         let size = item.bytes.len() + META_ITEM_OVERHEAD;
-        if size > BODY_BYTES - 1 {
-            continue;
-        }
         match packets.last_mut() {
             Some(last) if size <= room => last.push(item),
             _ => {
                 packets.push(vec![item]);
-                room = BODY_BYTES - 1;
+                room = whole;
             }
         }
         room -= size;
@@ -236,235 +210,43 @@ pub(crate) fn pack_metadata(items: impl IntoIterator<Item = MetaItem>) -> Vec<Ve
     packets
 }
 
-fn put_body(out: &mut Vec<u8>, packet: &Packet) -> u8 {
-    match packet {
-        Packet::Foca(body) => {
-            out.extend_from_slice(body);
-            FOCA
-        }
-        Packet::Join(hello) => {
-            put_hello(out, hello);
-            JOIN
-        }
-        Packet::Welcome(hello) => {
-            put_hello(out, hello);
-            WELCOME
-        }
-        Packet::Pull { nonce, from, digest, after } => {
-            out.extend_from_slice(&nonce.to_le_bytes());
-            put_identity(out, from);
-            out.extend_from_slice(&digest.to_le_bytes());
-            out.extend_from_slice(&after.to_le_bytes());
-            PULL
-        }
-        Packet::Page { nonce, next, entries } => {
-            out.extend_from_slice(&nonce.to_le_bytes());
-            out.extend_from_slice(&next.to_le_bytes());
-            entries.iter().for_each(|entry| put_page_entry(out, entry));
-            PAGE
-        }
-        Packet::MetaRequest { from, wanted } => {
-            put_identity(out, from);
-            for (id, stamp) in wanted {
-                out.extend_from_slice(&id.0.to_le_bytes());
-                out.extend_from_slice(&stamp.to_le_bytes());
-            }
-            META_REQUEST
-        }
-        Packet::Meta { news, items } => {
-            out.push(u8::from(*news));
-            for item in items {
-                out.extend_from_slice(&item.id.0.to_le_bytes());
-                out.extend_from_slice(&item.stamp.to_le_bytes());
-                out.extend_from_slice(&(item.bytes.len() as u16).to_le_bytes());
-                out.extend_from_slice(&item.bytes);
-            }
-            META
-        }
-        Packet::Leave(identities) => {
-            identities.iter().for_each(|identity| put_identity(out, identity));
-            LEAVE
-        }
-        Packet::Suspected { identity, incarnation } => {
-            put_identity(out, identity);
-            out.extend_from_slice(&incarnation.to_le_bytes());
-            SUSPECTED
-        }
-        Packet::Refused { from, identity } => {
-            put_identity(out, from);
-            put_identity(out, identity);
-            REFUSED
-        }
-        Packet::Noted { body, notes } => {
-            out.extend_from_slice(&(body.len() as u16).to_le_bytes());
-            out.extend_from_slice(body);
-            notes.iter().for_each(|note| put_note(out, note));
-            NOTED
-        }
-        Packet::Nack { from, target, number } => {
-            put_identity(out, from);
-            out.extend_from_slice(&target.0.to_le_bytes());
-            out.push(*number);
-            NACK
-        }
-    }
-}
-
-fn put_hello(out: &mut Vec<u8>, hello: &Hello) {
-    out.extend_from_slice(&hello.nonce.to_le_bytes());
-    out.extend_from_slice(&hello.to.map_or(0, |id| id.0).to_le_bytes());
-    out.extend_from_slice(&hello.floor.to_le_bytes());
-    put_identity(out, &hello.identity);
-}
-
-fn put_page_entry(out: &mut Vec<u8>, entry: &PageEntry) {
-    put_identity(out, &entry.identity);
-    out.extend_from_slice(&entry.incarnation.to_le_bytes());
-    out.push(match entry.standing {
-        Standing::Active => 0,
-        Standing::Down => 1,
-        Standing::Left => 2,
-    });
-    out.extend_from_slice(&entry.stamp.to_le_bytes());
-    out.extend_from_slice(&entry.age_seconds.to_le_bytes());
-}
-
-fn read_body(kind: u8, body: &[u8]) -> Result<Packet, Refusal> {
-    let mut reader = Reader::new(body);
-    let packet = match kind {
-        FOCA => return Ok(Packet::Foca(body.to_vec())),
-        JOIN => Packet::Join(read_hello(&mut reader)?),
-        WELCOME => Packet::Welcome(read_hello(&mut reader)?),
-        PULL => {
-            Packet::Pull { nonce: reader.u32()?, from: reader.identity()?, digest: reader.u64()?, after: reader.u64()? }
-        }
-        PAGE => {
-            Packet::Page { nonce: reader.u32()?, next: reader.u64()?, entries: read_all(&mut reader, read_page_entry)? }
-        }
-        META_REQUEST => Packet::MetaRequest {
-            from: reader.identity()?,
-            wanted: read_all(&mut reader, |reader| Ok((reader.node_id()?, reader.u64()?)))?,
-        },
-        META => Packet::Meta { news: reader.u8()? == 1, items: read_all(&mut reader, read_meta_item)? },
-        LEAVE => Packet::Leave(read_all(&mut reader, |reader| reader.identity())?),
-        SUSPECTED => Packet::Suspected { identity: reader.identity()?, incarnation: reader.u16()? },
-        REFUSED => Packet::Refused { from: reader.identity()?, identity: reader.identity()? },
-        NOTED => {
-            let length = reader.u16()?;
-            Packet::Noted { body: reader.bytes(length.into())?.to_vec(), notes: read_all(&mut reader, read_note)? }
-        }
-        NACK => Packet::Nack { from: reader.identity()?, target: reader.node_id()?, number: reader.u8()? },
-        _ => return Err(Refusal::UnknownKind),
+/// One packet of every kind, each as full as it may be.
+#[cfg(test)]
+pub(crate) fn every_packet() -> Vec<Packet> {
+    let identity = Identity::new(NodeId(7), 3, "[2001:db8::1]:7950".parse().unwrap());
+    let hello = Hello { nonce: 1, to: Some(NodeId(9)), floor: 2, identity };
+    let entry = PageEntry { identity, incarnation: 4, standing: Standing::Left, stamp: 5, age_seconds: 6 };
+    let note = Note {
+        target: NodeId(1),
+        generation: 2,
+        incarnation: 3,
+        from: NodeId(4),
+        paths: crate::note::Paths::default(),
     };
-    reader.finish()?;
-    Ok(packet)
-}
-
-/// Reads items until the body ends; their number is bounded by the datagram.
-fn read_all<T>(reader: &mut Reader, read: impl Fn(&mut Reader) -> Result<T, Malformed>) -> Result<Vec<T>, Malformed> {
-    let mut items = Vec::new();
-    while reader.remaining() > 0 {
-        items.push(read(reader)?);
-    }
-    Ok(items)
-}
-
-fn read_hello(reader: &mut Reader) -> Result<Hello, Malformed> {
-    Ok(Hello {
-        nonce: reader.u32()?,
-        to: Some(reader.u64()?).filter(|id| *id != 0).map(NodeId),
-        floor: reader.u32()?,
-        identity: reader.identity()?,
-    })
-}
-
-fn read_page_entry(reader: &mut Reader) -> Result<PageEntry, Malformed> {
-    Ok(PageEntry {
-        identity: reader.identity()?,
-        incarnation: reader.u16()?,
-        standing: match reader.u8()? {
-            0 => Standing::Active,
-            1 => Standing::Down,
-            2 => Standing::Left,
-            _ => return Err(Malformed),
-        },
-        stamp: reader.u64()?,
-        age_seconds: reader.u32()?,
-    })
-}
-
-fn read_meta_item(reader: &mut Reader) -> Result<MetaItem, Malformed> {
-    let id = reader.node_id()?;
-    let stamp = reader.u64()?;
-    let length = reader.u16()?;
-    Ok(MetaItem { id, stamp, bytes: reader.bytes(length.into())?.to_vec() })
+    vec![
+        Packet::Foca(vec![1, 2, 3]),
+        Packet::Join(hello),
+        Packet::Welcome(hello),
+        Packet::Pull { nonce: 1, from: identity, digest: 2, after: 3 },
+        Packet::Page { nonce: 1, next: 2, entries: vec![entry; PAGE_ENTRIES] },
+        Packet::MetaRequest { from: identity, wanted: vec![(NodeId(1), 2); META_QUESTIONS] },
+        Packet::Meta { news: true, items: vec![MetaItem { id: NodeId(1), stamp: 2, bytes: vec![9; 1200] }] },
+        Packet::Leave(vec![identity; LEAVE_IDENTITIES]),
+        Packet::Suspected { identity, incarnation: 4 },
+        Packet::Refused { from: identity, identity },
+        Packet::Noted { body: vec![7; 90], notes: vec![note; note_room(90)] },
+        Packet::Nack { from: identity, target: NodeId(5), number: 6 },
+        Packet::Located { place: Place::default(), body: vec![7; 90], notes: vec![note; note_room(90)] },
+        Packet::Places(vec![(NodeId(1), Place::default()); 40]),
+        Packet::Twin(TwinNote { nonce: 1, answers: true, age_seconds: 2, identity }),
+        Packet::Sync { from: identity },
+        Packet::Newer { from: identity, held: vec![(NodeId(1), 2); NEWER_NOTES] },
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn every_packet() -> Vec<Packet> {
-        let identity = Identity::new(NodeId(7), 3, "[2001:db8::1]:7950".parse().unwrap());
-        let hello = Hello { nonce: 1, to: Some(NodeId(9)), floor: 2, identity };
-        let entry = PageEntry { identity, incarnation: 4, standing: Standing::Left, stamp: 5, age_seconds: 6 };
-        let note = Note {
-            target: NodeId(1),
-            generation: 2,
-            incarnation: 3,
-            from: NodeId(4),
-            paths: crate::note::Paths::default(),
-        };
-        vec![
-            Packet::Foca(vec![1, 2, 3]),
-            Packet::Join(hello),
-            Packet::Welcome(hello),
-            Packet::Pull { nonce: 1, from: identity, digest: 2, after: 3 },
-            Packet::Page { nonce: 1, next: 2, entries: vec![entry; PAGE_ENTRIES] },
-            Packet::MetaRequest { from: identity, wanted: vec![(NodeId(1), 2); META_QUESTIONS] },
-            Packet::Meta { news: true, items: vec![MetaItem { id: NodeId(1), stamp: 2, bytes: vec![9; 1200] }] },
-            Packet::Leave(vec![identity; LEAVE_IDENTITIES]),
-            Packet::Suspected { identity, incarnation: 4 },
-            Packet::Refused { from: identity, identity },
-            Packet::Noted { body: vec![7; 90], notes: vec![note; note_room(90)] },
-            Packet::Nack { from: identity, target: NodeId(5), number: 6 },
-        ]
-    }
-
-    #[test]
-    fn packets_round_trip_and_the_fullest_fit_a_datagram() {
-        let envelope = Envelope::new("watchfire");
-        for packet in every_packet() {
-            let sealed = envelope.seal(&packet);
-            assert!(sealed.len() <= MAX_DATAGRAM_BYTES);
-            assert_eq!(envelope.open(&sealed), Ok(packet));
-        }
-    }
-
-    #[test]
-    fn what_is_not_ours_is_refused_by_reason() {
-        let envelope = Envelope::new("watchfire");
-        for packet in every_packet() {
-            let sealed = envelope.seal(&packet);
-            let changed = |at: usize| {
-                let mut bytes = sealed.clone();
-                bytes[at] ^= 1;
-                envelope.open(&bytes)
-            };
-            assert_eq!(Envelope::new("other").open(&sealed), Err(Refusal::OtherCluster));
-            assert_eq!(changed(0), Err(Refusal::Version));
-            for at in (1..2).chain(ENVELOPE_BYTES..sealed.len()) {
-                assert_eq!(changed(at), Err(Refusal::Checksum));
-            }
-            for cut in 0..sealed.len() {
-                let refused = envelope.open(&sealed[..cut]);
-                assert!(matches!(refused, Err(Refusal::Malformed | Refusal::Checksum)), "{cut}: {refused:?}");
-            }
-        }
-        assert_eq!(envelope.open(&[0; MAX_DATAGRAM_BYTES + 1]), Err(Refusal::Oversized));
-        assert_eq!(read_body(200, &[]), Err(Refusal::UnknownKind));
-        assert_eq!(read_body(JOIN, &[0; 200]), Err(Refusal::Malformed));
-    }
 
     #[test]
     fn metadata_is_packed_into_as_few_datagrams_as_its_order_allows() {

@@ -21,6 +21,10 @@ pub(crate) enum Alarm {
     Fetch,
     /// Ask what silent members' hosts answer.
     Ask,
+    /// Stop in favour of the machine that this one was copied from.
+    Yield,
+    /// Refusals have waited for a restart for long enough.
+    Judge,
     /// Tell members that they were suspected while this node was cut off.
     Remind,
     /// List members whose metadata did not come.

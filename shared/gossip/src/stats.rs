@@ -39,6 +39,14 @@ counters! {
     dropped_checksum,
     /// Dropped: of a kind that is not known here.
     dropped_unknown_kind,
+    /// Dropped: not encrypted, although this node holds keys.
+    dropped_plain,
+    /// Dropped: encrypted with a key that is not held here.
+    dropped_unknown_key,
+    /// Dropped: not made with the key that it names.
+    dropped_forged,
+    /// Dropped: came before.
+    dropped_replayed,
     /// Dropped: addressed to another node or another life of this one.
     dropped_misaddressed,
     /// Dropped: claims to come from this node; the sign of a cloned node id.
@@ -51,6 +59,16 @@ counters! {
     dropped_rate_limited,
     /// Packets or timers that foca refused.
     foca_errors,
+    /// Exchanges over streams that were begun here.
+    exchanges,
+    /// Exchanges that failed: no connection, or no valid answer.
+    exchanges_failed,
+    /// Bytes that were said over streams, by this node.
+    sent_stream_bytes,
+    /// Bytes that were said over streams, to this node.
+    received_stream_bytes,
+    /// Probes that were answered over a stream and not by datagram: datagrams do not get through.
+    probes_by_stream,
     /// Join attempts sent.
     joins_sent,
     /// Times this node raised its generation to return.
@@ -63,6 +81,8 @@ counters! {
     downs_by_refusal,
     /// Metadata that was refused at the door.
     metadata_refused,
+    /// Times that another process with this node's id answered.
+    clones_seen,
     /// Times that two living members with one name were seen.
     name_conflicts,
 }

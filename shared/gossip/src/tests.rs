@@ -1,10 +1,14 @@
 //! What a cluster of machines does, in virtual time.
 
+mod clones;
 mod figures;
 mod hostile;
 mod joining;
 mod leaving;
 mod metadata;
 mod partition;
+mod rtt;
+mod sealed;
 mod silence;
+mod streams;
 mod suspicion;

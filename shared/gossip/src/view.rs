@@ -16,6 +16,7 @@ pub(crate) use entry::{Entry, Held};
 
 use crate::identity::Identity;
 use crate::packet::{PageEntry, Standing};
+use crate::place::Place;
 
 /// How long a member may lack metadata before it is listed under its id.
 pub(crate) const UNNAMED_AFTER: Span = Span::from_seconds(5);
@@ -64,6 +65,7 @@ pub(crate) struct View {
     unnamed: BTreeSet<(Timestamp, NodeId)>,
     index: u64,
     active: usize,
+    stands_at: Place,
     /// Members that are kept at most; [`MAX_MEMBERS`], and less where a test fills the view.
     limit: usize,
 }
@@ -80,6 +82,7 @@ impl View {
             unnamed: BTreeSet::new(),
             index: 0,
             active: 0,
+            stands_at: Place::default(),
             limit: MAX_MEMBERS,
         };
         view.entries.insert(own.id, entry);
@@ -109,6 +112,18 @@ impl View {
         }
         self.dirty.insert(id);
         Some(result)
+    }
+
+    /// Takes note of a round-trip time or a place. They change all the time, so that is no difference to tell.
+    pub(crate) fn time(&mut self, id: NodeId, note: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            note(entry);
+        }
+    }
+
+    /// Where the own node stands.
+    pub(crate) fn stand_at(&mut self, place: Place) {
+        self.stands_at = place;
     }
 
     /// Other members, whatever their state.
@@ -285,7 +300,9 @@ impl View {
     /// What is listed, by name, then by id.
     pub(crate) fn members(&self) -> Vec<Member> {
         let ids = self.by_name.values().flatten();
-        ids.filter_map(|id| self.entries.get(id)).filter_map(|entry| entry.shown.clone()).collect()
+        let entries = ids.filter_map(|id| self.entries.get(id));
+        let listed = |entry: &Entry| entry.shown.clone().map(|member| (member, entry.rtt_ms(&self.stands_at)));
+        entries.filter_map(listed).map(|(member, rtt_ms)| Member { rtt_ms, ..member }).collect()
     }
 
     pub(crate) fn conflicts(&self) -> Vec<NameConflict> {

@@ -36,21 +36,24 @@ pub fn advertised(bound: SocketAddr) -> SocketAddr {
     if !bound.ip().is_unspecified() {
         return bound;
     }
-    // Connecting a UDP socket sends nothing: the kernel only chooses a route and a source address for it. The addresses
-    // are those of documentation (RFC 5737, RFC 3849).
-    let (any, world): (IpAddr, IpAddr) = match bound.ip() {
-        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
-        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
-    };
-    let own = UdpSocket::bind((any, 0)).and_then(|socket| {
-        socket.connect((world, 9))?;
-        socket.local_addr()
-    });
+    // The addresses are those of documentation (RFC 5737, RFC 3849).
+    let v4 = || own_address(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into());
+    let v6 = || own_address(Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into());
+    // A socket bound to [::] hears IPv4 as well, which is what a host without an IPv6 route is reached by.
+    let own = if bound.is_ipv4() { v4() } else { v6().or_else(v4) };
     let loopback = match bound.ip() {
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     };
-    SocketAddr::new(own.map_or(loopback, |own| own.ip()), bound.port())
+    SocketAddr::new(own.unwrap_or(loopback), bound.port())
+}
+
+/// The address from which this host would speak to `world`. Connecting a UDP socket sends nothing: the kernel only chooses a
+/// route and a source address for it.
+fn own_address(any: IpAddr, world: IpAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((world, 9)).ok()?;
+    socket.local_addr().ok().map(|own| own.ip())
 }
 
 #[cfg(test)]

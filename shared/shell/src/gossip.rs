@@ -4,17 +4,22 @@
 //! tasks around it only turn what else happens outside into inputs. What the machine calls time is the monotonic clock, and
 //! what readers get is wall time.
 //!
-//! The TCP listener beside the UDP socket carries nothing yet. It is there so that a connection to a living node is
-//! accepted and one to a dead node on a living host is refused: that tells a dead agent from a dead host.
+//! The TCP listener beside the UDP socket takes streams. It also tells a dead agent from a dead host: a connection to a living
+//! node is accepted, one to a dead node on a living host is refused.
 
 mod kept;
 
 mod sockets;
 
+mod streams;
+
 mod inputs;
+
+pub(crate) mod keys;
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::UdpSocket;
@@ -30,10 +35,12 @@ use crate::driver::drive;
 use crate::files::{DataDir, FileError};
 use crate::lifecycle::Tasks;
 use crate::membership::{self, Index, MembershipHandle, MembershipView, Publisher, Request};
-use inputs::Inputs;
+use inputs::{Inputs, Watch};
 use kept::Pending;
+use streams::{Opener, Waiting};
 
 pub use kept::node_id;
+pub use keys::KeysError;
 
 /// Inputs that wait for the machine, datagrams apart: those wait in the kernel. All of them wait for room.
 const MAX_INBOX: usize = 64;
@@ -54,6 +61,8 @@ pub struct Settings {
     /// `host:port` of members to join by. Names are resolved again every 30 s.
     pub join: Vec<String>,
     pub profile: Profile,
+    /// The file with the cluster's keys; without one gossip is plain text.
+    pub keyring_file: Option<PathBuf>,
 }
 
 /// Gossip could not be started.
@@ -65,6 +74,8 @@ pub enum StartError {
     File(#[from] FileError),
     #[error("{path}: expected {expected}, found {found:?}")]
     Damaged { path: String, expected: &'static str, found: String },
+    #[error("gossip.keyring_file: {0}")]
+    Keys(#[from] KeysError),
     #[error(transparent)]
     Config(#[from] watchfire_gossip::ConfigError),
 }
@@ -83,6 +94,7 @@ pub async fn start(
     clock: &Clock,
     tasks: &mut Tasks,
 ) -> Result<MembershipHandle, StartError> {
+    let keys = settings.keyring_file.as_deref().map(keys::read).transpose()?.unwrap_or_default();
     let named = |source| StartError::Bind { address: settings.bind, source };
     let (socket, listener) = sockets::bind(settings.bind).await.map_err(named)?;
     let socket = Arc::new(socket);
@@ -96,33 +108,44 @@ pub async fn start(
         seeds: Vec::new(),
         known: kept::peers(data),
         metadata,
+        keys,
     };
-    tracing::info!(%bound, advertise = %config.advertise, id = %config.id, generation = config.generation, "gossip starts");
+    let encrypted = !config.keys.is_empty();
+    tracing::info!(%bound, advertise = %config.advertise, id = %config.id, generation = config.generation, encrypted, "gossip starts");
     let start = Index { epoch: u64::from(config.generation), counter: 0 };
     let view = MembershipView { node: config.metadata.name.clone(), index: start, members: Vec::new() };
     let mut effects = Vec::new();
     let machine = Gossip::new(config, rand::random(), clock.monotonic(), &mut effects)?;
     let (publisher, handle, requests) = membership::channel(view);
+    let handle = handle.with_keyring(settings.keyring_file.clone());
 
     let (inputs, inbox) = mpsc::channel(MAX_INBOX);
     let (pending, to_keep) = watch::channel(Pending::default());
     let folder = data.path().to_owned();
     tasks.spawn("gossip-keep", |stop| kept::keep(folder, to_keep, stop));
     let questions = Arc::new(Semaphore::new(MAX_QUESTIONS));
+    let waiting = Waiting::default();
+    let watch = Arc::new(Watch::new());
     let mut shell = Shell {
         socket: socket.clone(),
         publisher,
         pending,
         inputs: inputs.clone(),
         questions,
+        opener: Opener::new(inputs.clone()),
+        waiting: waiting.clone(),
+        watch: watch.clone(),
+        maps_v4: bound.is_ipv6(),
+        yields: false,
         clock: clock.clone(),
         published: Timestamp::MIN,
     };
     // The node's own view is there before anybody asks for it.
     shell.perform(&mut effects, &machine);
-    let inbox = Inputs::new(inbox, socket);
+    let inbox = Inputs::new(inbox, socket, watch);
     tasks.spawn("gossip", |stop| run(machine, inbox, shell, stop));
-    tasks.spawn("gossip-tcp", |stop| sockets::accept(listener, stop));
+    let streamed = inputs.clone();
+    tasks.spawn("gossip-tcp", |stop| streams::accept(listener, streamed, waiting, stop));
     let requested = inputs.clone();
     tasks.spawn("gossip-requests", |stop| forward(requests, requested, stop));
     let join = settings.join.clone();
@@ -134,7 +157,8 @@ async fn run(machine: Gossip, inbox: Inputs, mut shell: Shell, stop: Cancellatio
     let clock = shell.clock.clone();
     let perform = |_, effects: &mut Vec<Effect>, machine: &Gossip| {
         shell.perform(effects, machine);
-        ControlFlow::Continue(())
+        // The program sees that this task has ended, and ends too: every part of it goes by the old id.
+        if shell.yields { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     tokio::select! {
         _ = drive(machine, inbox, || clock.monotonic(), perform) => {}
@@ -150,6 +174,7 @@ async fn forward(mut requests: mpsc::Receiver<Request>, inputs: mpsc::Sender<Inp
         };
         let input = match request {
             Some(Request::SetMetadata(metadata)) => Input::SetMetadata(metadata),
+            Some(Request::SetKeys(keys)) => Input::SetKeys(keys),
             Some(Request::Leave) => Input::Leave,
             None => return,
         };
@@ -191,6 +216,13 @@ struct Shell {
     pending: watch::Sender<Pending>,
     inputs: mpsc::Sender<Input>,
     questions: Arc<Semaphore>,
+    opener: Opener,
+    waiting: Waiting,
+    watch: Arc<Watch>,
+    /// The socket speaks IPv6, and reaches IPv4 by mapped addresses.
+    maps_v4: bool,
+    /// Another process with this node's id goes on, and this one ends.
+    yields: bool,
     clock: Clock,
     /// When the members were published last, on the monotonic scale.
     published: Timestamp,
@@ -203,7 +235,9 @@ impl Shell {
         for effect in effects.drain(..) {
             match effect {
                 // A full send buffer drops the datagram, as a full switch would.
-                Effect::Send { to, bytes } => drop(self.socket.try_send_to(&bytes, to)),
+                Effect::Send { to, bytes } => drop(self.socket.try_send_to(&bytes, self.reachable(to))),
+                Effect::TimeProbe => self.watch.start(),
+                Effect::Cloned { other, yields } => self.cloned(machine, other, yields),
                 Effect::Changed(change) => changes.push(self.on_wall(change)),
                 Effect::Removed(removal) => {
                     tracing::info!(member = removal.member.name, reason = ?removal.reason, "a member is not listed any more");
@@ -214,6 +248,8 @@ impl Shell {
                 }
                 Effect::SavePeers(peers) => self.pending.send_modify(|pending| pending.peers = Some(peers)),
                 Effect::AskHost { id, addr } => self.ask(id, addr),
+                Effect::Exchange { exchange, to, frames } => self.opener.exchange(exchange, to, frames),
+                Effect::Reply { stream, frames } => self.waiting.answer(stream, frames),
                 Effect::LeaveDone => left = true,
             }
         }
@@ -227,6 +263,25 @@ impl Shell {
         if left {
             self.publisher.left();
         }
+    }
+
+    fn reachable(&self, to: SocketAddr) -> SocketAddr {
+        match to {
+            SocketAddr::V4(v4) if self.maps_v4 => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
+            _ => to,
+        }
+    }
+
+    fn cloned(&mut self, machine: &Gossip, other: SocketAddr, yields: bool) {
+        let (id, own) = (machine.id(), machine.advertised());
+        if !yields {
+            tracing::warn!(%id, %own, %other, "another machine uses this node's id: it was copied with its data directory, and is to get an id of its own");
+            return;
+        }
+        let new = kept::random_id();
+        tracing::error!(%id, %own, %other, %new, "this node's id lives at another address already: this machine was copied with its data directory; it gets a new id and has to start again");
+        self.pending.send_modify(|pending| pending.id = Some(new));
+        self.yields = true;
     }
 
     /// Asks a host whether somebody listens, and brings the answer back as an input.

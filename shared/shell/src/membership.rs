@@ -4,13 +4,16 @@
 //! again from the members; nobody ever waits for a slow reader.
 
 use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use watchfire_gossip::Stats;
+use watchfire_gossip::{GossipKey, Stats};
 use watchfire_shared::limits::MAX_EVENTS_KEPT;
 use watchfire_shared::member::{Member, MemberChange, Metadata};
+
+use crate::gossip::keys::{self, KeysError};
 
 /// The members as one node sees them at one moment.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -58,6 +61,7 @@ pub struct MemberEvent {
 #[derive(Debug)]
 pub(crate) enum Request {
     SetMetadata(Metadata),
+    SetKeys(Vec<GossipKey>),
     Leave,
 }
 
@@ -69,6 +73,7 @@ pub struct MembershipHandle {
     requests: mpsc::Sender<Request>,
     left: watch::Receiver<bool>,
     counters: Arc<Mutex<Stats>>,
+    keyring: Option<Arc<Path>>,
 }
 
 /// Where the gossip task puts what it learns.
@@ -93,7 +98,7 @@ pub(crate) fn channel(view: MembershipView) -> (Publisher, MembershipHandle, mps
     let (requests, inbox) = mpsc::channel(MAX_REQUESTS);
     let counters = Arc::new(Mutex::new(Stats::default()));
     let publisher = Publisher { view: view_writer, ring: ring.clone(), left: left_writer, counters: counters.clone() };
-    (publisher, MembershipHandle { view, ring, requests, left, counters }, inbox)
+    (publisher, MembershipHandle { view, ring, requests, left, counters, keyring: None }, inbox)
 }
 
 impl Publisher {
@@ -196,6 +201,23 @@ impl MembershipHandle {
     /// Changes what this node says of itself. Nothing happens if gossip has stopped.
     pub async fn set_metadata(&self, metadata: Metadata) {
         let _ = self.requests.send(Request::SetMetadata(metadata)).await;
+    }
+
+    /// Remembers where the keys are kept.
+    pub(crate) fn with_keyring(self, file: Option<PathBuf>) -> Self {
+        Self { keyring: file.map(Into::into), ..self }
+    }
+
+    /// Reads the key file again and uses what it holds. Nothing happens without one.
+    ///
+    /// # Errors
+    /// What is wrong with the file; the keys in use stay in use then.
+    pub async fn reload_keys(&self) -> Result<(), KeysError> {
+        if let Some(file) = &self.keyring {
+            let keys = keys::read(file)?;
+            let _ = self.requests.send(Request::SetKeys(keys)).await;
+        }
+        Ok(())
     }
 
     /// Says goodbye and waits until it was said, but no longer than a few seconds; `false` if that time ran out.

@@ -16,6 +16,10 @@
 //!                           <-   Order
 //! OrderReport (each change) ->
 //!                           <-   OrderSeen (the final one is durable)
+//!                           <-   LifeWanted (which notes of its own life are durable)
+//! Life (those after, and each new one) ->
+//!                           <-   ViewQuery (what do you believe of this member?)
+//! ViewAnswer                ->
 //! ```
 
 use std::collections::BTreeMap;
@@ -24,8 +28,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{FLAG_CRITICAL, FrameError, HEADER_BYTES};
 use crate::labels::Labels;
+use crate::life::{Life, LifeWanted};
 use crate::limits::{MAX_DICT_ENTRIES_PER_FRAME, MAX_FRAME_BYTES};
-use crate::member::NodeId;
+use crate::member::{MemberState, NodeId};
 use crate::order::{Actions, OrderReport, OrderSeen, SignedOrder};
 use crate::sample::MetricKind;
 
@@ -204,6 +209,21 @@ pub struct Bye {
     pub retry_after_ms: u64,
 }
 
+/// The collector asks what the agent believes of a member, before it acts on a node that it cannot hear itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ViewQuery {
+    pub about: NodeId,
+}
+
+/// The agent's own view of a member.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ViewAnswer {
+    pub about: NodeId,
+    /// `None` of a member that it does not know.
+    #[serde(default)]
+    pub state: Option<MemberState>,
+}
+
 macro_rules! messages {
     ($($number:literal $flags:literal $name:ident($payload:ty),)*) => {
         /// One frame's content.
@@ -251,6 +271,10 @@ messages! {
     14 0b00 Order(SignedOrder),
     15 0b00 OrderReport(OrderReport),
     16 0b00 OrderSeen(OrderSeen),
+    17 0b00 Life(Life),
+    18 0b00 LifeWanted(LifeWanted),
+    19 0b00 ViewQuery(ViewQuery),
+    20 0b00 ViewAnswer(ViewAnswer),
 }
 
 fn frame(kind: u8, flags: u8, payload: &impl Serialize) -> Vec<u8> {
@@ -306,6 +330,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::life::LifeState;
 
     #[test]
     fn messages_round_trip() {
@@ -352,9 +377,30 @@ mod tests {
         assert_eq!(Message::decode(&bytes), Err(FrameError::TrailingBytes(1)));
     }
 
+    #[test]
+    fn a_note_of_a_state_that_only_newer_agents_know_spoils_no_other() {
+        #[derive(Serialize)]
+        struct Note {
+            seq: u64,
+            at: i64,
+            state: &'static str,
+        }
+        #[derive(Serialize)]
+        struct Newer {
+            notes: Vec<Note>,
+        }
+        let notes = [("running", 1), ("hibernating", 2)].map(|(state, seq)| Note { seq, at: 5, state });
+        let Ok(Some(Message::Life(life))) = Message::decode(&frame(17, 0, &Newer { notes: notes.into() })) else {
+            panic!("a life is a life")
+        };
+        let states: Vec<LifeState> = life.notes.iter().map(|note| note.state).collect();
+        assert_eq!(states, [LifeState::Running, LifeState::Unknown]);
+        assert_eq!(Message::decode(&Message::Life(life.clone()).encode()), Ok(Some(Message::Life(life))));
+    }
+
     proptest! {
         #[test]
-        fn no_bytes_make_the_decoder_panic(kind in 0u8..14, payload: Vec<u8>) {
+        fn no_bytes_make_the_decoder_panic(kind in 0u8..20, payload: Vec<u8>) {
             let mut bytes = vec![0, 0, 0, 0, kind, 0];
             bytes.extend(payload);
             let length = u32::try_from(bytes.len() - 4).unwrap();

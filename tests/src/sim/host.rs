@@ -37,6 +37,10 @@ pub struct Host {
     pub running: Option<Running>,
     /// Whether the machine is on: one that is answers for a dead program that nobody listens.
     pub powered: bool,
+    /// Until when it sleeps.
+    pub asleep_until: Option<Timestamp>,
+    /// What its series `sim_constant` says.
+    pub constant: f64,
     /// Its power fails during one of the next operations of its disk.
     pub dying: bool,
     pub kept: Kept,
@@ -52,6 +56,8 @@ pub struct Kept {
     /// An agent's spool.
     pub segments: BTreeMap<u64, Vec<u8>>,
     pub spool_state: Option<Vec<u8>>,
+    /// An agent's journal of its life.
+    pub life: Option<Vec<u8>>,
     /// An agent's journal of orders, and what is being written to it.
     pub journal: Vec<Entry>,
     pub writing: VecDeque<Entry>,
@@ -74,17 +80,31 @@ pub enum Program {
     Collector(Box<Engine<SimDisk>>),
 }
 
+/// The host that has a node id.
+#[must_use]
+pub fn host_with(id: NodeId) -> Option<HostId> {
+    usize::try_from(id.0).ok()?.checked_sub(1)
+}
+
 impl Host {
     #[must_use]
     pub fn new(id: HostId, name: &str, role: Role, join: &[HostId]) -> Self {
         let kept = Kept::default();
         let (name, join, labels) = (name.to_owned(), join.to_vec(), BTreeMap::new());
-        Self { id, name, role, join, labels, life: 0, running: None, powered: true, dying: false, kept }
+        let (running, asleep_until) = (None, None);
+        let (life, powered, dying, constant) = (0, true, false, 42.0);
+        Self { id, name, role, join, labels, life, running, powered, asleep_until, constant, dying, kept }
     }
 
     #[must_use]
     pub fn node_id(&self) -> NodeId {
         NodeId(self.id as u64 + 1)
+    }
+
+    /// Names the boot that its machine is in.
+    #[must_use]
+    pub fn boot(&self) -> String {
+        format!("boot-{}", self.kept.boots)
     }
 
     /// How its gossip is started.
@@ -107,6 +127,7 @@ impl Host {
             seeds: self.join.iter().map(|host| gossip_addr(*host)).collect(),
             known: self.kept.peers.clone(),
             metadata,
+            keys: Vec::new(),
         }
     }
 
@@ -122,7 +143,8 @@ impl Host {
             spool_bytes: 8 << 20,
         };
         let epoch = now.as_millis().unsigned_abs();
-        let start = Start { node: self.node_id(), epoch, seed, version: "sim", settings };
+        let (boot, life) = (self.boot(), self.kept.life.clone());
+        let start = Start { node: self.node_id(), epoch, seed, version: "sim", boot, life, settings };
         let segments = self.kept.segments.iter();
         let segments =
             segments.map(|(segment, bytes)| FoundSegment { segment: *segment, scan: SegmentScan::of(bytes) });
@@ -135,6 +157,7 @@ impl Host {
         &self,
         rules: Vec<rules::Group>,
         alertmanager: Arc<alertmanager::Config>,
+        nodes: Policy,
         remediations: Vec<Remediation>,
     ) -> Settings {
         let template = |text| NameTemplate::parse(text).expect("these are templates");
@@ -147,7 +170,7 @@ impl Host {
                 instance: template("{name}"),
                 series_labels: Vec::new(),
             },
-            nodes: Policy::default(),
+            nodes,
             storage: watchfire_store::Options { segment_bytes: 1 << 20, min_free_bytes: 0, ..Default::default() },
             self_interval: Span::from_seconds(10),
             rules,

@@ -1,6 +1,6 @@
 //! The network between hosts: delay, loss of datagrams, partitions, and byte streams that break.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use rand::RngExt;
@@ -63,20 +63,33 @@ pub struct Network {
     pub delay: (i64, i64),
     /// The side of each host; hosts of different sides do not hear each other.
     pub sides: Vec<u8>,
+    /// Pairs of hosts, the smaller number first, that do not hear each other although both hear others.
+    pub severed: BTreeSet<(HostId, HostId)>,
     pub streams: BTreeMap<u64, Stream>,
+    /// Where each stream is, by agent, its life and its own number.
+    of_agent: BTreeMap<(HostId, u32, u64), u64>,
     next_stream: u64,
 }
 
 impl Network {
     #[must_use]
     pub fn new(rng: StdRng) -> Self {
-        Self { rng, loss: 0.0, delay: (0, 2), sides: Vec::new(), streams: BTreeMap::new(), next_stream: 1 }
+        Self {
+            rng,
+            loss: 0.0,
+            delay: (0, 2),
+            sides: Vec::new(),
+            severed: BTreeSet::new(),
+            streams: BTreeMap::new(),
+            of_agent: BTreeMap::new(),
+            next_stream: 1,
+        }
     }
 
     /// Whether two hosts hear each other.
     #[must_use]
     pub fn connected(&self, a: HostId, b: HostId) -> bool {
-        self.sides.get(a) == self.sides.get(b)
+        self.sides.get(a) == self.sides.get(b) && !self.severed.contains(&(a.min(b), a.max(b)))
     }
 
     /// How long the next packet takes.
@@ -94,8 +107,23 @@ impl Network {
     pub fn open(&mut self, stream: Stream) -> u64 {
         let id = self.next_stream;
         self.next_stream += 1;
+        self.of_agent.insert((stream.agent, stream.agent_life, stream.connection), id);
         self.streams.insert(id, stream);
         id
+    }
+
+    /// The connection that an agent's life knows by its own number.
+    #[must_use]
+    pub fn stream_of(&self, agent: HostId, life: u32, connection: u64) -> Option<(u64, Stream)> {
+        let id = *self.of_agent.get(&(agent, life, connection))?;
+        self.streams.get(&id).map(|stream| (id, *stream))
+    }
+
+    /// Ends a connection.
+    pub fn close(&mut self, id: u64) -> Option<Stream> {
+        let stream = self.streams.remove(&id)?;
+        self.of_agent.remove(&(stream.agent, stream.agent_life, stream.connection));
+        Some(stream)
     }
 
     /// Ends every connection of a host and returns them.
@@ -106,7 +134,9 @@ impl Network {
             .filter(|(_, s)| s.agent == host || s.collector == host)
             .map(|(id, s)| (*id, *s))
             .collect();
-        self.streams.retain(|_, stream| stream.agent != host && stream.collector != host);
+        for (id, _) in &ended {
+            self.close(*id);
+        }
         ended
     }
 }

@@ -29,7 +29,8 @@ const RULES: &str = "groups:\n  - name: broken\n    interval: 1s\n    rules:\n  
 const ROUTES: &str = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n";
 const REMEDIATIONS: &str = "remediations:\n  - name: repair\n    when: { alert: Broken }\n    mode: auto\n    \
                             steps: [{ action: repair }]\n    \
-                            guards: { cooldown: 1s, attempts: { max: 100, per: 1h }, max_concurrent: 10 }\n";
+                            guards: { cooldown: 1s, attempts: { max: 100, per: 1h }, max_concurrent: 10, settle: 0s,\n      \
+                            max_unhealthy: \"100%\", storm_cooldown: 0s, quorum: off, corroborate: off }\n";
 const ACTIONS: &str = "[action.repair]\nexec = [\"/bin/true\"]\nkind = \"restart\"\nidempotent = true\ntimeout = \"10s\"\n\
                        max_per_hour = 20\ncooldown = \"0s\"\n";
 

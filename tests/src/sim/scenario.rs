@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rand::RngExt;
+use watchfire_collector_core::history::Source;
 use watchfire_collector_core::{alertmanager, rules};
 use watchfire_gossip::Profile;
 use watchfire_promql::{Options, Value};
@@ -58,13 +59,42 @@ pub fn fleet(seed: u64, agents: usize) -> World {
 /// If the shipped rules do not load.
 #[must_use]
 pub fn empty(seed: u64, profile: Profile) -> World {
-    let rules = std::fs::read_to_string(crate::house::project().join("packaging/rules/membership.yml"));
-    let rules =
-        rules::parse("membership.yml", &rules.expect("the shipped rules are there")).expect("the shipped rules load");
-    let config = alertmanager::parse("alertmanager.yml", ALERTMANAGER).expect("the route tree loads");
-    let mut world = World::new(seed, profile, rules, Arc::new(config));
+    let mut world = without_hosts(seed, profile, &["membership.yml"], "groups: []");
     world.add("watch", Role::Collector, &[]);
     world
+}
+
+/// A world without hosts, for collectors with these files of the shipped rules and some of the test's own.
+///
+/// # Panics
+/// If the rules do not load.
+#[must_use]
+pub fn without_hosts(seed: u64, profile: Profile, shipped: &[&str], own: &str) -> World {
+    let folder = crate::house::project().join("packaging/rules");
+    let mut groups = rules::parse("own.yml", own).expect("the test's rules load");
+    for file in shipped {
+        let text = std::fs::read_to_string(folder.join(file)).expect("the shipped rules are there");
+        groups.extend(rules::parse(file, &text).expect("the shipped rules load"));
+    }
+    let config = alertmanager::parse("alertmanager.yml", ALERTMANAGER).expect("the route tree loads");
+    World::new(seed, profile, groups, Arc::new(config))
+}
+
+/// What was told, one line for each notification: status, alert and instance of each of its alerts.
+#[must_use]
+pub fn told(world: &World) -> Vec<String> {
+    let line = |alert: &(String, String, String)| format!("{} {} {}", alert.0, alert.1, alert.2).trim_end().to_owned();
+    let notified = world.record.notified.iter();
+    notified.map(|notified| notified.alerts.iter().map(line).collect::<Vec<_>>().join(", ")).collect()
+}
+
+/// What one source says of a node, as `state` with the whole seconds since `start` at which it began.
+#[must_use]
+pub fn history(world: &World, node: &str, source: Source, start: Timestamp) -> Vec<(String, i64)> {
+    let Some(engine) = world.engine(COLLECTOR) else { return Vec::new() };
+    let intervals = engine.view().history.intervals(Some(node), start, Timestamp::MAX);
+    let own = intervals.into_iter().filter(|interval| interval.source == source);
+    own.map(|interval| (interval.state, interval.from.since(start).as_millis().div_euclid(1000))).collect()
 }
 
 /// Waits until everybody sees everybody and reports.

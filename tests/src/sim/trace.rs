@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::hash::{DefaultHasher, Hasher};
 
 use watchfire_shared::time::Timestamp;
 
@@ -11,7 +12,7 @@ const KEPT: usize = 400;
 /// The record of a run.
 #[derive(Default)]
 pub struct Trace {
-    hash: u64,
+    hash: DefaultHasher,
     events: u64,
     lines: VecDeque<String>,
 }
@@ -30,16 +31,14 @@ impl Trace {
     /// Notes bytes that are of no interest to a person.
     pub fn mix(&mut self, bytes: &[u8]) {
         self.events += 1;
-        // FNV-1a; a fingerprint, not a defence.
-        let start = if self.hash == 0 { 0xcbf2_9ce4_8422_2325 } else { self.hash };
-        self.hash =
-            bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        // With the same keys in every run, and compiled with optimisation also where this crate is not.
+        self.hash.write(bytes);
     }
 
     /// The fingerprint of all events so far; equal runs have equal ones.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        self.hash
+        self.hash.finish()
     }
 
     /// How many events there were.

@@ -3,6 +3,8 @@
 //! Each event is handed to the machine it is for; what that machine asks for is done at once or becomes an event with a
 //! later time. Equal times are served in the order in which the events were made.
 
+mod faults;
+
 mod gossip;
 
 mod agent;
@@ -11,6 +13,7 @@ mod collector;
 
 mod order;
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use watchfire_agent_core::action::Action;
 use watchfire_agent_core::agent::{self as agent_core, AgentCore};
 use watchfire_agent_core::order::{self as order_core, Orders};
 use watchfire_collector_core::alertmanager;
+use watchfire_collector_core::catalogue::Policy;
 use watchfire_collector_core::engine::{self, Engine};
 use watchfire_collector_core::remediation::Remediation;
 use watchfire_collector_core::rules;
@@ -29,9 +33,8 @@ use watchfire_shared::machine::Machine;
 use watchfire_shared::member::{MemberState, Role};
 use watchfire_shared::order::{OrderId, SignedOrder};
 use watchfire_shared::time::{Span, Timestamp};
-use watchfire_store::CrashKeeps;
 
-use super::host::{Host, Program, Running};
+use super::host::{Host, Program, Running, host_with};
 use super::network::{HostId, Network, Stream};
 use super::trace::Trace;
 
@@ -48,6 +51,14 @@ pub(super) enum Event {
         host: HostId,
         life: Option<u32>,
         input: GossipInput,
+    },
+    /// A stream of gossip arrives; the answer goes back as the outcome of the exchange.
+    GossipStream {
+        from: HostId,
+        from_life: u32,
+        to: HostId,
+        exchange: u64,
+        frames: Vec<Vec<u8>>,
     },
     /// A connection attempt arrives at the collector's door.
     Knock {
@@ -88,6 +99,23 @@ struct Scheduled {
     order: u64,
     /// On the heap, because the queue moves its entries about.
     event: Box<Event>,
+}
+
+impl Event {
+    /// The host that it reaches; a notification reaches nobody of this world.
+    fn host(&self) -> Option<HostId> {
+        match self {
+            Self::Wake { host, .. }
+            | Self::Gossip { host, .. }
+            | Self::ToAgent { host, .. }
+            | Self::ToCollector { host, .. }
+            | Self::JournalWritten { host, .. }
+            | Self::ToOrders { host, .. } => Some(*host),
+            Self::GossipStream { to, .. } => Some(*to),
+            Self::Knock { agent, .. } => Some(*agent),
+            Self::Webhook { .. } => None,
+        }
+    }
 }
 
 impl PartialEq for Scheduled {
@@ -152,6 +180,8 @@ pub struct World {
     /// Whether the webhook answers 503.
     pub webhook_refuses: bool,
     pub rng: StdRng,
+    /// What collectors expect of nodes, for those that are started later.
+    pub policy: Policy,
     /// What collectors order, for those that are started later.
     pub remediations: Vec<Remediation>,
     /// What agents may be ordered to do, for those that are started later.
@@ -159,6 +189,8 @@ pub struct World {
     profile: Profile,
     rules: Vec<rules::Group>,
     alertmanager: Arc<alertmanager::Config>,
+    /// Whose view was wrong when it was last looked at.
+    doubted: Cell<HostId>,
     queue: BinaryHeap<Reverse<Scheduled>>,
     order: u64,
     work: VecDeque<Work>,
@@ -178,11 +210,13 @@ impl World {
             record: Record::default(),
             webhook_refuses: false,
             rng,
+            policy: Policy::default(),
             remediations: Vec::new(),
             actions: Vec::new(),
             profile,
             rules,
             alertmanager,
+            doubted: Cell::new(0),
             queue: BinaryHeap::new(),
             order: 0,
             work: VecDeque::new(),
@@ -227,12 +261,13 @@ impl World {
                 let core = AgentCore::new(now, start, found, &mut agent_effects);
                 let actions = self.actions.iter().map(|action| (action.name.clone(), action.clone())).collect();
                 let catalogue = order_core::Catalogue { actions, ..order_core::Catalogue::default() };
-                let (boot, journal) = (format!("boot-{}", host.kept.boots), host.kept.journal.clone());
+                let (boot, journal) = (host.boot(), host.kept.journal.clone());
                 let orders = Orders::new(now, host.node_id(), boot, journal, catalogue, &mut order_effects);
                 Program::Agent { core: Box::new(core), orders: Box::new(orders), greeted: false }
             }
             Role::Collector => {
-                let settings = host.engine_settings(rules, alertmanager, self.remediations.clone());
+                let settings =
+                    host.engine_settings(rules, alertmanager, self.policy.clone(), self.remediations.clone());
                 let opened = Engine::open(host.kept.disk.clone(), settings, now);
                 let (engine, _) = opened.unwrap_or_else(|error| panic!("{} does not open: {error}", host.name));
                 Program::Collector(Box::new(engine))
@@ -245,51 +280,6 @@ impl World {
         if self.hosts[id].role == Role::Collector {
             self.work.push_back(Work::Engine(id, engine::Input::Wake));
         }
-        self.work_through();
-        self.plan_wake(id);
-    }
-
-    /// Ends a host's program as `kill -9` does; its machine stays on.
-    pub fn kill(&mut self, id: HostId) {
-        self.trace.note(self.now, format_args!("kill {}", self.hosts[id].name));
-        self.end(id, CrashKeeps::ALL);
-    }
-
-    /// Cuts a host's power: what was not synced is lost but for what `keeps` says, and nothing answers.
-    pub fn cut_power(&mut self, id: HostId, keeps: CrashKeeps) {
-        self.trace.note(self.now, format_args!("cut the power of {}", self.hosts[id].name));
-        self.end(id, keeps);
-        self.hosts[id].powered = false;
-        self.hosts[id].kept.boots += 1;
-    }
-
-    /// Lets a host's power fail in the middle of its `operations`-th change of the disk from now.
-    pub fn cut_power_in(&mut self, id: HostId, operations: u64) {
-        self.trace.note(self.now, format_args!("{} loses its power in {operations} operations", self.hosts[id].name));
-        self.hosts[id].dying = true;
-        self.hosts[id].kept.disk.power_off_in(operations);
-    }
-
-    pub(super) fn end(&mut self, id: HostId, keeps: CrashKeeps) {
-        let host = &mut self.hosts[id];
-        host.dying = false;
-        assert!(host.running.take().is_some(), "{} does not run", host.name);
-        host.kept.disk.crash(keeps);
-        self.crash_journal(id);
-        for (conn, stream) in self.network.cut(id) {
-            if stream.agent == id {
-                self.tell_collector(conn, &stream, engine::Input::Disconnected { conn: engine::ConnId(conn) });
-            } else {
-                self.tell_agent_of_end(&stream, "connection reset");
-            }
-        }
-    }
-
-    /// Asks a host's program to stop in good order.
-    pub fn stop(&mut self, id: HostId) {
-        self.trace.note(self.now, format_args!("stop {}", self.hosts[id].name));
-        self.work.push_back(Work::Agent(id, agent_core::Input::Stop));
-        self.work.push_back(Work::Gossip(id, GossipInput::Leave));
         self.work_through();
         self.plan_wake(id);
     }
@@ -328,6 +318,7 @@ impl World {
     }
 
     fn serve(&mut self, event: Event) {
+        let Some(event) = self.unless_asleep(event) else { return };
         let lives = |world: &Self, host: HostId, life: u32| {
             world.hosts[host].running.is_some() && world.hosts[host].life == life
         };
@@ -345,6 +336,10 @@ impl World {
                 }
                 self.work.push_back(Work::Gossip(host, input));
                 host
+            }
+            Event::GossipStream { from, from_life, to, exchange, frames } => {
+                self.gossip_asked((from, from_life), to, exchange, frames);
+                to
             }
             Event::Knock { agent, agent_life, connection, address } => {
                 if !lives(self, agent, agent_life) {
@@ -439,17 +434,29 @@ impl World {
     /// Whether every running host sees every running host alive and no other.
     #[must_use]
     pub fn views_are_right(&self) -> bool {
+        let running = || self.hosts.iter().filter(|host| host.running.is_some());
+        // Who was wrong last is likely to be wrong still.
+        let doubted = self.doubted.get();
+        let wrong =
+            running().skip_while(|host| host.id != doubted).chain(running()).find(|host| !self.sees_rightly(host));
+        self.doubted.set(wrong.map_or(0, |host| host.id));
+        wrong.is_none()
+    }
+
+    fn sees_rightly(&self, viewer: &Host) -> bool {
+        let Some(running) = &viewer.running else { return true };
         let runs = |id: HostId| self.hosts[id].running.is_some();
-        let right = |viewer: &Running| {
-            let members = viewer.gossip.members();
-            let states: BTreeMap<_, _> = members.iter().map(|member| (member.id, member.state)).collect();
-            self.hosts.iter().all(|subject| match states.get(&subject.node_id()) {
-                Some(MemberState::Alive) => runs(subject.id),
-                Some(MemberState::Down | MemberState::Left) => !runs(subject.id),
-                Some(MemberState::Suspect) | None => false,
-            })
-        };
-        self.hosts.iter().filter_map(|host| host.running.as_ref()).all(right)
+        let mut states = vec![None; self.hosts.len()];
+        for member in running.gossip.members() {
+            if let Some(state) = host_with(member.id).and_then(|host| states.get_mut(host)) {
+                *state = Some(member.state);
+            }
+        }
+        states.into_iter().enumerate().all(|(subject, state)| match state {
+            Some(MemberState::Alive) => runs(subject),
+            Some(MemberState::Down | MemberState::Left) => !runs(subject),
+            Some(MemberState::Suspect) | None => false,
+        })
     }
 
     /// The engine of a running collector.

@@ -29,6 +29,7 @@ const KINDS: &[(&str, &str)] = &[
     ("restart", "restart"),
     ("switch", "switch"),
     ("fence", "fence"),
+    ("fence-self", "fence-self"),
     ("promote", "promote"),
     ("demote", "demote"),
     ("render", "render"),

@@ -1,13 +1,36 @@
 //! Sends what may be sent: live ticks first, then what the log holds.
 
+use watchfire_shared::frame::Message;
 use watchfire_shared::frame::message::Position;
+use watchfire_shared::life::Life;
 use watchfire_shared::time::Timestamp;
 
 use super::{AgentCore, Effect, Fact};
 use crate::spool::reader::{LogReader, Next};
-use crate::uplink::Session;
+use crate::uplink::{Session, Target};
 
 impl AgentCore {
+    /// Notes what is to be noted of the agent's own life, keeps it, and tells it to those who asked.
+    pub(super) fn live(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.life.observe(now, self.targets.iter().any(Target::is_ready));
+        self.keep_life(now, effects);
+        self.tell_life(effects);
+    }
+
+    pub(super) fn keep_life(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        effects.extend(self.life.take_unsaved(now).map(|bytes| Effect::KeepLife { bytes }));
+    }
+
+    pub(super) fn tell_life(&mut self, effects: &mut Vec<Effect>) {
+        let last = self.life.last_seq();
+        for session in self.targets.iter_mut().filter_map(Target::session) {
+            let Some(after) = session.life_after.filter(|after| *after != last) else { continue };
+            session.life_after = Some(last);
+            let message = Message::Life(Life { notes: self.life.notes_after(after) });
+            effects.push(Effect::Send { connection: session.connection, bytes: message.encode() });
+        }
+    }
+
     /// Sends to every connected collector as much as its credit allows.
     pub(super) fn deliver(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         for at in 0..self.targets.len() {

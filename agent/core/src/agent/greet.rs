@@ -88,7 +88,19 @@ impl AgentCore {
             }
             Message::Order(order) => self.heard(at, News::Order(order), effects),
             Message::OrderSeen(seen) => self.heard(at, News::Seen(seen.id), effects),
-            Message::Hello(_) | Message::Dict(_) | Message::Data(_) | Message::Actions(_) | Message::OrderReport(_) => {
+            Message::LifeWanted(wanted) => {
+                if let Some(session) = self.targets[at].session() {
+                    session.life_after = Some(wanted.after);
+                }
+            }
+            Message::ViewQuery(query) => self.heard(at, News::Asked(query.about), effects),
+            Message::Hello(_)
+            | Message::Dict(_)
+            | Message::Data(_)
+            | Message::Actions(_)
+            | Message::OrderReport(_)
+            | Message::Life(_)
+            | Message::ViewAnswer(_) => {
                 self.hang_up(now, at, "the collector sent a frame that only agents send", None, effects);
             }
         }

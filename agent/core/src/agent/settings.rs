@@ -36,6 +36,10 @@ pub struct Start {
     /// Randomness, to spread retries.
     pub seed: u64,
     pub version: &'static str,
+    /// Names the boot of the machine: a life that ended in another one ended with its host.
+    pub boot: String,
+    /// What the life before kept by [`Effect::KeepLife`].
+    pub life: Option<Vec<u8>>,
     pub settings: Settings,
 }
 

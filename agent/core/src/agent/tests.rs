@@ -273,6 +273,35 @@ fn stopping_puts_everything_unacknowledged_into_the_spool_and_ends() {
     assert_eq!((world.agent.deadline(), world.input_raw(Input::Wake)), (None, Vec::new()));
 }
 
+#[test]
+fn a_collector_that_asks_hears_of_the_life_that_it_missed_and_nothing_twice() {
+    let mut world = World::new(2);
+    world.run(100);
+    // Nobody asked: an older collector hears nothing.
+    assert!(world.collectors.iter().all(|collector| collector.life.is_empty()));
+    world.ask_for_life(0);
+    for whom in 0..2 {
+        world.up[whom] = false;
+        world.cut(whom);
+    }
+    world.run(300);
+    world.kill(1000);
+    world.up = vec![true; 2];
+    world.run(60);
+    world.ask_for_life(0);
+    world.run(60);
+    world.restart();
+    world.ask_for_life(0);
+    world.run(5);
+    let states: Vec<&str> = world.collectors[0].life.iter().map(|note| note.state.as_str()).collect();
+    assert_eq!(states, ["running", "cut_off", "ended", "running", "stopped", "running"]);
+    let spans: Vec<i64> =
+        world.collectors[0].life.windows(2).map(|pair| pair[1].at.since(pair[0].at).as_millis() / 60_000).collect();
+    assert_eq!(spans, [1, 4, 17, 2, 0]);
+    assert!(world.collectors[1].life.is_empty());
+    world.check_exactly_once();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 

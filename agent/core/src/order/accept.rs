@@ -5,14 +5,24 @@ use watchfire_shared::member::NodeId;
 use watchfire_shared::order::{Order, OrderReport, OrderState};
 use watchfire_shared::time::{Span, Timestamp};
 
-use super::{CAP_WINDOW, Effect, Entry, Fact, Kept, MAX_ENTRIES, Orders, is_within, place, tell};
+use super::{CAP_WINDOW, ClusterView, Effect, Entry, Fact, Kept, MAX_ENTRIES, Orders, is_within, place, tell};
 
 /// How far the clocks of agent and collector may be apart before an order counts as out of time.
 const MAX_SKEW: Span = Span::from_seconds(30);
 
+/// Kinds of actions that are done in a minority too: they give something up, or only look.
+const WITHOUT_MAJORITY: &[&str] = &["demote", "fence-self", "diagnose"];
+
 impl Orders {
     /// Takes an order whose signature is good.
-    pub(super) fn order(&mut self, now: Timestamp, from: NodeId, order: Order, effects: &mut Vec<Effect>) {
+    pub(super) fn order(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        order: Order,
+        view: ClusterView,
+        effects: &mut Vec<Effect>,
+    ) {
         if let Some(kept) = self.entries.get(&order.id) {
             // Sending an order again is free: the answer is what became of it.
             if kept.durable {
@@ -21,13 +31,15 @@ impl Orders {
             return;
         }
         if let Err(reason) = self.is_for_us(from, &order) {
+            self.count(OrderState::Refused);
             return refuse(now, &order, reason, effects);
         }
         self.forget(now, effects);
-        let verdict = self.judge(now, &order);
+        let verdict = self.judge(now, &order, view);
         self.last = Some(place(&order));
         if self.journal_failure.is_some() || self.entries.len() >= MAX_ENTRIES {
             let reason = verdict.err().unwrap_or_else(|| "too many orders are in mind already".to_owned());
+            self.count(OrderState::Refused);
             return refuse(now, &order, reason, effects);
         }
         let (id, action, remediation) = (order.id, order.action.clone(), order.remediation.clone());
@@ -38,6 +50,7 @@ impl Orders {
                 (Some(now), report, Fact::Accepted { id, action, remediation })
             }
             Err(reason) => {
+                self.count(OrderState::Refused);
                 let report = OrderReport::new(id, OrderState::Refused, now, &*reason);
                 (None, report, Fact::Refused { id, action, reason })
             }
@@ -67,7 +80,7 @@ impl Orders {
         }
     }
 
-    fn judge(&self, now: Timestamp, order: &Order) -> Result<(), String> {
+    fn judge(&self, now: Timestamp, order: &Order, view: ClusterView) -> Result<(), String> {
         if let Some(reason) = &self.journal_failure {
             return Err(format!("the journal of orders cannot be written: {reason}"));
         }
@@ -86,6 +99,14 @@ impl Orders {
             return Err("the file of the action is not the one that was ordered".to_owned());
         }
         action.check(&order.params)?;
+        let ClusterView { known, living } = view;
+        // Whoever is cut off with the collector from the rest must not take over; it may step down, and look.
+        if living * 2 <= known && !WITHOUT_MAJORITY.contains(&action.kind.as_str()) {
+            let needed = known / 2 + 1;
+            return Err(format!(
+                "this node sees {living} of the {known} members that it knows, and a majority is {needed}"
+            ));
+        }
         if self.running.is_some() {
             return Err("another action is running".to_owned());
         }

@@ -87,7 +87,11 @@ impl World {
     }
 
     fn order(&mut self, order: Order) {
-        self.input(Input::Order { from: COLLECTOR, order: Box::new(order) });
+        self.order_seeing(order, ClusterView { known: 3, living: 2 });
+    }
+
+    fn order_seeing(&mut self, order: Order, view: ClusterView) {
+        self.input(Input::Order { from: COLLECTOR, order: Box::new(order), view });
     }
 
     fn end(&mut self, id: OrderId) {
@@ -275,4 +279,21 @@ fn the_journal_stays_bounded_and_keeps_the_last_place() {
     world.reported();
     world.order(Order { id: OrderId(7), ..order(198) });
     assert_eq!(world.reported(), ["refused: its sequence 198 is not above the last one, 199"]);
+}
+
+#[test]
+fn in_a_minority_only_what_gives_up_or_looks_is_done() {
+    let halved = ClusterView { known: 4, living: 2 };
+    let mut world = World::new();
+    world.order_seeing(order(1), halved);
+    assert_eq!((world.runs.len(), world.reported()), (1, vec!["accepted".to_owned(), "running".to_owned()]));
+    let mut world = World::new();
+    let mut restart = catalogue();
+    restart.actions.values_mut().for_each(|action| action.kind = "restart".to_owned());
+    world.input(Input::Catalogue(restart));
+    world.order_seeing(order(1), halved);
+    let refused = "refused: this node sees 2 of the 4 members that it knows, and a majority is 3";
+    assert_eq!((world.runs.len(), world.reported()), (0, vec![refused.to_owned()]));
+    world.order_seeing(order(2), ClusterView { known: 3, living: 2 });
+    assert_eq!(world.runs.len(), 1);
 }

@@ -1,6 +1,7 @@
 //! What the agent tells of itself: how each sampler fared, and the figures of uplink and spool.
 
 use crate::host::Host;
+use crate::order::{ENDS, EndCounts};
 use crate::sink::{Family, Sink};
 use crate::text;
 
@@ -37,6 +38,7 @@ static SENT_BYTES: Family =
     Family::counter("watchfire_agent_frame_bytes_sent_total", "Bytes of all frames that were sent.");
 static REFUSED: Family =
     Family::counter("watchfire_agent_frames_refused_total", "Frames that a collector refused for good.");
+static ORDERS: Family = Family::counter("watchfire_orders_total", "Orders that ended here, by outcome.");
 static MISSED: Family = Family::counter("watchfire_agent_ticks_missed_total", "Ticks at which nothing was sampled.");
 static RELOADED: Family = Family::gauge(
     "watchfire_agent_config_last_reload_successful",
@@ -61,6 +63,8 @@ pub struct OwnFigures {
     pub ticks_missed: u64,
     pub config_good: bool,
     pub config_unknown_keys: u64,
+    /// How orders ended; `None` where none are taken.
+    pub orders: Option<EndCounts>,
 }
 
 impl Default for OwnFigures {
@@ -78,6 +82,7 @@ impl Default for OwnFigures {
             ticks_missed: 0,
             config_good: true,
             config_unknown_keys: 0,
+            orders: None,
         }
     }
 }
@@ -120,5 +125,8 @@ pub(super) fn figures(own: &OwnFigures, host: &mut dyn Host, sink: &mut Sink) {
         (&UNKNOWN_KEYS, own.config_unknown_keys),
     ] {
         sink.value(family, value as f64);
+    }
+    for (end, count) in ENDS.iter().zip(own.orders.into_iter().flatten()) {
+        sink.emit(&ORDERS, "", &[("outcome", end.as_str())], count as f64);
     }
 }

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::Failure;
 use crate::client::{Client, encode};
-use crate::output::{Format, Page, Printer, text};
+use crate::output::{Cell, Format, Page, Printer, Table, items, text};
+use crate::{Failure, members};
 
 #[derive(Subcommand)]
 pub(super) enum NodesCommand {
-    /// Announce that a node is worked on: its notifications are muted until then, and its health does not count
+    /// Announce that a node is worked on: its notifications are muted until then, and its health does not count.
+    /// Without a name: list the nodes that are in maintenance
     Maintenance(MaintenanceArguments),
     /// Say that a node is gone for good and expected no more
     Decommission {
@@ -23,22 +24,24 @@ pub(super) enum NodesCommand {
 #[derive(Args)]
 pub(super) struct MaintenanceArguments {
     /// The node's name
-    name: String,
+    #[arg(requires = "what")]
+    name: Option<String>,
     /// How long from now, such as `2h`
-    #[arg(long = "for", value_name = "DURATION", required_unless_present = "end")]
+    #[arg(long = "for", value_name = "DURATION", group = "what", requires = "name")]
     duration: Option<String>,
     /// Why
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", requires = "duration")]
     reason: String,
     /// It is over now
-    #[arg(long, conflicts_with = "duration")]
+    #[arg(long, group = "what", requires = "name")]
     end: bool,
 }
 
 pub(super) async fn run(client: &Client, format: Format, command: &NodesCommand) -> Result<ExitCode, Failure> {
     match command {
         NodesCommand::Maintenance(arguments) => {
-            let path = path(&arguments.name, "maintenance");
+            let Some(name) = &arguments.name else { return list(client, format).await };
+            let path = path(name, "maintenance");
             let node = match &arguments.duration {
                 Some(duration) => {
                     crate::silence::span(duration)?;
@@ -53,6 +56,21 @@ pub(super) async fn run(client: &Client, format: Format, command: &NodesCommand)
             crate::tell(&format!("{} is expected no more", crate::output::plain(name)));
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the nodes that are in maintenance, until when and why.
+async fn list(client: &Client, format: Format) -> Result<ExitCode, Failure> {
+    let value = client.get_list("/v1/nodes?health=maintenance").await?;
+    let nodes = items(&value, "/items");
+    let row = |node: &Value| -> [Cell; 4] {
+        let reasons: Vec<&str> = items(node, "/reasons").iter().filter_map(Value::as_str).collect();
+        let (until, state) = (text(node, "/maintenance_until"), text(node, "/state"));
+        [text(node, "/name").into(), until.into(), Cell::new(state, members::tone(state)), reasons.join("; ").into()]
+    };
+    let table = Table::new(["NAME", "UNTIL", "STATE", "REASONS"], nodes.iter().map(row));
+    let notes = vec![format!("{} nodes in maintenance", nodes.len())];
+    Printer::new(format, false).print(&Page { table, notes, value }).map_err(Failure::from_output)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use watchfire_shared::document::{self, Mistake, Node, Report, Table, Value};
-use watchfire_shared::labels::Labels;
+use watchfire_shared::labels::{ALERT_NAME, Labels};
 use watchfire_shared::matcher::Matcher;
 use watchfire_shared::time::Span;
 
 use super::interval::TimeInterval;
 use super::receiver::{Receiver, Template, field};
 use super::{items, matchers};
+use crate::remediation::{ESCALATE_TO, ESCALATION};
 
 /// Nesting of routes. The document's own bound is the same; this one guards the walk.
 const MAX_ROUTE_DEPTH: usize = 64;
@@ -71,6 +72,18 @@ impl RouteTree {
             found.push(0);
         }
         found
+    }
+
+    /// Adds a route for the escalations to a receiver, which hears of each at once and for itself.
+    pub(super) fn add_escalation(&mut self, receiver: String) {
+        let matchers = vec![Matcher::equal(ALERT_NAME, ESCALATION), Matcher::equal(ESCALATE_TO, receiver.clone())];
+        let mut route =
+            Route { receiver, group_by: GroupBy::All, group_wait: Span::ZERO, ..inherited(self.routes.first()) };
+        name_route(&mut route, &matchers, Some(0), self);
+        route.matchers = matchers;
+        let index = self.routes.len();
+        self.routes.push(route);
+        self.routes[0].children.insert(0, index);
     }
 
     fn descend(&self, at: usize, labels: &Labels, found: &mut Vec<usize>) -> bool {

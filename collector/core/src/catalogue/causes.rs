@@ -259,8 +259,11 @@ fn count<'a>(nodes: impl Iterator<Item = &'a Node>) -> Count {
             MemberState::Alive | MemberState::Left => {}
         }
     }
+    // What is doubted for long and not dead is so because we heard nobody for a while, and falls with the first that is
+    // confirmed then.
     let deaths: BTreeSet<Timestamp> = down.values().copied().collect();
-    falls.extend(doubted.into_iter().filter(|(at, _)| deaths.range(*at - LATE..=*at + WINDOW).next().is_some()));
+    let with_first_death = |(at, id): (Timestamp, NodeId)| Some(((*deaths.range(at - LATE..).next()?).max(at), id));
+    falls.extend(doubted.into_iter().filter_map(with_first_death));
     falls.sort_unstable();
     let is_down = |(_, id): &(Timestamp, NodeId)| usize::from(down.contains_key(id));
     let (mut best, mut from, mut confirmed) = (0..0, 0, 0);

@@ -2,7 +2,8 @@
 //!
 //! Silence proves something only to one who listened. A wake-up that comes much later than it was asked for means that
 //! frames may have come meanwhile and still wait in line, so nobody is accused for that time. After a long absence the
-//! collector knows as little as after a restart, and behaves as after one.
+//! collector knows as little as after a restart, and behaves as after one. The same holds for one that runs and hears
+//! nobody at all any more: its own uplink is the likelier cause than the death of all.
 
 use watchfire_shared::machine::Machine;
 use watchfire_shared::time::{Span, Timestamp};
@@ -31,8 +32,26 @@ impl<D: Disk> Engine<D> {
             self.fleet.excuse(absence);
             return;
         }
+        self.go_blind(now);
+    }
+
+    /// Looks whether nobody is heard any more, before the first is accused of silence.
+    pub(super) fn notice_blindness(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let due = self.fleet.deadline().is_some_and(|at| at <= now);
+        // A full disk of ours makes every agent wait.
+        if !due || self.durability.is_full() || !self.fleet.hears_nobody(now) {
+            return;
+        }
+        let message = "no agent is heard any more, though peers confirm no death: rules neither fire nor resolve until \
+                       agents report or two minutes have passed";
+        effects.push(Effect::Fact(Fact::new(Level::Error, message)));
+        self.go_blind(now);
+    }
+
+    /// Nothing is known of the fleet any more.
+    fn go_blind(&mut self, now: Timestamp) {
         self.fleet.forget_reports(now);
-        self.freshness = Freshness::new(now);
+        self.freshness = Freshness::lost(now);
         self.rules.set_fresh(now, false);
         self.picture.change(now);
     }

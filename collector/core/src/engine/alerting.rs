@@ -4,7 +4,7 @@ use watchfire_shared::machine::Machine;
 use watchfire_shared::time::Timestamp;
 use watchfire_store::{AppendError, Disk};
 
-use super::{Effect, Engine, Job, SnapshotStorage};
+use super::{Answer, Effect, Engine, Job, SnapshotStorage};
 use crate::alert::Alert;
 use crate::fact::{Fact, Level};
 use crate::notify;
@@ -64,7 +64,7 @@ impl<D: Disk> Engine<D> {
     }
 
     /// An alert as it leaves the collector: with the external labels that it has not itself.
-    fn with_external_labels(&self, mut alert: Alert) -> Alert {
+    pub(super) fn with_external_labels(&self, mut alert: Alert) -> Alert {
         let external = &self.settings.rule_settings.external_labels;
         if !external.is_empty() {
             let mut labels = alert.labels.to_builder();
@@ -89,7 +89,7 @@ impl<D: Disk> Engine<D> {
                     self.ledger.change(now, change.table, change.key, change.value);
                 }
                 notify::Effect::Deliver(delivery) => self.ledger.deliver(delivery),
-                notify::Effect::Answer(answer) => self.answer = Some(answer),
+                notify::Effect::Answer(answer) => self.answer = Some(Answer::Notification(answer)),
                 notify::Effect::Fact(fact) => effects.push(Effect::Fact(tell_notification(fact))),
             }
         }

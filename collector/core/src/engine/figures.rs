@@ -23,7 +23,7 @@ impl<D: Disk> Engine<D> {
             storage_full: self.durability.is_full(),
             wal_sync_failures: self.durability.failures(),
             state_commit_failures: self.ledger.failures(),
-            series: self.store.stats().series,
+            store: self.store.stats(),
             nodes: self.fleet.nodes().count(),
             nodes_refused: self.fleet.refused(),
             rule_evaluations: rules.evaluations,
@@ -32,6 +32,7 @@ impl<D: Disk> Engine<D> {
             rule_results_lost: self.lost_results,
             notifications_queued: notifications.iter().map(|own| own.queued).sum(),
             notifications,
+            remediation: self.remediator.figures(),
         }
     }
 
@@ -69,7 +70,7 @@ impl<D: Disk> Engine<D> {
             agents_connected: figures.agents_connected,
             agents_expected: figures.coverage.expected,
             storage_full: figures.storage_full,
-            series: figures.series,
+            store: figures.store,
             notifications_queued: figures.notifications_queued,
         }
     }

@@ -34,7 +34,12 @@ impl<D: Disk> Engine<D> {
 
     fn report(&mut self, now: Timestamp, report: Report, effects: &mut Vec<Effect>) {
         match report {
-            Report::Connected(agent) => self.fleet.introduced(now, agent),
+            Report::Connected(agent) => {
+                let id = agent.id;
+                self.fleet.introduced(now, agent);
+                self.ask_for_life(id, effects);
+            }
+            Report::Life { id, life } => self.note_life(now, id, life),
             Report::Live { id, clock_offset } => {
                 if self.fleet.heard(now, id, clock_offset) {
                     self.look_for_freshness(now, effects);
@@ -46,6 +51,9 @@ impl<D: Disk> Engine<D> {
             }
             Report::Order { id, report } => {
                 self.with_remediator(now, effects, |own, out| own.report(now, id, report, out));
+            }
+            Report::View { id, answer } => {
+                self.with_remediator(now, effects, |own, _| own.testify(now, id, answer.about, answer.state));
             }
             Report::Disconnected { id } => {
                 self.fleet.disconnected(id);
@@ -71,6 +79,7 @@ impl<D: Disk> Engine<D> {
     pub(super) fn look_for_freshness(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         if self.freshness.update(now, &self.fleet) {
             self.rules.set_fresh(now, true);
+            self.own_series.write_soon(now);
             self.picture.change(now);
             let message = "rules fire and resolve from now on: enough of the fleet has reported, or had the time to";
             effects.push(Effect::Fact(Fact::new(Level::Info, message)));
@@ -118,6 +127,7 @@ impl<D: Disk> Engine<D> {
         let changed = self.fleet.take_changed();
         self.look_for_causes(now, &changed, effects);
         if !changed.is_empty() {
+            self.remediator.nodes_changed(now);
             self.picture.change(now);
             self.mark_silent(now, &changed);
             self.note_states(now, &changed);
@@ -172,16 +182,12 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    pub(super) fn maintain(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn maintain(&mut self, now: Timestamp) {
         if now < self.next_maintenance {
             return;
         }
         self.next_maintenance = now + MAINTENANCE;
         self.note_running(now);
         self.expire_history(now);
-        if let Err(error) = self.store.maintain(now) {
-            let fact = Fact::new(Level::Warn, "old data cannot be removed; it is tried again");
-            effects.push(Effect::Fact(fact.with("error", error)));
-        }
     }
 }

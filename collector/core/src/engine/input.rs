@@ -14,9 +14,9 @@ use super::storage::SnapshotStorage;
 use crate::catalogue::maintenance::Maintenance;
 use crate::fact::Fact;
 use crate::ingest::ConnId;
-use crate::notify::{Answer, Delivery, DeliveryId, DeliveryOutcome, PostedAlert, Silence};
+use crate::notify::{self, Delivery, DeliveryId, DeliveryOutcome, PostedAlert, Silence};
 use crate::remote_write::{Outcome, WriteId, WriteRequest};
-use crate::rules;
+use crate::{remediation, rules};
 
 /// What happened outside.
 #[derive(Debug)]
@@ -53,6 +53,10 @@ pub enum Input {
     SetSilence { silence: Box<Silence>, replaces: Option<String> },
     /// A silence ends now. Answered.
     ExpireSilence { id: String },
+    /// A person says something to remediation. Answered.
+    Remediation(remediation::Command),
+    /// Somebody asks what a remediation would do if its alert fired on a node. Answered.
+    Simulate { remediation: String, node: String },
     /// The configuration was read again and is valid.
     Reload(Box<Settings>),
 }
@@ -81,6 +85,13 @@ pub enum Effect {
     /// The log on disk failed for good: nothing more is stored or acknowledged. The process has to end with an error, so
     /// that its supervisor starts it anew.
     Fatal { reason: String },
+}
+
+/// What whoever asked is told.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Answer {
+    Notification(notify::Answer),
+    Remediation(remediation::Answer),
 }
 
 /// An evaluation of one rule group over a picture of the store: computation only, for any thread.

@@ -86,7 +86,7 @@ impl<D: Disk> Engine<D> {
         self.record(now, node, change);
     }
 
-    fn record(&mut self, now: Timestamp, node: &str, change: Change) {
+    pub(super) fn record(&mut self, now: Timestamp, node: &str, change: Change) {
         let saved = Arc::make_mut(&mut self.history).record(node, change);
         self.save_history(now, saved);
     }

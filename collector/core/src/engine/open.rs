@@ -76,13 +76,8 @@ impl<D: Disk + Clone> Engine<D> {
         let external_url = settings.rule_settings.external_url.clone();
         let notifier =
             Pipeline::new(now, Arc::clone(&settings.alertmanager), external_url, saved_notifications(&mut state)?);
-        let remediator = Remediator::restore(
-            now,
-            settings.node_id,
-            settings.remediations.clone(),
-            &state.load(remediation::ORDER_TABLE)?,
-            &state.load(remediation::EPOCH_TABLE)?,
-        );
+        let remediator =
+            Remediator::restore(now, settings.node_id, settings.remediations.clone(), &saved_remediation(&mut state)?);
         let mut engine = Self {
             ingest: Ingest::new(identity(&settings)),
             writer: Writer::new(&store),
@@ -95,6 +90,7 @@ impl<D: Disk + Clone> Engine<D> {
             own_series: OwnSeries::new(now, own_interval(&settings)),
             picture: Picture::new(View::empty(now), None),
             next_maintenance: now,
+            next_upkeep: now,
             lost_results: 0,
             answer: None,
             early: early.into_iter().collect(),
@@ -171,6 +167,15 @@ fn saved_notifications(state: &mut State) -> Result<Vec<notify::Saved>, StateErr
     for table in notify::TABLES {
         let records = state.load(table)?.into_iter();
         saved.extend(records.map(|(key, value)| notify::Saved { table: (*table).to_owned(), key, value }));
+    }
+    Ok(saved)
+}
+
+/// The records of remediation's tables, in their order.
+fn saved_remediation(state: &mut State) -> Result<remediation::Saved, StateError> {
+    let mut saved = remediation::Saved::default();
+    for (records, table) in saved.iter_mut().zip(remediation::TABLES) {
+        *records = state.load(table)?;
     }
     Ok(saved)
 }

@@ -46,6 +46,11 @@ pub(crate) struct Written {
 }
 
 impl OwnSeries {
+    /// Asks for everything to be written now: rules are about to judge by it.
+    pub(crate) fn write_soon(&mut self, now: Timestamp) {
+        self.next = self.next.min(now);
+    }
+
     pub(crate) fn new(now: Timestamp, interval: Span) -> Self {
         Self {
             interval,

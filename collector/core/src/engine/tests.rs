@@ -17,3 +17,5 @@ mod crash;
 mod notifications;
 
 mod outside;
+
+mod remediation;

@@ -95,6 +95,13 @@ pub struct PendingView {
 }
 
 impl Pipeline {
+    /// The alerts from outside that fire. Those of the rules have no end while they do; whoever posts one names an end, or
+    /// is given one.
+    pub fn posted(&self, now: Timestamp) -> impl Iterator<Item = &Alert> {
+        let alerts = self.alerts.values().map(|held| &held.alert);
+        alerts.filter(move |alert| alert.ends_at.is_some_and(|end| now < end))
+    }
+
     /// The alerts that fire and pass the filter, by fingerprint.
     #[must_use]
     pub fn alerts(&self, now: Timestamp, filter: &AlertFilter) -> Vec<AlertView> {

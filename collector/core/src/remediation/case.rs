@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use watchfire_shared::labels::{Fingerprint, Labels};
+use watchfire_shared::order::OrderId;
 use watchfire_shared::time::Timestamp;
 
 /// Where a case stands. The order is that in which one hides another where several reasons speak.
@@ -11,19 +12,32 @@ use watchfire_shared::time::Timestamp;
 pub enum CaseState {
     /// The alert has not been firing for long enough.
     Waiting,
-    /// The last order is over, and it is too early for another.
+    /// The last attempt is over, and it is too early for another.
     Cooldown,
     /// Something has to change first; the reasons say what.
     Blocked,
     /// All attempts were made.
     Exhausted,
-    /// An order is under way.
+    /// A person has to approve it.
+    AwaitingApproval,
+    /// An attempt is under way.
     Ordered,
     /// The remediation only observes.
     Observed,
 }
 
 impl CaseState {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Waiting,
+        Self::Cooldown,
+        Self::Blocked,
+        Self::Exhausted,
+        Self::AwaitingApproval,
+        Self::Ordered,
+        Self::Observed,
+    ];
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -31,6 +45,7 @@ impl CaseState {
             Self::Cooldown => "cooldown",
             Self::Blocked => "blocked",
             Self::Exhausted => "exhausted",
+            Self::AwaitingApproval => "awaiting_approval",
             Self::Ordered => "ordered",
             Self::Observed => "observed",
         }
@@ -46,6 +61,10 @@ pub struct Case {
     pub state: CaseState,
     /// Why it is not acted upon, or what is under way.
     pub reasons: Vec<String>,
+    /// The guards that speak against acting, by their words in the file and those of no file.
+    pub blocked_by: Vec<&'static str>,
+    /// The attempt that is under way.
+    pub run: Option<OrderId>,
     /// Since when state and reasons are these.
     pub since: Timestamp,
     /// When time alone may change that.

@@ -3,8 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 use watchfire_shared::labels::Labels;
-use watchfire_shared::order::{Order, OrderReport, OrderState};
+use watchfire_shared::order::{Order, OrderId, OrderReport, OrderState};
 use watchfire_shared::time::{Span, Timestamp};
+
+use super::run::Run;
 
 /// How much longer than its validity an order may begin: the agent's allowance for clocks that are apart.
 const SKEW: Span = Span::from_seconds(30);
@@ -34,6 +36,10 @@ pub enum State {
 }
 
 impl State {
+    /// Every state that an order ends in.
+    pub const ENDS: [Self; 7] =
+        [Self::Succeeded, Self::Failed, Self::TimedOut, Self::Interrupted, Self::Refused, Self::Expired, Self::Unknown];
+
     /// Whether the agent may still be at it.
     #[must_use]
     pub const fn is_open(self) -> bool {
@@ -92,6 +98,12 @@ pub struct Step {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Issued {
     pub order: Order,
+    /// The attempt that it belongs to.
+    #[serde(default)]
+    pub run: Option<OrderId>,
+    /// The step of the attempt, from 0.
+    #[serde(default)]
+    pub step: usize,
     /// The target's name when the order was given.
     pub node: String,
     /// Labels of the alert because of which it was given.
@@ -113,20 +125,15 @@ pub struct Issued {
 }
 
 impl Issued {
-    /// An order that is given at `now`; doing it takes `longest` at most.
-    pub(super) fn new(
-        now: Timestamp,
-        order: Order,
-        node: String,
-        alert: Labels,
-        idempotent: bool,
-        longest: Span,
-    ) -> Self {
+    /// An order that a step of an attempt gives at `now`; doing it takes `longest` at most.
+    pub(super) fn new(now: Timestamp, order: Order, run: &Run, node: String, idempotent: bool, longest: Span) -> Self {
         Self {
             lost_at: order.expires_at + SKEW + longest + MARGIN,
             order,
+            run: Some(run.id),
+            step: run.step,
             node,
-            alert,
+            alert: run.alert.clone(),
             idempotent,
             state: State::Dispatched,
             detail: String::new(),

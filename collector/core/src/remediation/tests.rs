@@ -1,10 +1,14 @@
 //! Remediation alone: alerts and agents are what a test says they are.
 
 use watchfire_shared::labels::Labels;
+use watchfire_shared::member::Role;
 use watchfire_shared::order::{OfferedAction, OrderState};
 
 use super::*;
-use crate::rules::alert::State as AlertState;
+
+mod guards;
+
+mod steps;
 
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const COLLECTOR: NodeId = NodeId(0xc);
@@ -18,6 +22,50 @@ remediations:
     steps: [{ action: restart, params: { unit: nginx.service } }]
     guards: { cooldown: 5m, attempts: { max: 2, per: 1h } }
 ";
+
+/// An alert that fires.
+struct Alert {
+    labels: Labels,
+    since: Timestamp,
+    of_rules: bool,
+}
+
+impl Alert {
+    fn firing(&self) -> Firing<'_> {
+        Firing { labels: &self.labels, since: self.since, of_rules: self.of_rules }
+    }
+}
+
+/// A registered member. Its instance is its name.
+struct Member {
+    id: NodeId,
+    name: String,
+    role: Role,
+    labels: BTreeMap<String, String>,
+    state: Option<MemberState>,
+    up: Option<bool>,
+}
+
+impl Member {
+    fn new(id: NodeId, name: &str, role: Role) -> Self {
+        let labels = BTreeMap::new();
+        Self { id, name: name.to_owned(), role, labels, state: Some(MemberState::Alive), up: Some(true) }
+    }
+
+    fn seen(&self, maintained: Option<Timestamp>) -> Seen<'_> {
+        Seen {
+            id: self.id,
+            name: &self.name,
+            instance: &self.name,
+            role: self.role,
+            labels: &self.labels,
+            state: self.state,
+            up: self.up,
+            connected: self.up == Some(true),
+            maintained,
+        }
+    }
+}
 
 fn seconds(seconds: i64) -> Span {
     Span::from_seconds(seconds)
@@ -34,7 +82,10 @@ struct World {
     fresh: bool,
     silenced: bool,
     maintained: Option<Timestamp>,
-    firing: Vec<ActiveAlert>,
+    firing: Vec<Alert>,
+    fleet: Vec<Member>,
+    asked: Vec<(NodeId, NodeId)>,
+    escalated: Vec<(String, bool)>,
     saved: BTreeMap<(&'static str, String), Vec<u8>>,
     dispatched: Vec<Order>,
     seen: Vec<OrderId>,
@@ -43,7 +94,7 @@ struct World {
 impl World {
     fn new(text: &str) -> Self {
         let remediations = parse_text(text).expect("the test's file is good");
-        let remediator = Remediator::restore(START, COLLECTOR, remediations, &[], &[]);
+        let remediator = Remediator::restore(START, COLLECTOR, remediations, &Default::default());
         let mut world = Self {
             remediator,
             now: START,
@@ -51,6 +102,9 @@ impl World {
             silenced: false,
             maintained: None,
             firing: Vec::new(),
+            fleet: vec![Member::new(COLLECTOR, "watch", Role::Collector), Member::new(NODE, "web-1", Role::Agent)],
+            asked: Vec::new(),
+            escalated: Vec::new(),
             saved: BTreeMap::new(),
             dispatched: Vec::new(),
             seen: Vec::new(),
@@ -66,8 +120,7 @@ impl World {
             own.map(|((_, key), value)| (key.clone(), value.clone())).collect()
         };
         let remediations = self.remediator.remediations.clone();
-        self.remediator =
-            Remediator::restore(self.now, COLLECTOR, remediations, &table(ORDER_TABLE), &table(EPOCH_TABLE));
+        self.remediator = Remediator::restore(self.now, COLLECTOR, remediations, &TABLES.map(table));
     }
 
     fn perform(&mut self, out: Vec<Output>) {
@@ -81,12 +134,22 @@ impl World {
                     self.dispatched.push(*order);
                 }
                 Output::Seen { id, .. } => self.seen.push(id),
+                Output::Note { table, key, value } => drop(self.saved.insert((table, key), value)),
+                Output::Ask { observer, about } => self.asked.push((observer, about)),
+                Output::Escalate(alert) => {
+                    let receiver = alert.labels.value(ESCALATE_TO).to_owned();
+                    self.escalated.push((receiver, !alert.resolved_at(self.now)));
+                }
                 Output::Fact(_) => {}
             }
         }
     }
 
     fn offer(&mut self, last: Option<(u64, u64)>) {
+        self.offer_on(NODE, last);
+    }
+
+    fn offer_on(&mut self, node: NodeId, last: Option<(u64, u64)>) {
         let restart = OfferedAction {
             name: "restart".to_owned(),
             digest: "d".to_owned(),
@@ -95,39 +158,30 @@ impl World {
             longest_ms: 60_000,
             params: vec!["unit".to_owned()],
         };
-        self.offers(Actions {
-            boot: "b".to_owned(),
-            refuses: String::new(),
-            last,
-            offered: vec![restart],
-            problems: Vec::new(),
-        });
+        let (boot, refuses) = ("b".to_owned(), String::new());
+        self.offers_of(node, Actions { boot, refuses, last, offered: vec![restart], problems: Vec::new() });
     }
 
     fn offers(&mut self, offers: Actions) {
+        self.offers_of(NODE, offers);
+    }
+
+    fn offers_of(&mut self, node: NodeId, offers: Actions) {
         let mut out = Vec::new();
-        self.remediator.offers(self.now, NODE, offers, &mut out);
+        self.remediator.offers(self.now, node, offers, &mut out);
         self.perform(out);
     }
 
     fn fire(&mut self, instance: &str) {
         let labels = [("alertname", "NginxDown"), ("role", "web"), ("instance", instance)];
-        self.firing.push(ActiveAlert {
-            labels: Labels::new(labels),
-            annotations: Labels::default(),
-            value: 1.0,
-            state: AlertState::Firing,
-            active_at: self.now,
-            fired_at: Some(self.now),
-            resolved_at: None,
-            keep_firing_since: None,
-        });
+        self.firing.push(Alert { labels: Labels::new(labels), since: self.now, of_rules: true });
         self.remediator.look_soon(self.now);
     }
 
     fn report(&mut self, id: OrderId, state: OrderState) {
         let mut out = Vec::new();
-        self.remediator.report(self.now, NODE, OrderReport::new(id, state, self.now, ""), &mut out);
+        let target = self.remediator.orders.get(&id).map_or(NODE, |own| own.order.target);
+        self.remediator.report(self.now, target, OrderReport::new(id, state, self.now, ""), &mut out);
         self.perform(out);
     }
 
@@ -136,16 +190,14 @@ impl World {
         let until = self.now + span;
         while let Some(at) = self.remediator.deadline().filter(|at| *at <= until) {
             self.now = self.now.max(at);
-            let node = |instance: &str| (instance == "web-1").then(|| (NODE, instance.to_owned()));
-            let (silenced, maintained) = (self.silenced, self.maintained);
+            let mut out = Vec::new();
+            let silenced = self.silenced;
             let situation = Situation {
                 fresh: self.fresh,
-                firing: self.firing.iter().collect(),
-                node: &node,
-                maintained: &|_| maintained,
+                firing: self.firing.iter().map(Alert::firing).collect(),
+                nodes: Nodes::new(self.fleet.iter().map(|member| member.seen(self.maintained))),
                 silenced: &|_| silenced,
             };
-            let mut out = Vec::new();
             self.remediator.look(self.now, &situation, &mut out);
             let next = self.remediator.deadline();
             assert!(next.is_none_or(|next| next > self.now), "it wants to look without end");
@@ -350,8 +402,18 @@ fn check_file(from: &str, to: &str, expected: &str) {
 
 #[test]
 fn bad_files_are_refused_by_place_and_name() {
-    check_file("mode: auto", "mode: approve", "5:11: unknown word \"approve\", expected one of auto, observe");
+    check_file("mode: auto", "mode: never", "5:11: unknown word \"never\", expected one of approve, auto, observe");
     check_file("mode: auto", "target: all", "5:13: unknown word \"all\"");
+    check_file("mode: auto", "target: {}", "5:13: a selector names labels with their values; an empty one");
+    check_file("mode: auto", "target: { role: \"\" }", "5:13: a selector names labels with their values");
+    check_file("for: 1m", "from: api, fro: 1m", "4:42: unknown key `fro`, did you mean `for`?");
+    check_file("{ cooldown: 5m", "{ max_unhealthy: 33", "7:30: expected a share such as \"33%\"");
+    check_file("{ cooldown: 5m", "{ max_unhealthy: \"120%\"", "7:30: expected a share such as \"33%\"");
+    check_file("{ cooldown: 5m", "{ quorum: some", "7:23: unknown word \"some\", expected one of majority, off");
+    check_file("{ cooldown: 5m", "{ domains: none", "7:24: expected a table of keys and values, or off");
+    check_file("{ cooldown: 5m", "{ corroborate: { observers: 2, min: 3 }", "7:28: of 2 observers never 3 agree");
+    check_file("{ cooldown: 5m", "{ windows: [Mo 8-9]", "7:25: \"Mo\" is no day");
+    check_file("{ cooldown: 5m", "{ blocked_by: [silnce]", "7:28: unknown word \"silnce\", did you mean `silence`?");
     check_file("action: restart, ", "", "6:13: the key `action` is missing");
     check_file("cooldown", "cooldwn", "7:15: unknown key `cooldwn`, did you mean `cooldown`?");
     check_file("max: 2", "max: 0", "7:46: 0 is not between 1 and 100");
@@ -360,6 +422,14 @@ fn bad_files_are_refused_by_place_and_name() {
     check_file("alert: NginxDown, ", "", "4:11: the key `alert` is missing");
     let two = format!("{FILE}{}", FILE.trim_start().trim_start_matches("remediations:\n"));
     assert!(parse_text(&two).unwrap_err()[0].contains("there is another remediation called \"nginx\""));
-    let step = FILE.replace("} }]", "} }, { escalate: page }]");
-    assert_eq!(parse_text(&step).unwrap_err(), ["r.yml:6:67: a remediation has one step, found 2"]);
+    let steps = |steps: &str| FILE.replace("[{ action: restart, params: { unit: nginx.service } }]", steps);
+    let check = |text: &str, expected: &str| assert_eq!(parse_text(&steps(text)).unwrap_err(), [expected]);
+    check("[]", "r.yml:6:12: a remediation has 1 to 10 steps, found 0");
+    check("[{ escalate: a }]", "r.yml:6:13: the first step is an action; to notify only is what routes are for");
+    check("[{ action: a }, { escalate: a }, { action: a }]", "r.yml:6:28: an escalation is the last step");
+    check("[{ action: b }, { action: a, escalate: b }]", "r.yml:6:30: unknown key `action`, expected one of escalate");
+    let good = parse_text(&steps("[{ action: a }, { escalate: pager }]")).unwrap();
+    let unknown: Vec<String> = unknown_receivers(&good, &["page"].into()).iter().map(ToString::to_string).collect();
+    assert_eq!(unknown, ["r.yml:6:28: there is no receiver \"pager\", did you mean \"page\"?"]);
+    assert_eq!(unknown_receivers(&good, &["pager"].into()), []);
 }

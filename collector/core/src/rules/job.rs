@@ -4,6 +4,7 @@
 //! others. The job changes nothing: what it found comes back as an [`Evaluation`] for [`RuleSet::apply`](super::RuleSet).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use watchfire_promql::{Options, Storage, Value};
@@ -90,7 +91,7 @@ impl Job {
         for (at, rule) in self.group.rules.iter().enumerate() {
             let mut state = self.states.get(at).cloned().unwrap_or_default();
             let begin = clock();
-            state.error = pass.rule(rule, &mut state).err();
+            state.error = pass.guarded(rule, &mut state).err();
             state.took = clock().since(begin);
             state.evaluated_at = Some(self.at);
             failures.extend(state.error.clone().map(|message| Failure { rule: at, message }));
@@ -113,6 +114,19 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    /// Evaluates a rule. One whose evaluation panics has failed and keeps its state; a group that never came back from an
+    /// evaluation would never be evaluated again.
+    fn guarded(&mut self, rule: &Rule, state: &mut RuleState) -> Result<(), String> {
+        let before = state.clone();
+        let result = catch_unwind(AssertUnwindSafe(|| self.rule(rule, state)));
+        result.unwrap_or_else(|panic| {
+            *state = before;
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            Err(format!("the evaluation panicked, which is a mistake in Watchfire: {text}"))
+        })
+    }
+
     fn rule(&mut self, rule: &Rule, state: &mut RuleState) -> Result<(), String> {
         let vector = self.query(rule)?;
         let samples = match &rule.kind {

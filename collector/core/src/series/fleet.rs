@@ -15,6 +15,9 @@ use crate::catalogue::is_ephemeral;
 use crate::ingest::Introduction;
 use crate::ingest::naming::{Naming, NodeFacts};
 
+/// From how many silent nodes on, with nobody heard beside them, it is rather us. Two may well share a switch.
+const ALL_SILENT: usize = 3;
+
 /// All nodes.
 pub(crate) struct Fleet {
     naming: Naming,
@@ -118,6 +121,7 @@ impl Fleet {
             membership: known.as_ref().and_then(|known| known.membership),
             up: known.as_ref().and_then(|known| known.up),
             last_report_at: known.as_ref().and_then(|known| known.last_report_at),
+            life_seq: known.as_ref().map_or(0, |known| known.life_seq),
         };
         if let Some(node) = self.upsert(now, id, record) {
             node.connected = true;
@@ -136,6 +140,14 @@ impl Fleet {
             self.due.insert(id);
         }
         first
+    }
+
+    /// The history holds what an agent noted of its own life, up to this number.
+    pub(crate) fn life_noted(&mut self, id: NodeId, seq: u64) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.record.life_seq = seq;
+            self.unsaved.insert(id);
+        }
     }
 
     pub(crate) fn clock(&mut self, id: NodeId, clock_offset: Span) {
@@ -192,6 +204,7 @@ impl Fleet {
                 membership,
                 up: known.as_ref().and_then(|known| known.up),
                 last_report_at: known.as_ref().and_then(|known| known.last_report_at),
+                life_seq: known.as_ref().map_or(0, |known| known.life_seq),
             },
         }
     }
@@ -306,6 +319,22 @@ impl Fleet {
             node.expected_since += absence;
         }
         self.check_at = self.check_at.map(|at| at + absence);
+    }
+
+    /// Whether a living node is about to be accused of silence while no other is heard either: each of [`ALL_SILENT`] or
+    /// more has missed at least a frame.
+    pub(crate) fn hears_nobody(&self, now: Timestamp) -> bool {
+        let living = self.nodes.values().filter(|node| node.record.role == Role::Agent && node.is_living());
+        let mut silent = 0;
+        let mut accused = false;
+        for node in living.filter(|node| node.heard_at.is_some()) {
+            if !node.misses_frame(now) {
+                return false;
+            }
+            silent += 1;
+            accused |= node.current_up == Some(true) && node.is_silent(now);
+        }
+        accused && silent >= ALL_SILENT
     }
 
     /// We did not listen for so long that nothing is known of anybody any more, as after a start.

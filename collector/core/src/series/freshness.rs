@@ -2,7 +2,7 @@
 //!
 //! A collector that was away, or blind, knows neither who died nor who recovered in the meantime. Until nine of ten of
 //! the agents it expects have reported, or two minutes have passed, its rules neither fire nor resolve. Once it is fresh
-//! it stays so: what goes silent later is news, not blindness.
+//! it stays so: what goes silent later is news, not blindness, unless everybody goes silent at once.
 
 use watchfire_shared::member::{MemberState, Role};
 use watchfire_shared::time::Timestamp;
@@ -46,11 +46,18 @@ fn awaited(node: &Node) -> bool {
 pub(crate) struct Freshness {
     until: Timestamp,
     fresh: bool,
+    /// It was fresh before, so it knows whom it expects, be it nobody.
+    knows_fleet: bool,
 }
 
 impl Freshness {
     pub(crate) fn new(now: Timestamp) -> Self {
-        Self { until: now + HEARING_TIME, fresh: false }
+        Self { until: now + HEARING_TIME, fresh: false, knows_fleet: false }
+    }
+
+    /// A collector that has just gone blind.
+    pub(crate) fn lost(now: Timestamp) -> Self {
+        Self { knows_fleet: true, ..Self::new(now) }
     }
 
     pub(crate) fn is_fresh(&self) -> bool {
@@ -59,11 +66,14 @@ impl Freshness {
 
     /// Looks again; returns whether the collector has just become fresh.
     pub(crate) fn update(&mut self, now: Timestamp, fleet: &Fleet) -> bool {
-        if self.fresh || !(now >= self.until || Coverage::of(fleet).is_enough()) {
+        if self.fresh {
             return false;
         }
-        self.fresh = true;
-        true
+        let coverage = Coverage::of(fleet);
+        // Peers that confirm deaths are heard: if all whom they left are dead, there is nobody to wait for.
+        let nobody_left = self.knows_fleet && coverage.expected == 0;
+        self.fresh = now >= self.until || coverage.is_enough() || nobody_left;
+        self.fresh
     }
 
     pub(crate) fn deadline(&self) -> Option<Timestamp> {

@@ -36,6 +36,9 @@ pub(crate) struct NodeRecord {
     pub(crate) up: Option<bool>,
     #[serde(default)]
     pub(crate) last_report_at: Option<Timestamp>,
+    /// The last note of its own life that the history holds; 0 if there is none.
+    #[serde(default)]
+    pub(crate) life_seq: u64,
 }
 
 /// What gossip says of a node.
@@ -126,10 +129,27 @@ impl Node {
         self.record.membership.is_some_and(|membership| membership.state == state)
     }
 
+    /// Whether a frame should have come by now, in this run, and did not.
+    pub(crate) fn misses_frame(&self, now: Timestamp) -> bool {
+        self.heard_at.is_some_and(|at| now >= at + self.interval() + self.slack())
+    }
+
+    /// Whether nothing has come for so long, in this run, that it counts as silent.
+    pub(crate) fn is_silent(&self, now: Timestamp) -> bool {
+        self.heard_at.is_some_and(|at| now >= at + self.patience())
+    }
+
+    fn interval(&self) -> Span {
+        if self.record.interval.is_positive() { self.record.interval } else { ASSUMED_INTERVAL }
+    }
+
+    fn slack(&self) -> Span {
+        MAX_SLACK.min(Span::from_millis(self.interval().as_millis() / 4))
+    }
+
     /// Two intervals, and the time that a frame in time may take.
     fn patience(&self) -> Span {
-        let interval = if self.record.interval.is_positive() { self.record.interval } else { ASSUMED_INTERVAL };
-        interval * 2 + MAX_SLACK.min(Span::from_millis(interval.as_millis() / 4))
+        self.interval() * 2 + self.slack()
     }
 
     /// Until when a node that was stopped in good order is expected back; `None` if it was not stopped.
@@ -166,6 +186,7 @@ mod tests {
             membership,
             up,
             last_report_at: None,
+            life_seq: 0,
         };
         let facts = NodeFacts { id: NodeId(1), name: "a", labels: &record.labels };
         let target = Naming::standard("c").target(facts);

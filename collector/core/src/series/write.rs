@@ -10,7 +10,7 @@ use super::freshness::Coverage;
 use super::node::{Membership, Node};
 use crate::catalogue::causes::Fallen;
 use crate::ingest::Counters;
-use crate::remote_write;
+use crate::{remediation, remote_write};
 
 /// The value of `job` on the collector's series about itself.
 const OWN_JOB: &str = "watchfire";
@@ -125,7 +125,7 @@ pub(crate) struct SelfFigures {
     pub(crate) storage_full: bool,
     pub(crate) wal_sync_failures: u64,
     pub(crate) state_commit_failures: u64,
-    pub(crate) series: usize,
+    pub(crate) store: watchfire_store::Stats,
     pub(crate) nodes: usize,
     pub(crate) nodes_refused: u64,
     pub(crate) rule_evaluations: u64,
@@ -134,6 +134,7 @@ pub(crate) struct SelfFigures {
     pub(crate) rule_results_lost: u64,
     pub(crate) notifications_queued: usize,
     pub(crate) notifications: Vec<IntegrationFigures>,
+    pub(crate) remediation: remediation::Figures,
 }
 
 /// What became of notifications of one integration of one receiver.
@@ -162,7 +163,10 @@ pub(crate) fn self_samples(instance: &str, figures: &SelfFigures) -> Samples {
     push("watchfire_storage_full", &[], number(figures.storage_full));
     push("watchfire_wal_sync_failures_total", &[], figures.wal_sync_failures as f64);
     push("watchfire_state_commit_failures_total", &[], figures.state_commit_failures as f64);
-    push("watchfire_series", &[], figures.series as f64);
+    push("watchfire_series", &[], figures.store.series as f64);
+    push("watchfire_store_quarantined_total", &[], figures.store.quarantined as f64);
+    push("watchfire_store_failures_total", &[], figures.store.failures as f64);
+    push("watchfire_store_bytes", &[], (figures.store.wal_bytes + figures.store.block_bytes) as f64);
     push("watchfire_nodes", &[], figures.nodes as f64);
     push("watchfire_nodes_refused_total", &[], figures.nodes_refused as f64);
     push("watchfire_rule_evaluations_total", &[], figures.rule_evaluations as f64);
@@ -175,9 +179,23 @@ pub(crate) fn self_samples(instance: &str, figures: &SelfFigures) -> Samples {
         push("watchfire_notifications_total", &labels, integration.sent as f64);
         push("watchfire_notifications_failed_total", &labels, integration.failed as f64);
     }
+    remediation_samples(&figures.remediation, &mut push);
     ingest_samples(&figures.ingest, &mut push);
     remote_write_samples(&figures.remote_write, &mut push);
     samples
+}
+
+fn remediation_samples(figures: &remediation::Figures, push: &mut impl FnMut(&str, &[(&str, &str)], f64)) {
+    for (outcome, count) in &figures.orders {
+        push("watchfire_orders_total", &[("outcome", outcome)], *count as f64);
+    }
+    for (outcome, count) in &figures.attempts {
+        push("watchfire_remediation_attempts_total", &[("outcome", outcome)], *count as f64);
+    }
+    for (name, state, count) in &figures.cases {
+        push("watchfire_remediations", &[("remediation", name), ("state", state)], *count as f64);
+    }
+    push("watchfire_remediations_paused", &[], figures.paused as f64);
 }
 
 fn remote_write_samples(counters: &remote_write::Counters, push: &mut impl FnMut(&str, &[(&str, &str)], f64)) {

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use watchfire_collector_core::alertmanager::Global;
 use watchfire_collector_core::alertmanager::secret::check_url;
-use watchfire_collector_core::engine::Input;
+use watchfire_collector_core::engine::{self, Input};
 use watchfire_collector_core::notify::query::{AlertState, AlertView};
 use watchfire_collector_core::notify::{Answer, PostedAlert};
 use watchfire_collector_core::view::View;
@@ -98,8 +98,8 @@ pub(in crate::http) async fn add(State(app): State<Arc<App>>, Body(posted): Body
         return Ok(());
     }
     match app.published.ask(Input::PostAlerts(alerts)).await {
-        Some((Answer::Posted { refused }, _)) if refused.is_empty() => Ok(()),
-        Some((Answer::Posted { refused }, _)) => Err(Refusal::bad(refused.join("\n"))),
+        Some((engine::Answer::Notification(Answer::Posted { refused }), _)) if refused.is_empty() => Ok(()),
+        Some((engine::Answer::Notification(Answer::Posted { refused }), _)) => Err(Refusal::bad(refused.join("\n"))),
         // The sender keeps its alerts and sends them again.
         _ => Err(Refusal::Bare(StatusCode::SERVICE_UNAVAILABLE)),
     }

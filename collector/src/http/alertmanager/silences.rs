@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use watchfire_collector_core::engine::Input;
+use watchfire_collector_core::engine::{self, Input};
 use watchfire_collector_core::notify::{Answer, Silence, SilenceError, SilenceState};
 use watchfire_shared::labels::Labels;
 use watchfire_shared::matcher::Matcher;
@@ -81,11 +81,11 @@ pub(in crate::http) async fn set(
 /// Tells the engine, and waits until what it did is durable and to be seen.
 async fn answered(app: &App, input: Input) -> Result<std::result::Result<String, SilenceError>> {
     match app.published.ask(input).await {
-        Some((Answer::Silence(Ok(id)), false)) => {
+        Some((engine::Answer::Notification(Answer::Silence(Ok(id))), false)) => {
             let message = format!("silence {id} holds, but the disk refused it: it ends with this process");
             Err(Refusal::Text(StatusCode::INTERNAL_SERVER_ERROR, message))
         }
-        Some((Answer::Silence(answer), _)) => Ok(answer),
+        Some((engine::Answer::Notification(Answer::Silence(answer)), _)) => Ok(answer),
         _ => Err(Refusal::Text(StatusCode::SERVICE_UNAVAILABLE, "the collector is stopping".to_owned())),
     }
 }

@@ -31,6 +31,11 @@ fn decimals_with(exponent: usize, shift: u32) -> impl Strategy<Value = Vec<f64>>
 }
 
 fn check(values: &[f64]) {
+    check_with(encode, values);
+    check_with(cold::encode, values);
+}
+
+fn check_with(encode: impl Fn(&[f64], &mut Vec<u8>), values: &[f64]) {
     let mut chunk = Vec::new();
     encode(values, &mut chunk);
     let mut back = Vec::new();
@@ -65,8 +70,13 @@ proptest! {
     ) {
         let mut chunk = Vec::new();
         encode(&values, &mut chunk);
-        let at = at.index(chunk.len());
-        chunk[at] ^= mask;
+        let place = at.index(chunk.len());
+        chunk[place] ^= mask;
+        let _ = decode(&chunk, values.len(), &mut Vec::new());
+        chunk.clear();
+        cold::encode(&values, &mut chunk);
+        let place = at.index(chunk.len());
+        chunk[place] ^= mask;
         let _ = decode(&chunk, values.len(), &mut Vec::new());
     }
 }
@@ -90,4 +100,26 @@ fn chunks_are_as_small_as_promised() {
     let pages = size((0..60).map(|i| f64::from((i * 7) % 16) * 4096.0).collect());
     assert!(pages.1 < 50, "multiples of a page lose their zero bits: {pages:?}");
     assert_eq!(size(vec![1.0, stale_nan()]).0, 9);
+}
+
+#[test]
+fn cold_chunks_are_as_small_as_promised() {
+    let size = |values: Vec<f64>| {
+        let mut chunk = Vec::new();
+        cold::encode(&values, &mut chunk);
+        check(&values);
+        (chunk[0], chunk.len())
+    };
+    assert_eq!(size(vec![0.0; 4096]), (TAG_INTEGER, 2), "a constant integer is its digits");
+    assert_eq!(size(vec![-0.0; 60]).0, TAG_CONSTANT);
+    let noise = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) % 16;
+    let mut total = 0;
+    let counter = (0..720u64).map(|i| {
+        total += 100 + noise(i) * noise(i + 1);
+        total as f64 / 100.0
+    });
+    let (tag, bytes) = size(counter.collect());
+    assert!(tag == TAG_COLD_DECIMALS && bytes < 720, "{tag}: {bytes}");
+    let (tag, _) = size((0..720u64).map(|i| (noise(i) as f64).sqrt() / 3.0).collect());
+    assert_eq!(tag, TAG_COLD_FLOATS);
 }

@@ -1,6 +1,7 @@
 //! Sealed rows: the same ticks by series instead of by time, each series' values encoded on their own.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use watchfire_shared::sample::is_stale;
@@ -106,16 +107,35 @@ impl Chunk {
         self.times.last().copied().unwrap_or(i64::MIN)
     }
 
-    pub(crate) fn first_order(&self) -> u64 {
-        self.orders.first().copied().unwrap_or_default()
-    }
-
     pub(crate) fn last_order(&self) -> u64 {
         self.orders.last().copied().unwrap_or_default()
     }
 
     pub(crate) fn is_old(&self, from: i64, up_to: u64) -> bool {
         self.last_at() < from || self.last_order() <= up_to
+    }
+
+    /// Times of the rows, milliseconds.
+    pub(crate) fn times(&self) -> &[i64] {
+        &self.times
+    }
+
+    /// Numbers of the rows.
+    pub(crate) fn orders(&self) -> &[u64] {
+        &self.orders
+    }
+
+    /// Each column: series, first row, how many rows, and where its bytes are.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (SeriesId, u32, u32, Range<usize>)> {
+        self.columns.iter().enumerate().map(|(i, column)| {
+            let end = self.columns.get(i + 1).map_or(self.bytes.len(), |next| next.offset as usize);
+            (column.series, u32::from(column.first), u32::from(column.count), column.offset as usize..end)
+        })
+    }
+
+    /// Bytes of a column, from where [`columns`](Self::columns) says.
+    pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.bytes[range]
     }
 
     /// Every series, some of them more than once.
@@ -134,8 +154,12 @@ impl Chunk {
     }
 
     /// The rows within the range.
-    fn rows(&self, from: i64, to: i64) -> std::ops::Range<usize> {
+    fn rows(&self, from: i64, to: i64) -> Range<usize> {
         self.times.partition_point(|at| *at < from)..self.times.partition_point(|at| *at <= to)
+    }
+
+    pub(crate) fn has_any(&self, series: SeriesId) -> bool {
+        self.columns_of(series).next().is_some()
     }
 
     pub(crate) fn has(&self, series: SeriesId, from: i64, to: i64) -> bool {

@@ -67,6 +67,11 @@ impl Layout {
         self.slots.iter().zip(0u32..).filter_map(|(taken, slot)| taken.as_ref().map(|(_, labels)| (slot, labels)))
     }
 
+    /// Slots that hold a series, with copies of its labels.
+    pub(crate) fn to_entries(&self) -> Vec<(u32, Labels)> {
+        self.entries().map(|(slot, labels)| (slot, labels.clone())).collect()
+    }
+
     /// Series of this one that the other does not have.
     pub(crate) fn without(&self, other: &Self) -> Vec<SeriesId> {
         self.series().filter(|series| other.slot_of(*series).is_none()).collect()

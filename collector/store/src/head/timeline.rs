@@ -46,25 +46,32 @@ pub(crate) struct Timeline {
 }
 
 impl Timeline {
-    /// Appends a row that is later than all others. Returns the chunk that it completed.
-    pub(crate) fn push(&mut self, row: Row) -> Option<Arc<Chunk>> {
+    /// Appends a row that is later than all others.
+    pub(crate) fn push(&mut self, row: Row) {
         self.tail.push(Arc::new(row));
-        if self.tail.len() < chunk::ROWS {
-            return None;
+        if self.tail.len() == chunk::ROWS {
+            self.seal_tail();
         }
+    }
+
+    /// Seals the rows that wait for more, at least one.
+    pub(crate) fn seal_tail(&mut self) {
         let chunk = Arc::new(Chunk::seal(&self.tail));
-        Arc::make_mut(&mut self.sealed).push(Arc::clone(&chunk));
+        Arc::make_mut(&mut self.sealed).push(chunk);
         self.tail.clear();
-        Some(chunk)
+    }
+
+    pub(crate) fn has_tail(&self) -> bool {
+        !self.tail.is_empty()
+    }
+
+    /// The sealed chunks, oldest first.
+    pub(crate) fn sealed(&self) -> &[Arc<Chunk>] {
+        &self.sealed
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.sealed.is_empty() && self.tail.is_empty()
-    }
-
-    /// The number of the first row.
-    pub(crate) fn first_order(&self) -> Option<u64> {
-        self.sealed.first().map(|chunk| chunk.first_order()).or_else(|| self.tail.first().map(|row| row.order))
     }
 
     pub(crate) fn has_old(&self, from: i64, up_to: u64) -> bool {
@@ -75,15 +82,19 @@ impl Timeline {
         }
     }
 
-    /// Drops chunks of which every row is old, and the tail if every row of it is.
-    pub(crate) fn drop_old(&mut self, from: i64, up_to: u64) {
+    /// Drops chunks of which every row is old, and the tail if every row of it is. Returns the series of the chunks.
+    pub(crate) fn drop_old(&mut self, from: i64, up_to: u64) -> BTreeSet<SeriesId> {
         let old = self.sealed.iter().take_while(|chunk| chunk.is_old(from, up_to)).count();
+        let mut series = BTreeSet::new();
         if old > 0 {
-            Arc::make_mut(&mut self.sealed).drain(..old);
+            let sealed = Arc::make_mut(&mut self.sealed);
+            sealed.drain(..old).for_each(|chunk| series.extend(chunk.series()));
+            sealed.shrink_to_fit();
         }
         if self.sealed.is_empty() && self.has_old(from, up_to) {
             self.tail.clear();
         }
+        series
     }
 
     pub(crate) fn tail_series(&self) -> BTreeSet<SeriesId> {
@@ -99,8 +110,9 @@ impl Timeline {
         series
     }
 
-    pub(crate) fn tail_has(&self, series: SeriesId) -> bool {
-        self.tail.iter().any(|row| row.value(series).is_some())
+    /// Whether any row has the series.
+    pub(crate) fn has_any(&self, series: SeriesId) -> bool {
+        self.tail.iter().any(|row| row.value(series).is_some()) || self.sealed.iter().any(|chunk| chunk.has_any(series))
     }
 
     /// Gives every point of the series within the range, both ends included, in the order of time.

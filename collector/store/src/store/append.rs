@@ -28,7 +28,8 @@ impl<D: Disk> Store<D> {
             return Err(DictionaryError::LabelCount { entries: dict.add.len(), labels: labels.len() });
         }
         let last = self.memory.streams.get(source).map(|stream| stream.wire.dict_id);
-        if !dict.base && last.and_then(|last| last.checked_add(1)) != Some(dict.dict_id) {
+        let whole_first = self.memory.streams.get(source).is_some_and(|stream| stream.wire.needs_dictionary);
+        if !dict.base && (whole_first || last.and_then(|last| last.checked_add(1)) != Some(dict.dict_id)) {
             return Err(DictionaryError::OutOfOrder { last: last.unwrap_or_default(), found: dict.dict_id });
         }
         self.accepting().map_err(|error| match error {
@@ -103,6 +104,7 @@ impl<D: Disk> Store<D> {
         set_layout(head, stream, slots);
         stream.wire.dict_id = change.dict_id;
         stream.wire.needs_keyframe = true;
+        stream.wire.needs_dictionary = false;
         record::put(&mut self.wal.pending, &Record::Dictionary(change));
         refused
     }
@@ -126,6 +128,9 @@ impl<D: Disk> Store<D> {
         let stream = self.memory.streams.get_mut(source).ok_or(AppendError::NeedsDictionary)?;
         let slots = data.n as usize;
         let checked = stream.wire.check_position(position, data.keyframe).and_then(|()| {
+            if stream.wire.needs_dictionary {
+                return Err(AppendError::NeedsDictionary);
+            }
             if data.dict_id != stream.wire.dict_id {
                 return Err(AppendError::OtherDictionary { expected: stream.wire.dict_id, found: data.dict_id });
             }

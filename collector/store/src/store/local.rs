@@ -32,7 +32,7 @@ impl<D: Disk> Store<D> {
         if let Some((labels, _)) = samples.iter().find(|(labels, _)| !seen.insert(labels)) {
             return Err(AppendError::SameLabels(labels.clone()));
         }
-        if samples.is_empty() && stream.is_none_or(|stream| stream.shown.len() == 0) {
+        if samples.is_empty() && stream.is_none_or(|stream| stream.wire.shown.len() == 0) {
             return Ok(());
         }
         let refused = self.fit_dictionary(&source, &seen);

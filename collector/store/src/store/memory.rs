@@ -16,7 +16,7 @@ use crate::head::layout::Layout;
 use crate::index::SeriesId;
 use crate::source::Source;
 use crate::wal::Reach;
-use crate::wal::record::{self, DataRecord, DictionaryRecord, Record, StateRecord};
+use crate::wal::record::{self, DataRecord, DictionaryRecord, Record, Shown, StateRecord};
 use crate::wal::recovery::Replay;
 
 /// Slots that a replayed record may name. Higher ones were never written, and a claimed one must not take the memory.
@@ -28,6 +28,8 @@ type Slots = Vec<Option<(SeriesId, Labels)>>;
 pub(super) struct Memory {
     pub(super) head: Head,
     pub(super) streams: Streams,
+    /// The rows of segments up to this one are in blocks.
+    covered: u64,
 }
 
 /// The source's stream, made if it is new.
@@ -39,8 +41,11 @@ pub(super) fn stream_of<'a>(streams: &'a mut Streams, head: &mut Head, source: &
 pub(super) fn set_layout(head: &mut Head, stream: &mut Stream, slots: Slots) {
     let layout = Arc::new(Layout::new(slots));
     let before = std::mem::replace(&mut stream.wire.layout, layout);
+    // What the last row showed becomes stale with the next one, and has to have a name until then.
     for series in before.without(&stream.wire.layout) {
-        head.forget_unused(stream.id, series);
+        if stream.wire.shown.slot_of(series).is_none() {
+            head.forget_unused(stream.id, series);
+        }
     }
 }
 
@@ -56,15 +61,15 @@ pub(super) fn put_slot(slots: &mut Slots, slot: u32, series: (SeriesId, Labels))
 /// Puts the stream's current values into the head as a row; returns the row's number and how many samples it has.
 pub(super) fn push_row(head: &mut Head, stream: &mut Stream, at: Timestamp) -> (u64, usize) {
     let layout = &stream.wire.layout;
-    let gone = if Arc::ptr_eq(layout, &stream.shown) { Vec::new() } else { stream.shown.without(layout) };
+    let gone = if Arc::ptr_eq(layout, &stream.wire.shown) { Vec::new() } else { stream.wire.shown.without(layout) };
     let order = head.push(stream.id, at, layout, stream.wire.values.values(), &gone);
-    stream.shown = Arc::clone(layout);
+    stream.wire.shown = Arc::clone(layout);
     (order, layout.len() + gone.len())
 }
 
 /// Marks every series of the stream's last row as stale.
 pub(super) fn push_stale(head: &mut Head, stream: &mut Stream, at: Timestamp) -> (u64, usize) {
-    let shown = std::mem::take(&mut stream.shown);
+    let shown = std::mem::take(&mut stream.wire.shown);
     let order = head.push(stream.id, at, &shown, &vec![stale_nan(); shown.slots()], &[]);
     stream.wire.last_at = Some(at);
     (order, shown.len())
@@ -73,13 +78,24 @@ pub(super) fn push_stale(head: &mut Head, stream: &mut Stream, at: Timestamp) ->
 /// When a stream's series become stale that is silent since its last row: right behind that row, so that no later row
 /// of it is refused.
 pub(super) fn stale_at(stream: &Stream) -> Option<Timestamp> {
-    stream.wire.last_at.filter(|_| stream.shown.len() > 0).map(|last| last + Span::from_millis(1))
+    stream.wire.last_at.filter(|_| stream.wire.shown.len() > 0).map(|last| last + Span::from_millis(1))
 }
 
+/// What a replayed row is: its number, and how many samples it has.
+type Replayed = (u64, usize);
+
 impl Memory {
+    /// For a log whose segments up to `covered` are in blocks, with rows up to number `last_order`.
+    pub(super) fn after(covered: u64, last_order: u64) -> Self {
+        let mut memory = Self { covered, ..Self::default() };
+        memory.head.order = last_order;
+        memory
+    }
+
     fn replay_state(&mut self, state: StateRecord) -> Option<()> {
         let stream = stream_of(&mut self.streams, &mut self.head, &state.source);
-        if state.slots.iter().any(|(slot, _)| *slot >= MAX_REPLAYED_SLOT)
+        let others: &[(u32, Labels)] = if let Shown::Other(slots) = &state.shown { slots } else { &[] };
+        if state.slots.iter().chain(others).any(|(slot, _)| *slot >= MAX_REPLAYED_SLOT)
             || (stream.wire.last, stream.wire.last_at) > (state.last, state.last_at)
         {
             return None;
@@ -88,14 +104,26 @@ impl Memory {
         for (slot, labels) in &state.slots {
             put_slot(&mut slots, *slot, self.head.series_of(stream.id, labels));
         }
+        let mut others_slots = Slots::new();
+        for (slot, labels) in others {
+            put_slot(&mut others_slots, *slot, self.head.series_of(stream.id, labels));
+        }
         set_layout(&mut self.head, stream, slots);
+        let shown = match &state.shown {
+            // Older records do not say it; then it is what the rows before have shown.
+            Shown::Nothing => Arc::clone(&stream.wire.shown),
+            Shown::Dictionary => Arc::clone(&stream.wire.layout),
+            Shown::Other(_) => Arc::new(Layout::new(others_slots)),
+        };
         stream.wire = Wire {
             dict_id: state.dict_id,
             layout: Arc::clone(&stream.wire.layout),
             values: state.values,
             needs_keyframe: state.needs_keyframe,
+            needs_dictionary: state.needs_dictionary,
             last: state.last,
             last_at: state.last_at,
+            shown,
         };
         Some(())
     }
@@ -117,10 +145,11 @@ impl Memory {
         set_layout(&mut self.head, stream, slots);
         stream.wire.dict_id = dictionary.dict_id;
         stream.wire.needs_keyframe = true;
+        stream.wire.needs_dictionary = false;
         Some(())
     }
 
-    fn replay_data(&mut self, data: &DataRecord<'_>) -> Option<(u64, usize)> {
+    fn replay_data(&mut self, in_block: bool, data: &DataRecord<'_>) -> Option<Replayed> {
         let stream = self.streams.get_mut(&data.source)?;
         let checked = stream.wire.check(data.at, data.slots, data.keyframe);
         let decoded =
@@ -129,10 +158,14 @@ impl Memory {
             stream.wire.needs_keyframe = true;
             return None;
         }
+        if in_block {
+            stream.wire.shown = Arc::clone(&stream.wire.layout);
+            return Some((0, 0));
+        }
         Some(push_row(&mut self.head, stream, data.at))
     }
 
-    fn replay_partial(&mut self, data: &DataRecord<'_>, present: &Present) -> Option<(u64, usize)> {
+    fn replay_partial(&mut self, in_block: bool, data: &DataRecord<'_>, present: &Present) -> Option<Replayed> {
         let stream = self.streams.get_mut(&data.source)?;
         let checked = stream.wire.check(data.at, data.slots, data.keyframe);
         let decoded =
@@ -140,30 +173,42 @@ impl Memory {
         if decoded.is_err() {
             stream.wire.needs_keyframe = true;
             return None;
+        }
+        if in_block {
+            stream.wire.shown = Arc::clone(&stream.wire.layout);
+            return Some((0, 0));
         }
         let order = push_present(&mut self.head, stream, data.at, present);
         Some((order, present.count()))
     }
 
-    fn replay_stale(&mut self, source: &Source, at: Timestamp) -> Option<(u64, usize)> {
+    fn replay_stale(&mut self, in_block: bool, source: &Source, at: Timestamp) -> Option<Replayed> {
         let stream = self.streams.get_mut(source)?;
         stream.wire.last_at.filter(|last| at > *last)?;
+        if in_block {
+            stream.wire.shown = Arc::default();
+            stream.wire.last_at = Some(at);
+            return Some((0, 0));
+        }
         Some(push_stale(&mut self.head, stream, at))
     }
 }
 
 impl Replay for Memory {
-    fn replay(&mut self, bytes: &[u8], records: &[Range<usize>], recovery: &mut Recovery) -> Reach {
+    fn replay(&mut self, segment: u64, bytes: &[u8], records: &[Range<usize>], recovery: &mut Recovery) -> Reach {
+        let in_block = segment <= self.covered;
         let mut reach = Reach::default();
         for record in records {
             let row = match record::decode(&bytes[record.clone()]) {
                 Some(Record::State(state)) => self.replay_state(state).map(|()| None),
                 Some(Record::Dictionary(dictionary)) => self.replay_dictionary(&dictionary).map(|()| None),
-                Some(Record::Data(data)) => self.replay_data(&data).map(|row| Some((row, data.at))),
+                Some(Record::Data(data)) => self.replay_data(in_block, &data).map(|row| Some((row, data.at))),
                 Some(Record::Partial { data, present }) => {
-                    self.replay_partial(&data, &present).map(|row| Some((row, data.at)))
+                    self.replay_partial(in_block, &data, &present).map(|row| Some((row, data.at)))
                 }
-                Some(Record::Stale { source, at }) => self.replay_stale(&source, at).map(|row| Some((row, at))),
+                Some(Record::Stale { source, at }) => {
+                    self.replay_stale(in_block, &source, at).map(|row| Some((row, at)))
+                }
                 None => None,
             };
             match row {

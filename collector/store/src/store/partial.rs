@@ -91,7 +91,7 @@ impl<D: Disk> Store<D> {
         let base = stream.is_none();
         let refused = self.change_dictionary(DictionaryRecord { source: source.clone(), dict_id, base, add, remove });
         if let Some(stream) = self.memory.streams.get_mut(&source) {
-            stream.shown = Arc::clone(&stream.wire.layout);
+            stream.wire.shown = Arc::clone(&stream.wire.layout);
         }
         Ok(refused)
     }
@@ -155,6 +155,11 @@ pub(super) fn push_present(head: &mut Head, stream: &mut Stream, at: Timestamp, 
     let layout = &stream.wire.layout;
     let some = (present.count() < layout.len()).then(|| present.clone());
     let order = head.push_present(stream.id, at, layout, stream.wire.values.values(), some);
-    stream.shown = Arc::clone(&stream.wire.layout);
+    let shown = std::mem::replace(&mut stream.wire.shown, Arc::clone(layout));
+    if !Arc::ptr_eq(&shown, &stream.wire.layout) {
+        for series in shown.without(&stream.wire.layout) {
+            head.forget_unused(stream.id, series);
+        }
+    }
     order
 }

@@ -1,68 +1,81 @@
 //! What is dropped, and when.
 
-use std::sync::Arc;
+use watchfire_shared::time::Timestamp;
 
-use watchfire_shared::time::{Span, Timestamp};
-
-use super::Store;
+use super::{Event, Maintenance, Store};
+use crate::block;
 use crate::disk::Disk;
 use crate::error::StoreError;
-use crate::wal::segment;
-
-/// A segment is left for a new one once it spans this part of the retention, so that data on a quiet system goes at
-/// most so much too late.
-const SEGMENT_SHARE_OF_RETENTION: i64 = 16;
 
 impl<D: Disk> Store<D> {
-    /// Drops what is older than the retention and what is beyond the log's size: whole segments, and what the head has
-    /// of them. A series without data leaves the index, and a source without data is forgotten with its position.
+    /// Moves history to blocks, merges blocks, and drops what is older than the retention and what is beyond the size. A
+    /// series without data leaves the index, and a source without data is forgotten with its position.
     ///
-    /// To be called every now and then, best right after a sync. With nothing to do it looks at one number per source.
-    /// Returns how many segments were dropped.
+    /// To be called every now and then, best right after a sync, and again soon while it is busy: one call takes some
+    /// tens of milliseconds at most. With nothing to do it looks at one number per source and block.
     ///
     /// # Errors
-    /// If a file cannot be removed; the next call tries again.
-    pub fn maintain(&mut self, now: Timestamp) -> Result<usize, StoreError> {
-        let cutoff = now - self.options.retention;
-        let share = Span::from_millis(self.options.retention.as_millis() / SEGMENT_SHARE_OF_RETENTION);
-        if self.wal.pending.is_empty() && self.wal.active_since().is_some_and(|since| since < now - share) {
-            self.wal.roll();
-        }
-        let dropped = self.drop_segments(cutoff)?;
-        self.drop_rows(cutoff);
-        Ok(dropped)
+    /// If a file cannot be made or removed; a later call tries again, and nothing is lost or missing meanwhile.
+    pub fn maintain(&mut self, now: Timestamp) -> Result<Maintenance, StoreError> {
+        let mut done = Maintenance::default();
+        let maintained = self.maintain_all(now, &mut done);
+        self.counters.failures += u64::from(maintained.is_err());
+        maintained.map(|()| done)
     }
 
-    fn drop_segments(&mut self, cutoff: Timestamp) -> Result<usize, StoreError> {
-        let mut dropped = 0;
-        while let Some(oldest) = self.wal.oldest() {
-            let expired = oldest.reach.times.is_none_or(|(_, newest)| newest < cutoff);
-            if !expired && self.wal.bytes() <= self.options.max_wal_bytes {
+    fn maintain_all(&mut self, now: Timestamp, done: &mut Maintenance) -> Result<(), StoreError> {
+        let cutoff = now - self.options.retention;
+        self.drop_blocks(cutoff, &mut done.events)?;
+        self.drop_covered()?;
+        done.busy = self.move_on(now, &mut done.events)?;
+        self.drop_segments(cutoff)?;
+        self.drop_rows(cutoff);
+        Ok(())
+    }
+
+    fn drop_blocks(&mut self, cutoff: Timestamp, events: &mut Vec<Event>) -> Result<(), StoreError> {
+        while let Some(oldest) = self.blocks.list().iter().min_by_key(|block| block.footer.last) {
+            let (number, expired) = (oldest.footer.number, oldest.footer.last < cutoff.as_millis());
+            if !expired && self.blocks.bytes().saturating_add(self.wal.bytes()) <= self.options.max_bytes {
                 break;
             }
-            let (path, last_order) = (segment::path(oldest.number), oldest.reach.last_order);
-            self.wal.drop_oldest().map_err(|error| StoreError::Io { action: "remove", path, error })?;
-            self.dropped_up_to = self.dropped_up_to.max(last_order);
-            dropped += 1;
+            if self.is_merging(number) {
+                self.discard_job();
+            }
+            self.blocks.remove(&self.wal.disk, number)?;
+            self.counters.dropped_blocks += 1;
+            events.push(Event::Dropped { path: block::path(number), expired });
         }
-        Ok(dropped)
+        Ok(())
+    }
+
+    /// What is in no block goes too when all of it is older than the retention, or when there are no blocks left to make
+    /// room.
+    fn drop_segments(&mut self, cutoff: Timestamp) -> Result<(), StoreError> {
+        while let Some(oldest) = self.wal.oldest().copied() {
+            let expired = oldest.reach.times.is_some_and(|(_, newest)| newest < cutoff);
+            if !expired && self.wal.bytes() <= self.options.max_bytes {
+                break;
+            }
+            self.drop_through(oldest.number)?;
+            if self.wal.oldest().is_some_and(|still| still.number == oldest.number) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn drop_rows(&mut self, cutoff: Timestamp) {
         let head = &mut self.memory.head;
         let up_to = self.dropped_up_to;
         self.memory.streams.retain(|_, stream| {
-            head.drop_old(stream.id, cutoff, up_to, &stream.wire.layout);
-            if !head.is_empty(stream.id) {
-                return true;
-            }
-            stream.shown = Arc::default();
+            head.drop_old(stream.id, cutoff, up_to, [&stream.wire.layout, &stream.wire.shown]);
             let expired = stream.wire.last_at.is_some_and(|last| last < cutoff);
-            if expired && stream.committed.is_none() {
-                head.remove_source(stream.id, &stream.wire.layout);
-                return false;
+            let forgotten = expired && head.is_empty(stream.id) && stream.committed.is_none();
+            if forgotten {
+                head.remove_source(stream.id, [&stream.wire.layout, &stream.wire.shown]);
             }
-            true
+            !forgotten
         });
     }
 }

@@ -7,10 +7,11 @@ use watchfire_shared::frame::message::Position;
 use watchfire_shared::time::Timestamp;
 
 use crate::error::AppendError;
+use crate::head::Head;
 use crate::head::layout::Layout;
 use crate::index::SourceId;
 use crate::source::Source;
-use crate::wal::record::StateRecord;
+use crate::wal::record::{Shown, StateRecord};
 
 /// Everything that a state record holds.
 #[derive(Clone, Default, Debug)]
@@ -20,8 +21,12 @@ pub(super) struct Wire {
     /// Undefined while a keyframe is needed.
     pub(super) values: ValueState,
     pub(super) needs_keyframe: bool,
+    /// The dictionary was forgotten because nothing came for long: the next one has to be whole.
+    pub(super) needs_dictionary: bool,
     pub(super) last: Option<Position>,
     pub(super) last_at: Option<Timestamp>,
+    /// The layout of the last row: what a later one lacks became stale.
+    pub(super) shown: Arc<Layout>,
 }
 
 pub(super) struct Stream {
@@ -33,8 +38,6 @@ pub(super) struct Stream {
     pub(super) durable: Option<Position>,
     /// The segment that has this source's state; 0 is none.
     pub(super) segment: u64,
-    /// The layout of the last row: what a later one lacks became stale.
-    pub(super) shown: Arc<Layout>,
 }
 
 impl Wire {
@@ -43,10 +46,18 @@ impl Wire {
             source: source.clone(),
             dict_id: self.dict_id,
             needs_keyframe: self.needs_keyframe,
+            needs_dictionary: self.needs_dictionary,
             last: self.last,
             last_at: self.last_at,
             values: self.values.clone(),
-            slots: self.layout.entries().map(|(slot, labels)| (slot, labels.clone())).collect(),
+            slots: self.layout.to_entries(),
+            shown: if self.shown.len() == 0 {
+                Shown::Nothing
+            } else if Arc::ptr_eq(&self.shown, &self.layout) {
+                Shown::Dictionary
+            } else {
+                Shown::Other(self.shown.to_entries())
+            },
         }
     }
 
@@ -112,8 +123,18 @@ impl Stream {
             committed: None,
             durable: None,
             segment: 0,
-            shown: Arc::default(),
         }
+    }
+
+    /// Lets go of the series of a source that has no row in the head.
+    pub(super) fn forget_dictionary(&mut self, head: &mut Head) {
+        let layout = std::mem::take(&mut self.wire.layout);
+        for series in layout.series() {
+            head.forget_unused(self.id, series);
+        }
+        self.wire.values = ValueState::default();
+        self.wire.needs_keyframe = true;
+        self.wire.needs_dictionary = matches!(self.source, Source::Agent(..));
     }
 
     /// Everything appended is durable.

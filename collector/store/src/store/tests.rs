@@ -2,9 +2,13 @@
 
 mod world;
 
+mod blocks;
+
 mod crash;
 
 mod damage;
+
+mod formats;
 
 mod full_disk;
 
@@ -17,3 +21,5 @@ mod partial;
 mod reading;
 
 mod retention;
+
+mod verifying;

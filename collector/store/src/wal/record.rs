@@ -32,6 +32,9 @@ const TYPE_PARTIAL: u8 = 5;
 const FLAG_POSITION: u8 = 1;
 const FLAG_TIME: u8 = 2;
 const FLAG_NEEDS_KEYFRAME: u8 = 4;
+const FLAG_NEEDS_DICTIONARY: u8 = 8;
+const FLAG_SHOWS_DICTIONARY: u8 = 16;
+const FLAG_SHOWS_OTHERS: u8 = 32;
 
 /// Everything that decoding a source's next record takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,10 +42,22 @@ pub(crate) struct StateRecord {
     pub(crate) source: Source,
     pub(crate) dict_id: u32,
     pub(crate) needs_keyframe: bool,
+    pub(crate) needs_dictionary: bool,
     pub(crate) last: Option<Position>,
     pub(crate) last_at: Option<Timestamp>,
     pub(crate) values: ValueState,
     pub(crate) slots: Vec<(u32, Labels)>,
+    pub(crate) shown: Shown,
+}
+
+/// Which series the source's last row had: those become stale.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Shown {
+    Nothing,
+    /// Those of the dictionary.
+    Dictionary,
+    /// Those of the dictionary before it, with their slots.
+    Other(Vec<(u32, Labels)>),
 }
 
 /// A change of a source's dictionary.
@@ -130,7 +145,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Record<'_>> {
     reader.is_empty().then_some(record)
 }
 
-fn put_source(out: &mut Vec<u8>, source: &Source) {
+pub(crate) fn put_source(out: &mut Vec<u8>, source: &Source) {
     match source {
         Source::Agent(id, lane) => {
             out.push(match lane {
@@ -146,7 +161,7 @@ fn put_source(out: &mut Vec<u8>, source: &Source) {
     }
 }
 
-fn read_source(reader: &mut Reader<'_>) -> Option<Source> {
+pub(crate) fn read_source(reader: &mut Reader<'_>) -> Option<Source> {
     match reader.u8()? {
         0 => Some(Source::Agent(NodeId(reader.u64()?), Lane::Live)),
         1 => Some(Source::Agent(NodeId(reader.u64()?), Lane::Backfill)),
@@ -171,7 +186,10 @@ fn put_state(out: &mut Vec<u8>, state: &StateRecord) {
     out.push(
         flag(state.last.is_some(), FLAG_POSITION)
             | flag(state.last_at.is_some(), FLAG_TIME)
-            | flag(state.needs_keyframe, FLAG_NEEDS_KEYFRAME),
+            | flag(state.needs_keyframe, FLAG_NEEDS_KEYFRAME)
+            | flag(state.needs_dictionary, FLAG_NEEDS_DICTIONARY)
+            | flag(state.shown == Shown::Dictionary, FLAG_SHOWS_DICTIONARY)
+            | flag(matches!(state.shown, Shown::Other(_)), FLAG_SHOWS_OTHERS),
     );
     varint::put(out, u64::from(state.dict_id));
     if let Some(position) = state.last {
@@ -188,6 +206,9 @@ fn put_state(out: &mut Vec<u8>, state: &StateRecord) {
     fresh.encode(state.values.values(), true, &mut body);
     put_sized(out, &body);
     put_slots(out, &state.slots);
+    if let Shown::Other(slots) = &state.shown {
+        put_slots(out, slots);
+    }
 }
 
 fn read_state(reader: &mut Reader<'_>) -> Option<StateRecord> {
@@ -202,14 +223,23 @@ fn read_state(reader: &mut Reader<'_>) -> Option<StateRecord> {
     fresh.decode(reader.sized()?, true).ok()?;
     let values = ValueState::from_parts(fresh.values().to_vec(), exponents)?;
     let slots = read_slots(reader)?;
+    let shown = if flags & FLAG_SHOWS_OTHERS != 0 {
+        Shown::Other(read_slots(reader)?)
+    } else if flags & FLAG_SHOWS_DICTIONARY != 0 {
+        Shown::Dictionary
+    } else {
+        Shown::Nothing
+    };
     Some(StateRecord {
         source,
         dict_id,
         needs_keyframe: flags & FLAG_NEEDS_KEYFRAME != 0,
+        needs_dictionary: flags & FLAG_NEEDS_DICTIONARY != 0,
         last,
         last_at,
         values,
         slots,
+        shown,
     })
 }
 
@@ -325,9 +355,10 @@ mod tests {
             let (position, at) = (Position { epoch, seq }, Timestamp::from_millis(at));
             let records = [
                 Record::State(StateRecord {
-                    source: source.clone(), dict_id, needs_keyframe: flags.0,
+                    source: source.clone(), dict_id, needs_keyframe: flags.0, needs_dictionary: flags.2,
                     last: flags.1.then_some(position), last_at: flags.2.then_some(at),
                     values: ValueState::from_parts(floats, exponents).unwrap(), slots: slots.clone(),
+                    shown: [Shown::Nothing, Shown::Dictionary, Shown::Other(slots.clone())][dict_id as usize % 3].clone(),
                 }),
                 Record::Dictionary(DictionaryRecord {
                     source: source.clone(), dict_id, base: flags.0,

@@ -15,28 +15,32 @@ const QUARANTINE_SUFFIX: &str = ".damaged";
 
 /// Takes the good records of each segment, in order.
 pub(crate) trait Replay {
-    /// Takes one segment's records, each its type and payload, and says how far they reach.
-    fn replay(&mut self, bytes: &[u8], records: &[Range<usize>], recovery: &mut Recovery) -> Reach;
+    /// Takes the records of one segment, by its number, each its type and payload, and says how far they reach.
+    fn replay(&mut self, segment: u64, bytes: &[u8], records: &[Range<usize>], recovery: &mut Recovery) -> Reach;
 }
 
-/// Reads all segments and leaves only good ones behind.
+/// Reads all segments and leaves only good ones behind. Segments up to `covered` were there once.
 ///
 /// # Errors
 /// If the disk cannot be used, or a segment has a newer format; nothing was changed then that a later attempt would
 /// miss.
-pub(crate) fn open<D: Disk>(disk: D, replay: &mut impl Replay) -> Result<(Wal<D>, Recovery), StoreError> {
+pub(crate) fn open<D: Disk>(
+    disk: D,
+    replay: &mut impl Replay,
+    mut recovery: Recovery,
+    covered: u64,
+) -> Result<(Wal<D>, Recovery), StoreError> {
     disk.create_folder(FOLDER).map_err(failed("make", FOLDER))?;
     finish_salvages(&disk)?;
     let numbers = numbers(&disk)?;
     refuse_newer(&disk, &numbers)?;
 
-    let mut recovery = Recovery::default();
     let mut closed = Vec::new();
     for number in &numbers {
         let path = segment::path(*number);
         let bytes = read_all(&disk, &path).map_err(failed("read", &path))?;
         let scan = segment::scan(&bytes);
-        let reach = replay.replay(&bytes, &scan.records, &mut recovery);
+        let reach = replay.replay(*number, &bytes, &scan.records, &mut recovery);
         recovery.segments += 1;
         recovery.records += scan.records.len() as u64;
 
@@ -60,7 +64,8 @@ pub(crate) fn open<D: Disk>(disk: D, replay: &mut impl Replay) -> Result<(Wal<D>
             closed.push(Segment { number: *number, bytes: scan.good as u64, reach });
         }
     }
-    let next = numbers.last().map_or(1, |last| last + 1);
+    // A number is not used twice, since blocks name the segments that they have the rows of.
+    let next = numbers.last().copied().unwrap_or_default().max(covered) + 1;
     Ok((Wal::after(disk, closed, next), recovery))
 }
 

@@ -1,7 +1,9 @@
-//! Anti-entropy: a node asks a member for what it knows, page by page, unless both views have one digest.
+//! Anti-entropy: a node compares views with a member now and then, and takes over what it lacks.
 //!
-//! A newcomer does so at once and then at growing distances; everybody does so now and then. Who is alive elsewhere is
-//! alive here, unless it is held for dead; who is dead elsewhere and alive here is suspected, so that it can object.
+//! A newcomer does so at once and then at growing distances. Digests are compared by datagram; if they differ by more than
+//! a datagram's worth, both tell each other everything over a stream, and a newcomer begins with that. Where no stream comes
+//! about, the view is asked for page by page. Who is alive elsewhere is alive here, unless it is held for dead; who is dead
+//! elsewhere and alive here is suspected, so that it can object.
 
 use std::net::SocketAddr;
 
@@ -23,6 +25,8 @@ const PERIOD_MS: i64 = 30_000;
 const FIRST_MS: i64 = 1000;
 /// How long an answer may take.
 const TIMEOUT: Span = Span::from_millis(1000);
+/// How long an exchange over a stream may take; the shell gives up earlier.
+const STREAM_TIMEOUT: Span = Span::from_seconds(10);
 /// A member that everybody else is about to forget is not taken over again, or it would never be forgotten.
 const TOO_OLD: Span = Span::from_seconds(23 * 3600);
 
@@ -38,6 +42,12 @@ struct Pull {
     nonce: u32,
     target: Identity,
     after: u64,
+    /// It goes over a stream.
+    streams: bool,
+    /// No stream came about.
+    stream_failed: bool,
+    /// No datagram came back.
+    datagrams_failed: bool,
 }
 
 impl Pulling {
@@ -83,20 +93,64 @@ impl Gossip {
             return;
         }
         let nonce = self.rng.random();
-        self.pulling.current = Some(Pull { nonce, target, after: 0 });
-        self.pull_page(now);
+        let fresh = Pull { nonce, target, after: 0, streams: false, stream_failed: false, datagrams_failed: false };
+        self.pulling.current = Some(fresh);
+        if self.pulling.done > 0 || !self.sync(now) {
+            self.pull_page(now);
+        }
+    }
+
+    /// Goes on over a stream with the current pull. Returns whether that was begun.
+    fn sync(&mut self, now: Timestamp) -> bool {
+        let open = self.pulling.current.as_ref().filter(|pull| !pull.streams && !pull.stream_failed);
+        let Some(target) = open.map(|pull| pull.target) else { return false };
+        let begun = self.begin_sync(now, target);
+        if let Some(pull) = self.pulling.current.as_mut().filter(|_| begun) {
+            pull.streams = true;
+            self.schedule.set(Alarm::PullTimeout, now + STREAM_TIMEOUT);
+        }
+        begun
+    }
+
+    /// The stream of the current pull has ended; what it brought is taken over already. Pages are asked for otherwise.
+    pub(super) fn synced(&mut self, now: Timestamp, succeeded: bool) {
+        let Some(pull) = self.pulling.current.as_mut().filter(|pull| pull.streams) else { return };
+        if succeeded {
+            return self.pull_done(now);
+        }
+        pull.streams = false;
+        pull.stream_failed = true;
+        if pull.datagrams_failed { self.pull_failed(now) } else { self.pull_page(now) }
+    }
+
+    fn pull_done(&mut self, now: Timestamp) {
+        self.pulling.current = None;
+        self.pulling.done = self.pulling.done.saturating_add(1);
+        self.schedule.cancel(Alarm::PullTimeout);
+        self.schedule_pull(now);
     }
 
     fn pull_page(&mut self, now: Timestamp) {
-        let Some(Pull { nonce, target, after }) = self.pulling.current else { return };
+        let Some(Pull { nonce, target, after, .. }) = self.pulling.current else { return };
         let digest = if after == 0 { self.view.digest() } else { 0 };
         self.send(target.addr, &Packet::Pull { nonce, from: self.own(), digest, after });
         self.schedule.set(Alarm::PullTimeout, now + TIMEOUT);
     }
 
-    /// Nobody answered: another member is asked soon.
+    /// Nobody answered: a stream may come about where datagrams do not.
     pub(super) fn pull_timed_out(&mut self, now: Timestamp) {
+        if let Some(pull) = &mut self.pulling.current {
+            pull.datagrams_failed = true;
+        }
+        if !self.sync(now) {
+            self.pull_failed(now);
+        }
+    }
+
+    /// Another member is asked soon.
+    fn pull_failed(&mut self, now: Timestamp) {
         self.pulling.current = None;
+        self.schedule.cancel(Alarm::PullTimeout);
         self.pull_soon(now);
     }
 
@@ -130,7 +184,7 @@ impl Gossip {
     }
 
     pub(super) fn receive_page(&mut self, now: Timestamp, nonce: u32, next: u64, entries: &[PageEntry]) {
-        let Some(pull) = self.pulling.current.as_mut().filter(|pull| pull.nonce == nonce) else {
+        let Some(pull) = self.pulling.current.as_mut().filter(|pull| pull.nonce == nonce && !pull.streams) else {
             self.stats.dropped_unexpected += 1;
             return;
         };
@@ -139,24 +193,26 @@ impl Gossip {
         let more = next > pull.after;
         pull.after = next;
         self.import(now, entries, via);
-        if more {
+        if !more {
+            self.pull_done(now);
+        } else if !self.sync(now) {
             self.pull_page(now);
-        } else {
-            self.pulling.current = None;
-            self.pulling.done = self.pulling.done.saturating_add(1);
-            self.schedule.cancel(Alarm::PullTimeout);
-            self.schedule_pull(now);
         }
     }
 
     /// Takes over what a member knows and this node does not.
-    fn import(&mut self, now: Timestamp, entries: &[PageEntry], via: NodeId) {
+    pub(super) fn import(&mut self, now: Timestamp, entries: &[PageEntry], via: NodeId) {
         let own = self.own().id;
         let mut news = Vec::new();
         let mut old = Vec::new();
         for entry in entries {
             if entry.identity.id == own {
-                if entry.standing != Standing::Active {
+                if entry.stamp > self.view.own().stamp() {
+                    self.outstamp(now, entry.stamp);
+                }
+                if entry.standing == Standing::Active {
+                    self.claimed(now, &entry.identity);
+                } else {
                     self.raise_above(now, entry.identity.generation);
                 }
             } else if let Some(member) = self.import_one(now, entry) {

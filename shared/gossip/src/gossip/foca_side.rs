@@ -2,7 +2,7 @@
 
 use foca::{Message, OwnedNotification, State, Timer};
 use watchfire_shared::member::{MemberState, NodeId};
-use watchfire_shared::time::Timestamp;
+use watchfire_shared::time::{Span, Timestamp};
 
 use super::{Effect, Gossip, POLL_AFTER};
 use crate::codec::parse;
@@ -29,10 +29,10 @@ impl Gossip {
     pub(super) fn heed(&mut self, now: Timestamp) {
         for told in self.detector.take_told() {
             match told {
-                Told::Send { to, packet } => self.send(to.addr, &packet),
+                Told::Send { to, packet } => self.say(&to, packet),
                 Told::Foca(notification) => self.notified(now, notification),
                 Told::Suspected { identity, by, paths } => self.suspected(now, &identity, by, paths),
-                Told::Unanswered { target, ping } => self.probe_unanswered(&target, ping),
+                Told::Unanswered { target, ping } => self.probe_unanswered(target, ping),
                 Told::Reconnected => self.reconnected(now),
                 Told::HeldBack => self.stats.downs_held_back += 1,
                 Told::Refused => self.stats.foca_errors += 1,
@@ -60,17 +60,32 @@ impl Gossip {
                     let id = own.identity.id;
                     self.view.change(id, |entry| entry.incarnation = header.src_incarnation);
                 }
+                self.time_sent(&header);
             }
             OwnedNotification::ProbeFailed(..) => self.schedule.set_by(Alarm::Poll, now + POLL_AFTER),
-            OwnedNotification::DataReceived(_) | OwnedNotification::Defunct => {}
+            OwnedNotification::DataReceived(header) => self.time_received(&header),
+            OwnedNotification::Defunct => {}
+        }
+    }
+
+    /// By datagram, or on the stream on which this member waits.
+    fn say(&mut self, to: &Identity, packet: Packet) {
+        let packet = self.located(packet);
+        match &mut self.reply {
+            Some(reply) if reply.to == to.id => reply.packets.push(packet),
+            _ => self.send(to.addr, &packet),
         }
     }
 
     /// The first half of a probe passed without an answer: it is tried once more, beside foca's helpers, for one datagram
-    /// may have been lost.
-    fn probe_unanswered(&mut self, target: &Identity, ping: Vec<u8>) {
+    /// may have been lost, and over a stream, for all of them may be.
+    fn probe_unanswered(&mut self, target: Identity, ping: Vec<u8>) {
         self.stats.probes_unanswered += 1;
-        self.send(target.addr, &Packet::Foca(ping));
+        // An answer to either of two pings tells no time.
+        self.timing.stop();
+        let ping = Packet::Foca(ping);
+        self.send(target.addr, &ping);
+        self.probe_by_stream(target, &ping);
     }
 
     /// A member's own probes of another failed.
@@ -98,10 +113,16 @@ impl Gossip {
     /// A floor that is far above the own generation is a lie or damage; following it could use up all generations.
     pub(super) fn raise_above(&mut self, now: Timestamp, floor: u32) {
         const LARGEST_STEP: u32 = 1 << 20;
+        const CROSSING: Span = Span::from_millis(500);
         let own = self.own();
         if floor < own.generation || floor - own.generation > LARGEST_STEP || floor == u32::MAX {
             return;
         }
+        // Who heard of the new life before it answered a question of the old one names the new one as a floor.
+        if floor == own.generation && now.since(self.risen) < CROSSING {
+            return;
+        }
+        self.risen = now;
         let identity = own.in_generation(floor + 1);
         self.renewed(identity);
         self.detector.renewed();
@@ -120,7 +141,12 @@ impl Gossip {
         let header = &parsed.header;
         if header.src.id == own.id {
             self.stats.dropped_from_ourselves += 1;
-            return;
+            return self.claimed(now, &header.src);
+        }
+        if let Some(twin) =
+            parsed.updates.iter().find(|member| member.id().id == own.id && member.state() != State::Down)
+        {
+            self.claimed(now, twin.id());
         }
         let announced = header.dst.id == own.id && header.message == Message::Announce;
         if header.dst != own && !announced {
@@ -187,6 +213,10 @@ impl Gossip {
                 later_lives.push(identity.id);
             }
             let lives = self.view.get(identity.id).filter(|entry| entry.identity == identity).map(|entry| entry.state);
+            if member.state() == State::Down && self.leaving.is_some() {
+                // It may be one that leaves as well and told only those that stay.
+                continue;
+            }
             if member.state() == State::Down && lives == Some(MemberState::Alive) {
                 // Others suspected it first; here both news came at once, and are told in their order.
                 self.view.observe(now, identity, member.incarnation(), State::Suspect);

@@ -71,7 +71,7 @@ impl Gossip {
     }
 
     pub(super) fn receive_join(&mut self, now: Timestamp, from: SocketAddr, hello: Hello) {
-        if self.is_own(&hello) || self.leaving.is_some() {
+        if self.is_own(now, &hello) || self.leaving.is_some() {
             return;
         }
         self.raise_for(now, &hello);
@@ -85,7 +85,7 @@ impl Gossip {
     }
 
     pub(super) fn receive_welcome(&mut self, now: Timestamp, from: SocketAddr, hello: Hello) {
-        if self.is_own(&hello) || self.leaving.is_some() {
+        if self.is_own(now, &hello) || self.leaving.is_some() {
             return;
         }
         if !self.contacts.answered(hello.nonce, hello.identity.id) {
@@ -118,11 +118,12 @@ impl Gossip {
     }
 
     /// A hello from this node itself: one of its join addresses is its own, or its id was cloned.
-    fn is_own(&mut self, hello: &Hello) -> bool {
+    fn is_own(&mut self, now: Timestamp, hello: &Hello) -> bool {
         let own = self.own();
         if hello.identity.id == own.id {
             let echo = hello.identity.addr == own.addr && self.contacts.answered(hello.nonce, own.id);
             self.stats.dropped_from_ourselves += u64::from(!echo);
+            self.claimed(now, &hello.identity);
         }
         hello.identity.id == own.id
     }

@@ -2,17 +2,22 @@
 //!
 //! foca knows only down. A node that leaves therefore tells so itself, keeps answering while the note spreads, and goes
 //! down in foca afterwards; whoever has the note shows it as left whatever foca says of that life.
+//!
+//! Who is leaving itself is told no more by those that know of it, though foca still tells it that they are down: it
+//! declares nobody dead any more.
 
-use watchfire_shared::member::MemberState;
+use watchfire_shared::member::{MemberState, Role};
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::{Effect, Gossip};
 use crate::identity::Identity;
 use crate::packet::Packet;
 use crate::schedule::Alarm;
+use crate::view::Entry;
 
-/// Members that are told in the first round; the others hear of it from them.
-const FIRST_ROUND: usize = 64;
+/// Members that are told in the first round, collectors before all others: who has the note cannot take the silence for
+/// a death. That is everybody in all but the largest clusters, for 60 bytes each; the others hear of it from them.
+const FIRST_ROUND: usize = 1024;
 /// Rounds after the first, one gossip interval apart and half a second in all at most, when a process is to stop.
 const MORE_ROUNDS: u32 = 3;
 const LONGEST_INTERVAL: Span = Span::from_millis(200);
@@ -33,6 +38,7 @@ impl Gossip {
         self.leaving = Some(Leaving { rounds: MORE_ROUNDS });
         self.detector.leave();
         self.view.change(own.id, |entry| entry.leave(now));
+        self.tell_collectors_of_leave();
         self.tell_leave(FIRST_ROUND);
         self.schedule.set(Alarm::Leave, now + self.leave_interval());
         if self.view.active_count() == 0 {
@@ -47,6 +53,21 @@ impl Gossip {
     fn tell_leave(&mut self, count: usize) {
         let own = self.own();
         for target in self.random_members(count) {
+            self.send(target.addr, &Packet::Leave(vec![own]));
+        }
+    }
+
+    /// Collectors wake people, so no chance decides whether they hear of it.
+    fn tell_collectors_of_leave(&mut self) {
+        if self.view.active_count() <= FIRST_ROUND {
+            return;
+        }
+        let own = self.own();
+        let is_collector =
+            |entry: &&Entry| entry.metadata.as_ref().is_some_and(|held| held.value.role == Role::Collector);
+        let collectors: Vec<Identity> =
+            self.view.active().filter(is_collector).map(|entry| entry.identity).take(FIRST_ROUND).collect();
+        for target in collectors {
             self.send(target.addr, &Packet::Leave(vec![own]));
         }
     }

@@ -1,7 +1,8 @@
 //! Metadata: pushed when it changes, pulled where it is lacking.
 //!
 //! A push is passed on like foca's own updates, a bounded number of times by each node that did not know it. A pull goes
-//! to whoever was heard to have it, then by turns to its owner and to anybody, with back-off, until it is there.
+//! to whoever was heard to have it, then by turns to its owner and to anybody, with back-off, until it is there. Of metadata
+//! that is too large for a datagram, only its stamp is pushed, and the pull goes over a stream.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,7 +14,9 @@ use watchfire_shared::time::{Span, Timestamp};
 use super::{ANSWERS_PER_SECOND, Gossip};
 use crate::config::{decode_metadata, encode_metadata};
 use crate::identity::Identity;
-use crate::packet::{LEAVE_IDENTITIES, META_QUESTIONS, MetaItem, Packet, pack_metadata};
+use crate::packet::{
+    LEAVE_IDENTITIES, META_QUESTIONS, MetaItem, NEWER_NOTES, Packet, pack_metadata, pack_metadata_frames,
+};
 use crate::schedule::Alarm;
 use crate::view::Held;
 
@@ -46,6 +49,8 @@ pub(super) struct Want {
     stamp: u64,
     /// Who is known to have it.
     via: Option<NodeId>,
+    /// It is too large for a datagram.
+    by_stream: bool,
     attempts: u32,
     next: Timestamp,
 }
@@ -74,10 +79,25 @@ impl Gossip {
 
     /// Peers remember a later life of this node than it does: its metadata has to be newer than that life's.
     pub(super) fn restamp_metadata(&mut self, now: Timestamp, generation: u32) {
+        self.stamp_own(now, first_stamp(generation));
+    }
+
+    /// Somebody else spoke in this node's name: what it says of itself has to be newer.
+    ///
+    /// A stamp that is far above the own one is a lie; following it could use up all stamps.
+    pub(super) fn outstamp(&mut self, now: Timestamp, stamp: u64) {
+        const LARGEST_STEP: u64 = 1 << 52;
+        let own = self.view.own().stamp();
+        if stamp >= own && stamp - own < LARGEST_STEP {
+            self.stamp_own(now, stamp + 1);
+        }
+    }
+
+    fn stamp_own(&mut self, now: Timestamp, stamp: u64) {
         let own = self.view.own();
         let id = own.identity.id;
         if let Some(held) = own.metadata.clone() {
-            self.view.set_metadata(id, Held { stamp: first_stamp(generation), ..held });
+            self.view.set_metadata(id, Held { stamp, ..held });
             self.spread_own_metadata(now);
         }
     }
@@ -104,7 +124,8 @@ impl Gossip {
         let targets = self.random_members(self.pace.fanout);
         let sent = u8::try_from(targets.len()).unwrap_or(u8::MAX);
         let left: Vec<Identity> = self.rumors.left.keys().take(LEAVE_IDENTITIES).copied().collect();
-        let items = self.next_news();
+        let (items, notes) = self.next_news();
+        let from = self.own();
         for target in &targets {
             if !left.is_empty() {
                 self.send(target.addr, &Packet::Leave(left.clone()));
@@ -112,29 +133,35 @@ impl Gossip {
             if !items.is_empty() {
                 self.send(target.addr, &Packet::Meta { news: true, items: items.clone() });
             }
+            if !notes.is_empty() {
+                self.send(target.addr, &Packet::Newer { from, held: notes.clone() });
+            }
         }
         if sent == 0 {
             self.rumors = Rumors::default();
         }
         spend(&mut self.rumors.left, left.into_iter(), sent);
-        spend(&mut self.rumors.metadata, items.iter().map(|item| item.id), sent);
+        let told = items.iter().map(|item| item.id).chain(notes.iter().map(|(id, _)| *id));
+        spend(&mut self.rumors.metadata, told, sent);
         if !self.rumors.is_empty() {
             self.schedule.set(Alarm::Rumors, now + self.pace.gossip_interval());
         }
     }
 
-    /// A datagram of metadata, the least told first.
-    fn next_news(&mut self) -> Vec<MetaItem> {
+    /// A datagram of metadata and one of notes about larger metadata, the least told first.
+    fn next_news(&mut self) -> (Vec<MetaItem>, Vec<(NodeId, u64)>) {
         let mut ids: Vec<(u8, NodeId)> = self.rumors.metadata.iter().map(|(id, times)| (*times, *id)).collect();
         ids.sort_unstable_by(|a, b| b.cmp(a));
         let items: Vec<MetaItem> = ids.iter().filter_map(|(_, id)| self.meta_item(*id, 0)).take(64).collect();
         if items.is_empty() {
             self.rumors.metadata.clear();
         }
-        pack_metadata(items).into_iter().next().unwrap_or_default()
+        let (large, small): (Vec<_>, Vec<_>) = items.into_iter().partition(MetaItem::needs_stream);
+        let notes = large.into_iter().map(|item| (item.id, item.stamp)).take(NEWER_NOTES).collect();
+        (pack_metadata(small).into_iter().next().unwrap_or_default(), notes)
     }
 
-    fn meta_item(&self, id: NodeId, newer_than: u64) -> Option<MetaItem> {
+    pub(super) fn meta_item(&self, id: NodeId, newer_than: u64) -> Option<MetaItem> {
         let held = self.view.get(id)?.metadata.as_ref()?;
         (held.stamp > newer_than).then(|| MetaItem { id, stamp: held.stamp, bytes: held.bytes.clone() })
     }
@@ -158,6 +185,9 @@ impl Gossip {
         }
         for MetaItem { id, stamp, bytes } in items {
             if id == own {
+                if self.view.own().metadata.as_ref().is_some_and(|held| held.bytes != bytes) {
+                    self.outstamp(now, stamp);
+                }
                 continue;
             }
             let Some(known) = self.view.get(id) else {
@@ -171,11 +201,14 @@ impl Gossip {
                 self.stats.dropped_malformed += 1;
                 continue;
             };
+            // What was fetched because of a note, or turned out to be newer by comparing views, is news to others too.
+            let noted = self.wants.get(&id).is_some_and(|want| want.by_stream && want.via.is_some());
+            let missed = known.stamp() > 0;
             self.view.set_metadata(id, Held { stamp, bytes, value });
             if self.wants.get(&id).is_some_and(|want| want.stamp <= stamp) {
                 self.wants.remove(&id);
             }
-            if news {
+            if news || noted || missed {
                 self.spread_metadata(now, id);
             }
         }
@@ -187,18 +220,37 @@ impl Gossip {
         let askers = i64::try_from(self.view.active_count()).unwrap_or(0);
         let spread = 300 + 1000 * askers / ANSWERS_PER_SECOND;
         let delay = Span::from_millis(self.rng.random_range(200..200 + spread));
-        self.want(now + delay, id, 0, None);
+        self.want(now + delay, id, 0, None, false);
     }
 
     /// `via` has metadata of this stamp; it is asked for at once if that is newer.
     pub(super) fn want_metadata(&mut self, now: Timestamp, id: NodeId, stamp: u64, via: NodeId) {
         if self.view.get(id).is_some_and(|entry| entry.stamp() < stamp) {
-            self.want(now + ROUND, id, stamp, Some(via));
+            self.want(now + ROUND, id, stamp, Some(via), false);
         }
     }
 
-    fn want(&mut self, next: Timestamp, id: NodeId, stamp: u64, via: Option<NodeId>) {
-        let want = self.wants.entry(id).or_insert(Want { stamp, via, attempts: 0, next });
+    /// A member holds metadata that is too large for a datagram; what is newer here is fetched from it at once.
+    pub(super) fn receive_newer(&mut self, now: Timestamp, from: Identity, held: &[(NodeId, u64)]) {
+        if !self.view.is_active(from.id) {
+            self.stats.dropped_unexpected += 1;
+            return;
+        }
+        let own = self.own().id;
+        for (id, stamp) in held.iter().filter(|(id, _)| *id != own) {
+            if self.view.get(*id).is_some_and(|entry| entry.stamp() < *stamp) {
+                self.want(now, *id, *stamp, Some(from.id), true);
+            }
+        }
+    }
+
+    fn want(&mut self, next: Timestamp, id: NodeId, stamp: u64, via: Option<NodeId>, by_stream: bool) {
+        let new = Want { stamp, via, by_stream, attempts: 0, next };
+        let want = self.wants.entry(id).or_insert(new);
+        if by_stream && !want.by_stream {
+            want.by_stream = true;
+            want.attempts = 0;
+        }
         want.stamp = want.stamp.max(stamp);
         want.via = via.or(want.via);
         want.next = want.next.min(next);
@@ -209,18 +261,24 @@ impl Gossip {
     pub(super) fn fetch_metadata(&mut self, now: Timestamp) {
         let due = self.wants.iter().filter(|(_, want)| want.next <= now).map(|(id, _)| *id);
         let due: Vec<NodeId> = due.take(QUESTIONS_PER_ROUND).collect();
-        let mut questions: BTreeMap<SocketAddr, Vec<(NodeId, u64)>> = BTreeMap::new();
+        let mut questions: BTreeMap<(SocketAddr, bool), Vec<(NodeId, u64)>> = BTreeMap::new();
         for id in due {
+            let by_stream = self.wants.get(&id).is_some_and(|want| want.by_stream);
             if let Some((target, held)) = self.next_question(now, id) {
-                questions.entry(target.addr).or_default().push((id, held));
+                questions.entry((target.addr, by_stream)).or_default().push((id, held));
             } else {
                 self.wants.remove(&id);
             }
         }
         let from = self.own();
-        for (to, asked) in questions {
+        for ((to, by_stream), asked) in questions {
             for wanted in asked.chunks(META_QUESTIONS) {
-                self.send(to, &Packet::MetaRequest { from, wanted: wanted.to_vec() });
+                let request = Packet::MetaRequest { from, wanted: wanted.to_vec() };
+                if by_stream {
+                    self.begin_fetch(to, &request);
+                } else {
+                    self.send(to, &request);
+                }
             }
         }
         if let Some(next) = self.wants.values().map(|want| want.next).min() {
@@ -262,14 +320,28 @@ impl Gossip {
             self.stats.dropped_unexpected += 1;
             return;
         }
-        let items: Vec<MetaItem> = wanted.iter().filter_map(|(id, held)| self.meta_item(*id, *held)).collect();
-        for items in pack_metadata(items) {
+        let items = wanted.iter().filter_map(|(id, held)| self.meta_item(*id, *held));
+        let (large, small): (Vec<_>, Vec<_>) = items.partition(MetaItem::needs_stream);
+        let held: Vec<(NodeId, u64)> = large.iter().map(|item| (item.id, item.stamp)).take(NEWER_NOTES).collect();
+        let notes = Some(Packet::Newer { from: self.own(), held }).filter(|_| !large.is_empty());
+        let items = pack_metadata(small).into_iter().map(|items| Packet::Meta { news: false, items });
+        for packet in items.chain(notes) {
             if !self.answers.take(now) {
                 self.stats.dropped_rate_limited += 1;
                 return;
             }
-            self.send(from, &Packet::Meta { news: false, items });
+            self.send(from, &packet);
         }
+    }
+
+    /// The same over a stream, where everything fits.
+    pub(super) fn answer_meta_request(&mut self, asker: Identity, wanted: &[(NodeId, u64)]) -> Vec<Packet> {
+        if !self.view.is_active(asker.id) {
+            self.stats.dropped_unexpected += 1;
+            return Vec::new();
+        }
+        let items: Vec<MetaItem> = wanted.iter().filter_map(|(id, held)| self.meta_item(*id, *held)).collect();
+        pack_metadata_frames(items).into_iter().map(|items| Packet::Meta { news: false, items }).collect()
     }
 }
 

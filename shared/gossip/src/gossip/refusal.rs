@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use foca::{Member, State};
 use watchfire_shared::member::{MemberState, NodeId};
-use watchfire_shared::time::Timestamp;
+use watchfire_shared::time::{Span, Timestamp};
 
 use super::{Gossip, HostAnswer};
 use crate::identity::Identity;
@@ -18,6 +18,8 @@ use crate::schedule::Alarm;
 /// Members that a refusal is told to: with four, one in ten thousand deaths waits for the suspicion time although a tenth
 /// of the datagrams is lost.
 const TOLD: usize = 4;
+/// A restart within this time never shows as down, although a stopped program's host refuses.
+const RESTART: Span = Span::from_seconds(1);
 /// Witnesses kept for one suspect; more change nothing.
 const WITNESSES: usize = 4;
 
@@ -62,6 +64,13 @@ impl Gossip {
         self.judge_refusal(now, identity.id);
     }
 
+    /// The time for a restart has passed for some suspects.
+    pub(super) fn judge_refusals(&mut self, now: Timestamp) {
+        let suspects = self.view.others().filter(|entry| entry.state == MemberState::Suspect);
+        let ids: Vec<NodeId> = suspects.map(|entry| entry.identity.id).collect();
+        ids.into_iter().for_each(|id| self.judge_refusal(now, id));
+    }
+
     fn judge_refusal(&mut self, now: Timestamp, id: NodeId) {
         let Some(identity) = self.suspect(id) else { return };
         let refused_here = self.view.get(id).is_some_and(|entry| entry.answer() == Some(HostAnswer::Refused));
@@ -69,6 +78,13 @@ impl Gossip {
         // With nobody else to ask, the own eyes have to do.
         let alone = self.view.active_count() == 1;
         if !refused_here || !(elsewhere || alone) || self.detector.doubts(now) {
+            return;
+        }
+        // A suspicion is one probe old when it begins, and its subject may be in the middle of a restart.
+        let since = self.view.get(id).map_or(now, |entry| entry.since);
+        let due = since + (RESTART - self.pace.probe_interval()).max(Span::ZERO);
+        if now < due {
+            self.schedule.set_by(Alarm::Judge, due);
             return;
         }
         self.stats.downs_by_refusal += 1;

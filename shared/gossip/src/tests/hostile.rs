@@ -9,9 +9,10 @@ use watchfire_shared::member::NodeId;
 use watchfire_shared::time::Span;
 
 use crate::codec::WireCodec;
+use crate::envelope::Envelope;
 use crate::harness::Net;
 use crate::identity::Identity;
-use crate::packet::{Envelope, Hello, MetaItem, Packet, PageEntry, Standing};
+use crate::packet::{Hello, MetaItem, Packet, PageEntry, Standing};
 use crate::{Effect, Gossip, Input, Profile, Stats};
 
 fn dropped(stats: &Stats) -> u64 {
@@ -49,7 +50,7 @@ fn forged(rng: &mut StdRng, net: &Net) -> Packet {
 }
 
 fn hostile(rng: &mut StdRng, net: &Net, genuine: &[Vec<u8>]) -> Vec<u8> {
-    let envelope = Envelope::new("watchfire");
+    let mut envelope = Envelope::plain("watchfire");
     let mut sample = genuine[rng.random_range(0..genuine.len())].clone();
     match rng.random_range(0..6) {
         0 => (0..rng.random_range(0..2000)).map(|_| rng.random()).collect(),
@@ -64,7 +65,7 @@ fn hostile(rng: &mut StdRng, net: &Net, genuine: &[Vec<u8>]) -> Vec<u8> {
         }
         3 => {
             let packet = forged(rng, net);
-            Envelope::new("somebody-else").seal(&packet)
+            Envelope::plain("somebody-else").seal(&packet)
         }
         4 => {
             sample.resize(MAX_DATAGRAM_BYTES + rng.random_range(1..100), 0);
@@ -79,7 +80,7 @@ fn ten_thousand_hostile_datagrams_change_nothing_and_are_counted() {
     let mut net = Net::settled(1, Profile::Lan, 5);
     net.run_for(Span::from_seconds(45));
     let mut rng = StdRng::seed_from_u64(2);
-    let envelope = Envelope::new("watchfire");
+    let mut envelope = Envelope::plain("watchfire");
     let genuine: Vec<Vec<u8>> = (0..50).map(|_| envelope.seal(&forged(&mut rng, &net))).collect();
     let datagrams: Vec<Vec<u8>> = (0..10_000).map(|_| hostile(&mut rng, &net, &genuine)).collect();
     let (now, from) = (net.now, net.nodes[1].addr);
@@ -114,7 +115,7 @@ fn ten_thousand_hostile_datagrams_change_nothing_and_are_counted() {
 #[test]
 fn a_flood_of_joins_is_answered_at_a_bounded_rate() {
     let mut net = Net::settled(3, Profile::Lan, 2);
-    let envelope = Envelope::new("watchfire");
+    let mut envelope = Envelope::plain("watchfire");
     let (now, from) = (net.now, net.nodes[1].addr);
     let gossip = net.nodes[0].gossip.as_mut().unwrap();
     let mut effects = Vec::new();
@@ -132,7 +133,7 @@ fn a_flood_of_joins_is_answered_at_a_bounded_rate() {
 #[test]
 fn strangers_without_number_stop_at_the_bound_and_the_dead_make_room() {
     let mut net = Net::settled(4, Profile::Lan, 2);
-    let envelope = Envelope::new("watchfire");
+    let mut envelope = Envelope::plain("watchfire");
     let from = net.nodes[1].addr;
     let src = Identity::new(net.nodes[1].id, 1, from);
     let dst = Identity::new(net.nodes[0].id, 1, net.nodes[0].addr);

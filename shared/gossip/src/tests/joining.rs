@@ -30,7 +30,7 @@ fn lost_join_packets_isolate_nobody() {
         net.loss = |kind| if kind == JOIN_KIND { 0.3 } else { 0.0 };
         net.add_all(20);
         (0..20).for_each(|at| net.start(at));
-        assert!(net.run_until(seconds(10), Net::is_complete).is_some(), "seed {seed}");
+        assert!(net.run_until(seconds(30), Net::is_complete).is_some(), "seed {seed}");
     }
     let mut net = Net::new(1, Profile::Lan);
     net.loss = |_| 0.3;

@@ -2,8 +2,9 @@ use watchfire_shared::machine::Machine;
 use watchfire_shared::member::MemberState;
 use watchfire_shared::time::Span;
 
+use crate::envelope::Envelope;
 use crate::harness::Net;
-use crate::packet::{Envelope, Packet};
+use crate::packet::Packet;
 use crate::{Effect, Input, Profile};
 
 fn seconds(seconds: i64) -> Span {
@@ -28,6 +29,26 @@ fn a_goodbye_is_seen_as_left_by_all_and_never_as_down() {
             assert_eq!(net.history(at, "node-001", start), [MemberState::Left], "node {at} of {count}");
         }
         assert!(net.downs(start).iter().all(|(_, about)| about != "node-001"));
+    }
+}
+
+#[test]
+fn goodbyes_that_are_said_together_are_no_deaths_to_anybody() {
+    // How many leave, of how many, within how many milliseconds.
+    let cases = [(3, 3, 0), (20, 20, 0), (10, 20, 0), (20, 20, 700), (15, 30, 700), (40, 60, 1000)];
+    for (seed, (leaving, count, within)) in (20..).zip(cases) {
+        let mut net = Net::settled(seed, Profile::Lan, count);
+        net.run_for(seconds(3));
+        let start = net.now;
+        for at in 0..leaving {
+            net.input(at, Input::Leave);
+            net.run_for(Span::from_millis(within / leaving as i64));
+        }
+        net.run_for(seconds(12));
+        assert_eq!(net.downs(start), [], "{leaving} of {count} leave within {within} ms");
+        for at in 0..leaving {
+            assert!(net.nodes[at].left && net.all_see(&net.nodes[at].name, MemberState::Left));
+        }
     }
 }
 
@@ -64,7 +85,7 @@ fn a_note_that_arrives_after_the_death_turns_down_into_left() {
     net.kill(3);
     assert!(net.run_until(seconds(8), |net| net.all_see("node-003", MemberState::Down)).is_some());
     let identity = crate::identity::Identity::new(net.nodes[3].id, 1, net.nodes[3].addr);
-    let bytes = Envelope::new("watchfire").seal(&Packet::Leave(vec![identity]));
+    let bytes = Envelope::plain("watchfire").seal(&Packet::Leave(vec![identity]));
     net.input(0, Input::Datagram { from: net.nodes[3].addr, bytes });
     assert_eq!(net.state(0, "node-003"), Some(MemberState::Left));
     assert!(net.run_until(seconds(2), |net| net.all_see("node-003", MemberState::Left)).is_some());

@@ -1,9 +1,10 @@
 use watchfire_shared::member::{DownCause, MemberState};
 use watchfire_shared::time::Span;
 
+use crate::envelope::Envelope;
 use crate::harness::Net;
 use crate::identity::Identity;
-use crate::packet::{Envelope, Packet};
+use crate::packet::Packet;
 use crate::{Input, Profile};
 
 fn seconds(seconds: i64) -> Span {
@@ -151,14 +152,21 @@ fn a_stopped_and_continued_node_accuses_nobody() {
 fn refusal_is_evidence_and_needs_no_suspicion_time() {
     for (seed, count, limit) in [(31, 10, 2500), (32, 50, 2500), (33, 2, 2500), (34, 3, 4500)] {
         let mut net = Net::settled(seed, Profile::Lan, count);
-        net.run_for(seconds(5));
-        let killed = net.now;
-        net.kill(1);
-        let took = net.run_until(seconds(20), |net| net.all_see("node-001", MemberState::Down));
-        println!("N={count}: {took:?}");
-        assert!(took.is_some_and(|took| took <= Span::from_millis(limit)), "N={count}: {took:?}");
-        net.run_for(seconds(20));
-        assert!(net.downs(killed).iter().all(|(_, about)| about == "node-001"));
+        let mut times = Vec::new();
+        for kill in 0..5 {
+            net.run_for(Span::from_millis(5000 + 170 * kill));
+            let killed = net.now;
+            net.kill(1);
+            let took = net.run_until(seconds(20), |net| net.all_see("node-001", MemberState::Down));
+            times.push(took.expect("the death was found"));
+            net.run_for(seconds(20));
+            assert!(net.downs(killed).iter().all(|(_, about)| about == "node-001"));
+            net.start(1);
+            assert!(net.run_until(seconds(10), Net::is_complete).is_some());
+        }
+        times.sort_unstable();
+        println!("N={count}: {times:?}");
+        assert!(times[2] <= Span::from_millis(limit), "N={count}: {times:?}");
     }
 }
 
@@ -170,7 +178,7 @@ fn a_note_of_refusal_alone_declares_nobody() {
         Identity::new(node.id, node.gossip.as_ref().unwrap().generation(), node.addr)
     };
     let (from, about) = (identity(2), identity(3));
-    let note = Envelope::new("watchfire").seal(&Packet::Refused { from, identity: about });
+    let note = Envelope::plain("watchfire").seal(&Packet::Refused { from, identity: about });
     for _ in 0..1000 {
         net.input(0, Input::Datagram { from: from.addr, bytes: note.clone() });
     }

@@ -6,10 +6,11 @@ use watchfire_shared::member::{MemberState, ProbePath, Suspicion, SuspicionEnd};
 use watchfire_shared::time::Span;
 
 use crate::Profile;
+use crate::envelope::Envelope;
 use crate::harness::Net;
 use crate::identity::Identity;
 use crate::note::{Note, Paths};
-use crate::packet::{Envelope, Packet};
+use crate::packet::Packet;
 
 fn seconds(seconds: i64) -> Span {
     Span::from_seconds(seconds)
@@ -106,7 +107,7 @@ fn forge(net: &mut Net, incarnation: u16, froms: impl Iterator<Item = usize>) {
     let mut body = Vec::new();
     foca::Codec::encode_header(&mut crate::codec::WireCodec, &header, &mut body).unwrap();
     body.extend_from_slice(&[0, 0]);
-    let bytes = Envelope::new("watchfire").seal(&Packet::Noted { body, notes });
+    let bytes = Envelope::plain("watchfire").seal(&Packet::Noted { body, notes });
     let from = sender.addr;
     net.input(0, crate::Input::Datagram { from, bytes });
 }

@@ -8,6 +8,7 @@ use super::doubts::Doubts;
 use crate::gossip::HostAnswer;
 use crate::identity::Identity;
 use crate::packet::{PageEntry, Standing};
+use crate::place::{Place, RoundTrips};
 
 /// Metadata with the bytes in which it is passed on, and how new it is: higher stamps are newer.
 #[derive(Clone, PartialEq, Debug)]
@@ -40,6 +41,9 @@ pub(crate) struct Entry {
     pub(crate) asked: u32,
     /// How it was listed last.
     pub(crate) shown: Option<Member>,
+    pub(crate) round_trips: RoundTrips,
+    /// Where it said that it stands.
+    pub(crate) place: Option<Place>,
 }
 
 /// foca's states as they are listed.
@@ -68,7 +72,16 @@ impl Entry {
             answer: None,
             asked: 0,
             shown: None,
+            round_trips: RoundTrips::default(),
+            place: None,
         }
+    }
+
+    /// Milliseconds to it and back from a node that stands at `own`, in hundredths: measured, or else estimated.
+    pub(crate) fn rtt_ms(&self, own: &Place) -> Option<f64> {
+        let measured = self.round_trips.median().map(|micros| f64::from(micros) / 1e3);
+        let estimated = || self.place.map(|place| place.distance(own) * 1e3);
+        measured.or_else(estimated).map(|millis| (millis * 100.0).round() / 100.0)
     }
 
     pub(crate) fn is_active(&self) -> bool {

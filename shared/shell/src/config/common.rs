@@ -1,6 +1,7 @@
 //! The keys and sections that `agent.toml` and `collector.toml` share, so that they mean the same in both.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use watchfire_gossip::Profile;
@@ -32,6 +33,12 @@ pub const GOSSIP_PROFILE: ConfigKey = key(
     "\"lan\"",
     "How fast and how careful failure detection is; the same on all members.",
 );
+pub const GOSSIP_KEYRING_FILE: ConfigKey = key(
+    "gossip.keyring_file",
+    ConfigKind::Path,
+    "\"\"",
+    "File with the cluster's gossip keys, one a line, the one to encrypt with first. A reload reads it. Empty: plaintext.",
+);
 pub const SECURITY_INSECURE: ConfigKey = key(
     "security.insecure",
     ConfigKind::Boolean,
@@ -52,12 +59,22 @@ pub struct Gossip {
     pub advertise: Option<SocketAddr>,
     pub join: Vec<String>,
     pub profile: Profile,
+    pub keyring_file: PathBuf,
+}
+
+impl Gossip {
+    /// The address that gossip listens on with its key, if it does so in plain text: encrypted gossip may listen to a network.
+    #[must_use]
+    pub fn plain_bind(&self) -> Option<(&'static str, SocketAddr)> {
+        self.keyring_file.as_os_str().is_empty().then_some(("gossip.bind", self.bind))
+    }
 }
 
 impl From<Gossip> for gossip::Settings {
     fn from(raw: Gossip) -> Self {
-        let Gossip { cluster, bind, advertise, join, profile } = raw;
-        Self { cluster, bind, advertise, join, profile }
+        let Gossip { cluster, bind, advertise, join, profile, keyring_file } = raw;
+        let keyring_file = Some(keyring_file).filter(|file| !file.as_os_str().is_empty());
+        Self { cluster, bind, advertise, join, profile, keyring_file }
     }
 }
 

@@ -6,7 +6,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
@@ -19,20 +21,56 @@ use crate::driver::Inbox;
 /// Errors of the socket that are passed over in one turn; each stands for a datagram whose receiver was not there.
 const MAX_ERRORS_PER_TURN: usize = 16;
 
+/// After this time nobody waits for an answer to a probe any more.
+const LONGEST_WATCH: Duration = Duration::from_secs(10);
+
+/// Measures from the last probe on, in microseconds, which the machine's time is too coarse for.
+#[derive(Debug)]
+pub(super) struct Watch {
+    made: Instant,
+    /// Microseconds after `made`; 0 while no probe was sent.
+    started: AtomicU64,
+}
+
+impl Watch {
+    pub(super) fn new() -> Self {
+        Self { made: Instant::now(), started: AtomicU64::new(0) }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn start(&self) {
+        self.started.store(self.now().max(1), Ordering::Relaxed);
+    }
+
+    fn elapsed_micros(&self) -> Option<u32> {
+        let started = Some(self.started.load(Ordering::Relaxed)).filter(|started| *started > 0)?;
+        let elapsed = self.now().saturating_sub(started);
+        u32::try_from(elapsed).ok().filter(|micros| Duration::from_micros((*micros).into()) < LONGEST_WATCH)
+    }
+}
+
 pub(super) struct Inputs {
     others: mpsc::Receiver<Input>,
     socket: Arc<UdpSocket>,
+    watch: Arc<Watch>,
     buffer: Box<[u8]>,
 }
 
 impl Inputs {
-    pub(super) fn new(others: mpsc::Receiver<Input>, socket: Arc<UdpSocket>) -> Self {
-        Self { others, socket, buffer: vec![0; MAX_DATAGRAM_BYTES + 1].into_boxed_slice() }
+    pub(super) fn new(others: mpsc::Receiver<Input>, socket: Arc<UdpSocket>, watch: Arc<Watch>) -> Self {
+        Self { others, socket, watch, buffer: vec![0; MAX_DATAGRAM_BYTES + 1].into_boxed_slice() }
     }
 }
 
-fn datagram(from: SocketAddr, bytes: &[u8]) -> Input {
-    Input::Datagram { from, bytes: bytes.to_vec() }
+fn datagram(watch: &Watch, from: SocketAddr, bytes: &[u8]) -> Input {
+    let bytes = bytes.to_vec();
+    match watch.elapsed_micros() {
+        Some(micros) => Input::Timed { from, bytes, micros },
+        None => Input::Datagram { from, bytes },
+    }
 }
 
 /// On Linux an earlier datagram's ICMP answer may come back from a later call; the socket itself is well.
@@ -48,7 +86,7 @@ impl Inbox<Input> for Inputs {
         for _ in 0..MAX_ERRORS_PER_TURN {
             let mut buffer = ReadBuf::new(&mut self.buffer);
             match self.socket.poll_recv_from(cx, &mut buffer) {
-                Poll::Ready(Ok(from)) => return Poll::Ready(Some(datagram(from, buffer.filled()))),
+                Poll::Ready(Ok(from)) => return Poll::Ready(Some(datagram(&self.watch, from, buffer.filled()))),
                 Poll::Ready(Err(error)) => passed_over(&error),
                 Poll::Pending => return Poll::Pending,
             }
@@ -62,7 +100,7 @@ impl Inbox<Input> for Inputs {
             return Some(input);
         }
         match self.socket.try_recv_from(&mut self.buffer) {
-            Ok((length, from)) => Some(datagram(from, &self.buffer[..length])),
+            Ok((length, from)) => Some(datagram(&self.watch, from, &self.buffer[..length])),
             Err(error) => {
                 if error.kind() != io::ErrorKind::WouldBlock {
                     passed_over(&error);

@@ -33,9 +33,13 @@ pub fn node_id(data: &DataDir) -> Result<NodeId, StartError> {
             _ => Err(damaged(data, NODE_ID, "16 hexadecimal digits", &text)),
         };
     }
-    let id = NodeId(rand::random::<u64>().max(1));
+    let id = random_id();
     write_atomic(&data.join(NODE_ID), format!("{id}\n").as_bytes())?;
     Ok(id)
+}
+
+pub(super) fn random_id() -> NodeId {
+    NodeId(rand::random::<u64>().max(1))
 }
 
 /// The generation of this life of the program, which is on disk before anybody hears of it.
@@ -77,6 +81,8 @@ fn damaged(data: &DataDir, name: &str, expected: &'static str, text: &str) -> St
 pub(super) struct Pending {
     pub(super) generation: Option<u32>,
     pub(super) peers: Option<Vec<Peer>>,
+    /// In place of an id that another machine has too.
+    pub(super) id: Option<NodeId>,
 }
 
 /// Writes what is pending until `stop`, and the last of it before it ends.
@@ -92,6 +98,7 @@ pub(super) async fn keep(folder: PathBuf, mut pending: watch::Receiver<Pending>,
         let news = Pending {
             generation: next.generation.filter(|_| next.generation != written.generation),
             peers: next.peers.clone().filter(|_| next.peers != written.peers),
+            id: next.id.filter(|_| next.id != written.id),
         };
         let folder = folder.clone();
         match tokio::task::spawn_blocking(move || write(&folder, &news)).await {
@@ -108,6 +115,9 @@ pub(super) async fn keep(folder: PathBuf, mut pending: watch::Receiver<Pending>,
 fn write(folder: &std::path::Path, pending: &Pending) -> Result<(), crate::files::FileError> {
     if let Some(generation) = pending.generation {
         write_atomic(&folder.join(GENERATION), format!("{generation}\n").as_bytes())?;
+    }
+    if let Some(id) = pending.id {
+        write_atomic(&folder.join(NODE_ID), format!("{id}\n").as_bytes())?;
     }
     if let Some(peers) = &pending.peers {
         let bytes = serde_json::to_vec(peers).expect("addresses and names always encode");

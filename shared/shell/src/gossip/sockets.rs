@@ -3,19 +3,12 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UdpSocket, lookup_host};
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 /// Kernel buffer of the UDP socket. The default holds a few hundred datagrams; a storm of a thousand nodes brings more.
 const SOCKET_BUFFER_BYTES: usize = 1 << 20;
-/// Connections to the TCP port at a time. They are evidence that somebody lives here and carry nothing yet.
-const MAX_TCP_CONNECTIONS: usize = 64;
-/// How long such a connection stays open.
-const TCP_TIME: Duration = Duration::from_secs(1);
 /// How long a host may take to answer. In a data centre it takes a millisecond.
 const ASK_TIME: Duration = Duration::from_secs(1);
 /// Names of join addresses may move.
@@ -46,43 +39,12 @@ fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
     // The kernel gives what its limits allow; less is no reason not to start.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // As the TCP listener beside it, whatever the system's default.
+        socket.set_only_v6(false)?;
+    }
     socket.bind(&address.into())?;
     UdpSocket::from_std(socket.into())
-}
-
-/// Accepts connections, so that a living node is told from a refusing host, and closes them after a short time.
-pub(super) async fn accept(listener: TcpListener, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(MAX_TCP_CONNECTIONS));
-    loop {
-        let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        match accepted {
-            Ok((stream, _)) => drop(tokio::spawn(async move {
-                // A peer that closes first makes the place free at once.
-                let _ = tokio::time::timeout(TCP_TIME, closed(&stream)).await;
-                drop((stream, place));
-            })),
-            Err(error) => {
-                tracing::debug!(%error, "gossip could not accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-async fn closed(stream: &TcpStream) {
-    let mut byte = [0; 64];
-    while stream.readable().await.is_ok() {
-        match stream.try_read(&mut byte) {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
-        }
-    }
 }
 
 /// What a host did with a TCP connection to gossip's port.
@@ -124,11 +86,8 @@ mod tests {
         let (socket, listener) = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = socket.local_addr().unwrap();
         assert_eq!(listener.local_addr().unwrap(), address);
-        let stop = CancellationToken::new();
-        let accepting = tokio::spawn(accept(listener, stop.clone()));
         assert_eq!(ask(address).await, Answered::Accepted);
-        stop.cancel();
-        accepting.await.unwrap();
+        drop(listener);
         assert_eq!(ask(address).await, Answered::Refused);
     }
 

@@ -12,16 +12,24 @@ struct Node {
     folder: tempfile::TempDir,
 }
 
-async fn node(name: &str, folder: Option<tempfile::TempDir>, join: &[SocketAddr]) -> Node {
-    let folder = folder.unwrap_or_else(|| tempfile::tempdir().unwrap());
-    let data = DataDir::open(folder.path()).unwrap();
-    let settings = Settings {
+fn settings(bind: &str, join: &[SocketAddr]) -> Settings {
+    Settings {
         cluster: "test".into(),
-        bind: "127.0.0.1:0".parse().unwrap(),
+        bind: bind.parse().unwrap(),
         advertise: None,
         join: join.iter().map(ToString::to_string).collect(),
         profile: Profile::Local,
-    };
+        keyring_file: None,
+    }
+}
+
+async fn node(name: &str, folder: Option<tempfile::TempDir>, join: &[SocketAddr]) -> Node {
+    node_with(name, folder, settings("127.0.0.1:0", join)).await
+}
+
+async fn node_with(name: &str, folder: Option<tempfile::TempDir>, settings: Settings) -> Node {
+    let folder = folder.unwrap_or_else(|| tempfile::tempdir().unwrap());
+    let data = DataDir::open(folder.path()).unwrap();
     let metadata = Metadata { name: name.into(), role: Role::Agent, ..Metadata::default() };
     let mut tasks = Tasks::default();
     let handle = start(&settings, metadata, &data, &Clock::start(), &mut tasks).await.unwrap();
@@ -95,9 +103,68 @@ async fn a_taken_port_is_named() {
         advertise: None,
         join: Vec::new(),
         profile: Profile::Lan,
+        keyring_file: None,
     };
     let metadata = Metadata { name: "x".into(), ..Metadata::default() };
     let data = DataDir::open(folder.path()).unwrap();
     let error = start(&settings, metadata, &data, &Clock::start(), &mut Tasks::default()).await.unwrap_err();
     assert!(error.to_string().starts_with(&format!("cannot bind gossip to {}", settings.bind)), "{error}");
+}
+
+#[tokio::test]
+async fn a_copied_machine_yields_to_the_original_and_gets_an_id_of_its_own() {
+    let mut first = node("first", None, &[]).await;
+    let mut original = node("original", None, &[first.address]).await;
+    let met = first.sees("original", MemberState::Alive).await;
+    let copied = tempfile::tempdir().unwrap();
+    for name in ["node-id", "gossip-generation"] {
+        std::fs::copy(original.folder.path().join(name), copied.path().join(name)).unwrap();
+    }
+    let mut copy = node("copy", Some(copied), &[first.address]).await;
+    let ended = async {
+        while !copy.tasks.ended().contains(&"gossip") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ended).await.expect("the copy stops");
+    copy.tasks.stop().await;
+    let kept: NodeId = std::fs::read_to_string(copy.folder.path().join("node-id")).unwrap().trim().parse().unwrap();
+    assert_ne!(kept, met.id);
+    let mut again = node("copy", Some(copy.folder), &[first.address]).await;
+    assert_eq!(first.sees("copy", MemberState::Alive).await.id, kept);
+    assert_eq!(first.sees("original", MemberState::Alive).await.addr, original.address);
+    assert!(!original.tasks.ended().contains(&"gossip"), "the original goes on");
+    for node in [&mut again, &mut original, &mut first] {
+        node.tasks.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn encrypted_nodes_of_both_address_families_meet_and_others_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, key: &str| {
+        let file = folder.path().join(name);
+        crate::files::write_atomic(&file, key.repeat(32).as_bytes()).unwrap();
+        Some(file)
+    };
+    let (key, other_key) = (write("one", "0a"), write("other", "0b"));
+    // Bound to both families, reached by IPv4 under its advertised address.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let both = Settings {
+        advertise: Some(free),
+        keyring_file: key.clone(),
+        ..settings(&format!("[::]:{}", free.port()), &[])
+    };
+    let mut first = node_with("first", None, both).await;
+    let sealed = Settings { keyring_file: key, ..settings("127.0.0.1:0", &[free]) };
+    let mut second = node_with("second", None, sealed).await;
+    let stranger = Settings { keyring_file: other_key, ..settings("127.0.0.1:0", &[free]) };
+    let mut stranger = node_with("stranger", None, stranger).await;
+    assert_eq!(second.sees("first", MemberState::Alive).await.addr, free);
+    first.sees("second", MemberState::Alive).await;
+    assert_eq!(first.handle.view().members.len(), 2);
+    assert_eq!(stranger.handle.view().members.len(), 1);
+    for node in [&mut stranger, &mut second, &mut first] {
+        node.tasks.stop().await;
+    }
 }

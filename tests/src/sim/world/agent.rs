@@ -42,6 +42,7 @@ impl World {
                 Effect::Send { connection, bytes } => self.send_frame(id, connection, bytes),
                 Effect::Disconnect { connection } => self.hang_up(id, connection),
                 Effect::Spool(effect) => self.perform_spool(id, effect),
+                Effect::KeepLife { bytes } => self.hosts[id].kept.life = Some(bytes),
                 Effect::Heard { collector, news } => self.agent_heard(id, collector, news),
                 Effect::Fact(fact) => self.trace.note(self.now, format_args!("{}: {fact:?}", self.hosts[id].name)),
                 Effect::Stopped => {}
@@ -51,13 +52,14 @@ impl World {
 
     /// Two series: the tick itself, and a constant.
     fn sample(&mut self, id: HostId, tick: Timestamp) -> Round {
+        let constant = self.hosts[id].constant;
         let Some(running) = &mut self.hosts[id].running else { return Round::default() };
         let Program::Agent { greeted, .. } = &mut running.program else { return Round::default() };
         let entry =
             |slot, name: &str| SeriesEntry { slot, labels: Labels::new([("__name__", name)]), kind: MetricKind::Gauge };
         let added = if *greeted { Vec::new() } else { vec![entry(0, TICK_SERIES), entry(1, "sim_constant")] };
         *greeted = true;
-        Round { tick, added, removed: Vec::new(), values: vec![tick.as_millis() as f64, 42.0] }
+        Round { tick, added, removed: Vec::new(), values: vec![tick.as_millis() as f64, constant] }
     }
 
     pub(super) fn knock(&mut self, agent: HostId, connection: u64, address: &str) {
@@ -86,9 +88,7 @@ impl World {
 
     fn stream_of(&self, agent: HostId, connection: u64) -> Option<(u64, Stream)> {
         let life = self.hosts[agent].life;
-        let mut streams = self.network.streams.iter();
-        let own = |s: &Stream| s.agent == agent && s.agent_life == life && s.connection == connection;
-        streams.find(|(_, stream)| own(stream)).map(|(conn, stream)| (*conn, *stream))
+        self.network.stream_of(agent, life, connection)
     }
 
     fn send_frame(&mut self, id: HostId, connection: u64, bytes: Vec<u8>) {
@@ -107,12 +107,12 @@ impl World {
     fn hang_up(&mut self, id: HostId, connection: u64) {
         let Some((conn, stream)) = self.stream_of(id, connection) else { return };
         self.tell_collector(conn, &stream, engine::Input::Disconnected { conn: engine::ConnId(conn) });
-        self.network.streams.remove(&conn);
+        self.network.close(conn);
     }
 
     /// A connection over a cut network ends for both sides.
     pub(super) fn break_stream(&mut self, conn: u64) {
-        let Some(stream) = self.network.streams.remove(&conn) else { return };
+        let Some(stream) = self.network.close(conn) else { return };
         self.tell_collector(conn, &stream, engine::Input::Disconnected { conn: engine::ConnId(conn) });
         self.tell_agent_of_end(&stream, "connection timed out");
     }

@@ -27,7 +27,7 @@ impl World {
         match effect {
             Effect::Reply { conn, bytes } => self.reply(conn, bytes),
             Effect::Close { conn, reason } => {
-                let Some(stream) = self.network.streams.remove(&conn.0) else { return };
+                let Some(stream) = self.network.close(conn.0) else { return };
                 self.trace.note(
                     self.now,
                     format_args!("closes the connection of {}: {reason}", self.hosts[stream.agent].name),

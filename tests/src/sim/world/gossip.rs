@@ -8,6 +8,7 @@ use watchfire_shared::member::{MemberChange, MemberState, Role};
 use watchfire_shared::time::Span;
 
 use super::{Event, Work, World};
+use crate::sim::host::host_with;
 use crate::sim::network::{HostId, gossip_addr, host_of};
 
 /// When an attempt to connect to a host that does not answer is given up, as the shell does.
@@ -22,16 +23,17 @@ impl World {
     }
 
     pub(super) fn perform_gossip(&mut self, id: HostId, effects: Vec<Effect>) {
-        let mut changed = false;
+        // As in production, an agent's core hears of collectors only: other members do not matter to it.
+        let mut collectors_changed = false;
         for effect in effects {
             match effect {
                 Effect::Send { to, bytes } => self.send_datagram(id, to, bytes),
                 Effect::Changed(change) => {
-                    changed = true;
+                    collectors_changed |= change.member.role == Role::Collector;
                     self.member_changed(id, change);
                 }
                 Effect::Removed(removal) => {
-                    changed = true;
+                    collectors_changed |= removal.member.role == Role::Collector;
                     self.trace.note(self.now, format_args!("{} forgets {}", self.hosts[id].name, removal.member.name));
                     if self.hosts[id].role == Role::Collector {
                         self.work.push_back(Work::Engine(id, engine::Input::Unlisted(removal.member.id)));
@@ -40,6 +42,11 @@ impl World {
                 Effect::SaveGeneration(generation) => self.hosts[id].kept.generation = generation,
                 Effect::SavePeers(peers) => self.hosts[id].kept.peers = peers,
                 Effect::AskHost { id: member, addr } => self.ask_host(id, member, addr),
+                Effect::Exchange { exchange, to, frames } => self.open_stream(id, exchange, to, frames),
+                // Replies are taken where the stream is answered, or not at all.
+                Effect::Reply { .. } => {}
+                // Nothing here needs times finer than those of the world, and no two hosts have one id.
+                Effect::TimeProbe | Effect::Cloned { .. } => {}
                 Effect::LeaveDone => {
                     self.trace.note(self.now, format_args!("{} has left", self.hosts[id].name));
                     self.end(id, watchfire_store::CrashKeeps::ALL);
@@ -47,8 +54,9 @@ impl World {
                 }
             }
         }
-        if changed && self.hosts[id].role == Role::Agent {
+        if collectors_changed && self.hosts[id].role == Role::Agent {
             let members = self.hosts[id].running.as_ref().map(|running| running.gossip.members()).unwrap_or_default();
+            let members = members.into_iter().filter(|member| member.role == Role::Collector).collect();
             self.work.push_back(Work::Agent(id, agent_core::Input::Members(members)));
         }
     }
@@ -63,17 +71,58 @@ impl World {
         }
     }
 
+    fn open_stream(&mut self, from: HostId, exchange: u64, to: std::net::SocketAddr, frames: Vec<Vec<u8>>) {
+        frames.iter().for_each(|frame| self.trace.mix(frame));
+        let from_life = self.hosts[from].life;
+        let reachable = |host: &HostId| self.hosts.get(*host).is_some_and(|host| host.powered);
+        let to = host_of(to).filter(|to| reachable(to) && self.network.connected(from, *to));
+        if let Some(to) = to {
+            let at = self.now + self.network.draw_delay();
+            self.schedule(at, Event::GossipStream { from, from_life, to, exchange, frames });
+        } else {
+            self.end_stream((from, from_life), SILENT_AFTER, exchange, Err(HostAnswer::Silent));
+        }
+    }
+
+    /// A stream reached a host: what its gossip replies, at once, is the outcome.
+    pub(super) fn gossip_asked(&mut self, from: (HostId, u32), to: HostId, exchange: u64, frames: Vec<Vec<u8>>) {
+        let delay = self.network.draw_delay();
+        let Some(running) = &mut self.hosts[to].running else {
+            return self.end_stream(from, delay, exchange, Err(HostAnswer::Refused));
+        };
+        let mut effects = Vec::new();
+        running.gossip.handle(self.now, Input::Asked { stream: exchange, frames }, &mut effects);
+        let reply = effects.iter_mut().find_map(|effect| match effect {
+            Effect::Reply { frames, .. } => Some(std::mem::take(frames)),
+            _ => None,
+        });
+        self.perform_gossip(to, effects);
+        self.end_stream(from, delay, exchange, reply.ok_or(HostAnswer::Accepted));
+    }
+
+    fn end_stream(
+        &mut self,
+        (host, life): (HostId, u32),
+        delay: Span,
+        exchange: u64,
+        outcome: Result<Vec<Vec<u8>>, HostAnswer>,
+    ) {
+        let input = Input::Exchanged { exchange, outcome };
+        self.schedule(self.now + delay, Event::Gossip { host, life: Some(life), input });
+    }
+
     fn member_changed(&mut self, observer: HostId, change: MemberChange) {
         let member = &change.member;
         let from = change.previous.map_or("new", MemberState::as_str);
         let name = &self.hosts[observer].name;
         self.trace.note(self.now, format_args!("{name}: {} {from} -> {}", member.name, member.state.as_str()));
-        let subject = self.hosts.iter().find(|host| host.node_id() == member.id).map(|host| host.id);
+        let subject = host_with(member.id).filter(|host| *host < self.hosts.len());
         let fell = member.state == MemberState::Down && change.previous != Some(MemberState::Down);
         if let Some(subject) = subject.filter(|_| fell)
             && self.hosts[subject].running.is_some()
             && self.hosts[subject].kept.generation == member.generation
             && self.network.connected(observer, subject)
+            && self.is_awake(subject)
         {
             self.record.false_downs.push((self.now, observer, subject));
         }
@@ -82,13 +131,19 @@ impl World {
         }
     }
 
+    fn is_awake(&self, host: HostId) -> bool {
+        self.hosts[host].asleep_until.is_none_or(|until| until <= self.now)
+    }
+
     fn ask_host(&mut self, asking: HostId, id: watchfire_shared::member::NodeId, addr: std::net::SocketAddr) {
         let asked = host_of(addr).and_then(|host| self.hosts.get(host));
         let answer = match asked {
-            Some(host) if host.powered && self.network.connected(asking, host.id) => match host.running {
-                Some(_) => HostAnswer::Accepted,
-                None => HostAnswer::Refused,
-            },
+            Some(host) if host.powered && self.is_awake(host.id) && self.network.connected(asking, host.id) => {
+                match host.running {
+                    Some(_) => HostAnswer::Accepted,
+                    None => HostAnswer::Refused,
+                }
+            }
             _ => HostAnswer::Silent,
         };
         let delay = if answer == HostAnswer::Silent { SILENT_AFTER } else { self.network.draw_delay() };

@@ -4,9 +4,11 @@
 
 use rand::RngExt;
 use watchfire_agent_core::agent as agent_core;
-use watchfire_agent_core::order::{Effect, Ended, Entry, Input};
+use watchfire_agent_core::order::{ClusterView, Effect, Ended, Entry, Input};
 use watchfire_shared::frame::Message;
+use watchfire_shared::frame::message::ViewAnswer;
 use watchfire_shared::machine::Machine;
+use watchfire_shared::member::Member;
 use watchfire_shared::order::{Order, OrderState, SignedOrder};
 use watchfire_shared::time::Span;
 
@@ -87,12 +89,24 @@ impl World {
         let input = match news {
             agent_core::News::Greeted => Input::Greeted { collector },
             agent_core::News::Seen(order) => Input::Seen { id: order },
+            agent_core::News::Asked(about) => {
+                let member = self.members_of(id).into_iter().find(|member| member.id == about);
+                let answer = ViewAnswer { about, state: member.map(|member| member.state) };
+                let message = Box::new(Message::ViewAnswer(answer));
+                let say = agent_core::Input::Say { to: Some(collector), message };
+                return self.work.push_back(Work::Agent(id, say));
+            }
             agent_core::News::Order(signed) => {
                 let order = Order::from_bytes(&signed.order).expect("orders of this world are orders");
-                Input::Order { from: collector, order: Box::new(order) }
+                let view = ClusterView::of(self.members_of(id).iter());
+                Input::Order { from: collector, order: Box::new(order), view }
             }
         };
         self.work.push_back(Work::Orders(id, input));
+    }
+
+    fn members_of(&self, id: HostId) -> Vec<Member> {
+        self.hosts[id].running.as_ref().map(|running| running.gossip.members()).unwrap_or_default()
     }
 
     /// The frame of an order as it goes out. It is remembered, for whoever sends it again.

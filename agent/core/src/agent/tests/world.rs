@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use watchfire_shared::frame::body::ValueState;
 use watchfire_shared::frame::message::{Ack, Data, HelloAck, Lane, Message, Nack, NackCode, PROTOCOL, Slow};
 use watchfire_shared::labels::Labels;
+use watchfire_shared::life::LifeWanted;
 use watchfire_shared::sample::MetricKind;
 use watchfire_shared::time::Span;
 
@@ -39,6 +40,8 @@ pub(super) struct Collector {
     pub(super) greetings: u64,
     /// What the agent said of orders.
     pub(super) reports: Vec<watchfire_shared::order::OrderReport>,
+    /// What it said of its own life.
+    pub(super) life: Vec<watchfire_shared::life::LifeNote>,
     pub(super) keyframes: u64,
     pub(super) dictionaries: u64,
 }
@@ -56,6 +59,7 @@ impl Collector {
             resyncs: 0,
             greetings: 0,
             reports: Vec::new(),
+            life: Vec::new(),
             keyframes: 0,
             dictionaries: 0,
         }
@@ -104,6 +108,10 @@ impl Collector {
             Message::Bye(_) => None,
             Message::OrderReport(report) => {
                 self.reports.push(report);
+                None
+            }
+            Message::Life(life) => {
+                self.life.extend(life.notes);
                 None
             }
             other => panic!("an agent does not send {other:?}"),
@@ -156,6 +164,7 @@ pub(super) struct World {
     pub(super) fault: Option<Fault>,
     pub(super) disk: BTreeMap<u64, Vec<u8>>,
     state: Option<Vec<u8>>,
+    life: Option<Vec<u8>>,
     pub(super) series: u32,
     known_series: u32,
     /// Nominal times of all ticks that were sampled.
@@ -185,6 +194,7 @@ impl World {
             fault: None,
             disk: BTreeMap::new(),
             state: None,
+            life: None,
             series: 4,
             known_series: 0,
             ticks: Vec::new(),
@@ -208,7 +218,8 @@ impl World {
             collectors: (0..collectors).map(|i| format!("collector:{i}")).collect(),
             spool_bytes: SPOOL_BYTES,
         };
-        Start { node: NodeId(3), epoch: now.as_millis() as u64, seed: 11, version: "0", settings }
+        let (boot, life) = ("b1".to_owned(), None);
+        Start { node: NodeId(3), epoch: now.as_millis() as u64, seed: 11, version: "0", boot, life, settings }
     }
 
     pub(super) fn settings(&self) -> Settings {
@@ -252,6 +263,7 @@ impl World {
                     self.connections.remove(&connection);
                 }
                 Effect::Spool(effect) => self.spool(effect),
+                Effect::KeepLife { bytes } => self.life = Some(bytes),
                 Effect::Heard { collector, news } => self.heard.push((collector, news)),
                 Effect::Fact(fact) => self.facts.push(fact),
                 Effect::Stopped => {}
@@ -345,19 +357,37 @@ impl World {
     /// Stops the agent and starts it again with what is on disk.
     pub(super) fn restart(&mut self) {
         self.input(Input::Stop);
+        self.begin(STEP);
+    }
+
+    /// Kills the agent and starts it again after so many seconds.
+    pub(super) fn kill(&mut self, seconds: i64) {
+        self.begin(Span::from_seconds(seconds));
+    }
+
+    /// Starts a new life with what is on disk.
+    fn begin(&mut self, pause: Span) {
         // A new life numbers its connections anew.
         self.connections.clear();
         self.dead.clear();
         self.mute.clear();
-        self.now += STEP;
+        self.pending.clear();
+        self.now += pause;
         self.known_series = 0;
         let scan =
             |(segment, bytes): (&u64, &Vec<u8>)| FoundSegment { segment: *segment, scan: SegmentScan::of(bytes) };
         let found = Found { segments: self.disk.iter().map(scan).collect(), state: self.state.clone() };
         let mut effects = Vec::new();
-        self.agent = AgentCore::new(self.now, Self::start(self.now, self.collectors.len()), found, &mut effects);
+        let start = Start { life: self.life.clone(), ..Self::start(self.now, self.collectors.len()) };
+        self.agent = AgentCore::new(self.now, start, found, &mut effects);
         self.perform(effects);
         self.input(Input::Wake);
+    }
+
+    /// Lets a collector ask for the agent's life, as one does at each greeting.
+    pub(super) fn ask_for_life(&mut self, whom: usize) {
+        let after = self.collectors[whom].life.last().map_or(0, |note| note.seq);
+        self.raw(whom, Message::LifeWanted(LifeWanted { after }).encode());
     }
 
     pub(super) fn dialled(&mut self) -> Vec<String> {

@@ -153,6 +153,18 @@ fn suspicion_that_comes_after_a_death_is_not_of_its_cause() {
 }
 
 #[test]
+fn what_was_doubted_for_long_falls_with_the_first_that_is_confirmed() {
+    let mut world = World::new(6);
+    for id in 0..6 {
+        world.member(100, id, MemberState::Suspect);
+    }
+    // The guard of a collector that heard nobody ends after two minutes, and the first death is confirmed.
+    world.member(230, 0, MemberState::Down);
+    assert_eq!(world.told(), ["zone z0 1/6"]);
+    assert_eq!(world.explained(), [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
 fn the_rest_speaks_for_itself_once_most_are_back_for_a_while() {
     let mut world = World::new(30);
     for id in 10..20 {

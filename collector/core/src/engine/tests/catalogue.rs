@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use watchfire_shared::frame::message::{Lane, Message};
+use watchfire_shared::life::LifeState;
 use watchfire_shared::member::{DownCause, MemberState, NodeId};
 use watchfire_shared::time::Timestamp;
 use watchfire_store::SimDisk;
@@ -63,6 +65,57 @@ fn history(world: &World, node: &str) -> Vec<String> {
     let line =
         |own: &crate::history::Interval| format!("{} {} {}-{}", own.source, own.state, second(own.from), end(own.to));
     intervals.iter().map(line).collect()
+}
+
+#[test]
+fn the_history_of_an_outage_is_filled_from_the_agents_own_journal() {
+    let mut world = World::new(RULES);
+    let mut agent = fleet(&mut world, 1).remove(0);
+    agent.live(&mut world, 2);
+    assert_eq!(life_wanted(&mut world, &agent), [0]);
+    agent.life(&mut world, &[(1, 0.0, LifeState::Running), (2, 15.0, LifeState::CutOff)]);
+    world.run(seconds(1.0));
+    // The collector is away for an hour. Its agent runs, sleeps and runs on; then its clock is two minutes ahead.
+    let mut world = world.crash(CrashKeeps::NOTHING, START + seconds(3600.0));
+    agent.hello.clock_ms = world.now.as_millis() + 120_000;
+    agent.connect_as_is(&mut world);
+    agent.dict(&mut world, Lane::Live, 1);
+    assert_eq!(life_wanted(&mut world, &agent), [2]);
+    let notes = [
+        (3, 720.0, LifeState::Suspended),
+        (4, 1320.0, LifeState::Running),
+        (5, 1321.0, LifeState::Unknown),
+        (6, 3000.0, LifeState::Stopped),
+        // A time that has not come yet is none.
+        (7, 9_999_999.0, LifeState::Running),
+    ];
+    agent.life(&mut world, &notes);
+    world.run(seconds(1.0));
+    let of_agent = |world: &World| -> Vec<String> {
+        history(world, "web-1").into_iter().filter(|line| line.starts_with("agent ")).collect()
+    };
+    let expected = [
+        "agent running 0-15",
+        "agent cut_off 15-600",
+        "agent suspended 600-1200",
+        "agent running 1200-2880",
+        "agent stopped 2880-3600",
+        "agent running 3600-",
+    ];
+    assert_eq!(of_agent(&world), expected);
+    // It is durable with the number up to which it is known, and nothing came of it but history.
+    let mut world = world.crash(CrashKeeps::NOTHING, START + seconds(3700.0));
+    agent.connect(&mut world);
+    assert_eq!((life_wanted(&mut world, &agent), of_agent(&world)), (vec![7], expected.map(str::to_owned).to_vec()));
+    assert_eq!((world.alerts(), told(&world)), (Vec::new(), Vec::new()));
+}
+
+/// From where on the collector asked the agent for its life since the last call.
+fn life_wanted(world: &mut World, agent: &FakeAgent) -> Vec<u64> {
+    let replies = world.replies(agent.conn).into_iter();
+    replies
+        .filter_map(|reply| if let Message::LifeWanted(wanted) = reply { Some(wanted.after) } else { None })
+        .collect()
 }
 
 #[test]
@@ -209,7 +262,7 @@ fn an_ephemeral_node_goes_without_a_trace_and_is_missed_only_by_its_group() {
         agent.hello.labels.clone_from(&labels);
         world.labelled(id, &format!("web-{id}"), MemberState::Alive, None, &labels);
         agent.connect(&mut world);
-        agent.dict(&mut world, watchfire_shared::frame::message::Lane::Live, 1);
+        agent.dict(&mut world, Lane::Live, 1);
         agents.push(agent);
     }
     live(&mut world, &mut agents, 2);

@@ -57,6 +57,48 @@ fn up_is_one_while_frames_arrive_and_zero_after_two_missed_intervals() {
 }
 
 #[test]
+fn silence_of_all_at_once_accuses_nobody_and_silence_of_one_does() {
+    let mut world = World::new(RULES);
+    let mut agents = fleet(&mut world, 4);
+    live(&mut world, &mut agents, 3);
+    live(&mut world, &mut agents[1..], 3);
+    assert_eq!(world.alerts(), ["NoReports firing"]);
+    agents[0].tick(&mut world, 1.0);
+    live(&mut world, &mut agents, 3);
+    assert_eq!(world.alerts(), [""; 0]);
+    // Now nobody is heard, and gossip confirms no death.
+    world.run(seconds(120.0));
+    assert_eq!(world.said("no agent is heard any more"), 1);
+    assert_eq!((world.alerts(), world.view().fresh), (Vec::new(), false));
+    let zeros = |world: &World| world.points("up").values().flatten().filter(|(_, value)| *value == 0.0).count();
+    let before = zeros(&world);
+    // The time in which they could have been heard is over: it judges by what it has.
+    world.run(seconds(25.0));
+    assert_eq!((world.alerts(), world.view().fresh), (vec!["NoReports firing".to_owned(); 4], true));
+    assert!(zeros(&world) > before);
+    for agent in &mut agents {
+        agent.connect(&mut world);
+        agent.dict(&mut world, Lane::Live, 1);
+    }
+    live(&mut world, &mut agents, 2);
+    assert_eq!((world.alerts(), world.said("no agent is heard any more")), (Vec::new(), 1));
+}
+
+#[test]
+fn deaths_that_peers_confirm_are_no_blindness() {
+    let mut world = World::new(RULES);
+    let mut agents = fleet(&mut world, 4);
+    live(&mut world, &mut agents, 3);
+    for id in 1..=4 {
+        world.member_because(id, &format!("web-{id}"), MemberState::Down, Some(DownCause::Refused));
+    }
+    world.run(seconds(1.0));
+    assert_eq!(world.alerts(), ["NodeDown firing"; 4]);
+    world.run(seconds(60.0));
+    assert_eq!((world.said("no agent is heard any more"), world.view().fresh), (0, true));
+}
+
+#[test]
 fn a_membership_change_is_evaluated_at_once() {
     let mut world = World::new(RULES);
     let mut agents = fleet(&mut world, 3);

@@ -26,8 +26,8 @@ fn nacks(messages: &[Message]) -> Vec<(Lane, u64, NackCode)> {
 
 fn welcome(messages: &[Message]) -> (Option<Position>, Option<Position>) {
     match messages {
-        [Message::HelloAck(ack)] => (ack.live, ack.backfill),
-        other => panic!("expected one HelloAck, found {other:?}"),
+        [Message::HelloAck(ack), Message::LifeWanted(_)] => (ack.live, ack.backfill),
+        other => panic!("expected a HelloAck and a question, found {other:?}"),
     }
 }
 

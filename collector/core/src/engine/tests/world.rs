@@ -6,6 +6,7 @@ use std::sync::Arc;
 use watchfire_shared::frame::body::ValueState;
 use watchfire_shared::frame::message::{Data, Dict, Hello, Lane, Message, PROTOCOL, SeriesEntry};
 use watchfire_shared::labels::{Labels, METRIC_NAME};
+use watchfire_shared::life::{Life, LifeNote, LifeState};
 use watchfire_shared::machine::Machine;
 use watchfire_shared::matcher::Matcher;
 use watchfire_shared::member::{DownCause, Member, MemberChange, MemberState, NodeId, Role};
@@ -95,6 +96,8 @@ pub(super) struct World {
     pub(super) arrived: Vec<Arrived>,
     /// What askers were told, and whether it is durable.
     pub(super) answers: Vec<(Answer, bool)>,
+    /// The same of remediation.
+    pub(super) told: Vec<crate::remediation::Answer>,
     pub(super) written: Vec<(WriteId, Outcome)>,
     /// Effects of the current life that are performed; the process dies after them.
     pub(super) dies_after: usize,
@@ -124,6 +127,7 @@ impl World {
             webhook: Webhook::Takes,
             arrived: Vec::new(),
             answers: Vec::new(),
+            told: Vec::new(),
             written: Vec::new(),
             dies_after: usize::MAX,
             effects: 0,
@@ -166,7 +170,10 @@ impl World {
                     }
                     Effect::Deliver(delivery) => inputs.extend(self.deliver(&delivery)),
                     Effect::Order { conn, order } => self.orders.push((conn, *order)),
-                    Effect::Answer { answer, durable } => self.answers.push((answer, durable)),
+                    Effect::Answer { answer: crate::engine::Answer::Notification(answer), durable } => {
+                        self.answers.push((answer, durable));
+                    }
+                    Effect::Answer { answer: crate::engine::Answer::Remediation(answer), .. } => self.told.push(answer),
                     Effect::Written { id, outcome } => self.written.push((id, outcome)),
                     Effect::Fact(fact) => self.facts.push(fact),
                     Effect::Fatal { reason } => self.fatal.push(reason),
@@ -355,6 +362,22 @@ impl FakeAgent {
     /// Opens a connection and says hello by the world's clock.
     pub(super) fn connect(&mut self, world: &mut World) {
         self.hello.clock_ms = world.now.as_millis();
+        self.connect_as_is(world);
+    }
+
+    /// Says what it noted of its life: number, seconds since [`START`], state.
+    pub(super) fn life(&self, world: &mut World, notes: &[(u64, f64, LifeState)]) {
+        let note = |(seq, at, state): &(u64, f64, LifeState)| LifeNote {
+            seq: *seq,
+            at: START + seconds(*at),
+            state: *state,
+            reason: "a\nreason".to_owned(),
+        };
+        world.send(self.conn, &Message::Life(Life { notes: notes.iter().map(note).collect() }));
+    }
+
+    /// Opens a connection and says hello by whatever clock it has.
+    pub(super) fn connect_as_is(&mut self, world: &mut World) {
         self.conn = world.connect();
         world.send(self.conn, &Message::Hello(self.hello.clone()));
         for lane in Lane::ALL {

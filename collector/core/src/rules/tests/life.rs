@@ -1,5 +1,7 @@
 //! When rules are evaluated and what becomes of their alerts.
 
+use watchfire_promql::{Selection, Series, Storage, StorageError};
+
 use super::*;
 
 const DOWN: &str = r#"
@@ -270,4 +272,44 @@ fn regular_evaluations_that_are_left_out_are_counted() {
     bench.set.apply(bench.at(70.0), evaluation, &mut nothing);
     let [Fact::Slow { took, .. }] = &nothing.facts[..] else { panic!("{:?}", nothing.facts) };
     assert_eq!((*took, bench.set.totals().missed), (Span::from_seconds(23), 3));
+}
+
+/// Series of which one cannot be read without a panic.
+struct Broken<'a>(&'a Memory);
+
+impl Storage for Broken<'_> {
+    fn select(&self, selection: &Selection<'_>) -> Result<Vec<Series>, StorageError> {
+        assert!(!selection.matchers.iter().any(|matcher| matcher.value == "broken"), "a mistake of ours");
+        self.0.select(selection)
+    }
+}
+
+#[test]
+fn a_rule_whose_evaluation_panics_has_failed_and_its_group_goes_on() {
+    let mut bench = Bench::new(
+        "groups: [{name: g, interval: 15s, rules: [{alert: A, expr: broken > 0}, {record: r, expr: good * 2}]}]",
+    );
+    bench.put("broken", 1.0);
+    bench.put("good", 1.0);
+    bench.run(0.0);
+    assert_eq!(bench.told(), ["0.000 firing A {}"]);
+    bench.now = bench.at(15.0);
+    let mut out = Output::default();
+    bench.set.wake(bench.now, &mut out);
+    let job = out.jobs.pop().unwrap();
+    bench.memory.insert(watchfire_promql::parse_series("good").unwrap().0, job.at.as_millis(), 4.0);
+    let evaluation = job.run(&Broken(&bench.memory));
+    let failures: Vec<(usize, &str)> = evaluation.failures.iter().map(|own| (own.rule, own.message.as_str())).collect();
+    assert_eq!(failures, [(0, "the evaluation panicked, which is a mistake in Watchfire: a mistake of ours")]);
+    let mut applied = Output::default();
+    bench.set.apply(bench.now, evaluation, &mut applied);
+    bench.take(applied);
+    // The alert is as it was, the rule behind it was evaluated, and the group is due again.
+    assert_eq!((bench.told(), bench.last("r")), (Vec::new(), vec!["r 8".to_owned()]));
+    assert_eq!((bench.set.totals().failures, bench.set.active().count()), (1, 1));
+    bench.run(30.0);
+    assert_eq!((bench.evaluated.last().map(String::as_str), bench.set.totals().failures), (Some("30.000 g"), 1));
+    bench.remove("broken");
+    bench.run(45.0);
+    assert_eq!(bench.told(), ["45.000 resolved A {}"]);
 }

@@ -4,7 +4,7 @@ use watchfire_shared::time::Span;
 
 use super::world::{World, content_of, labels, live, small_segments};
 use crate::disk::{CrashKeeps, Disk};
-use crate::{Options, Source, Store};
+use crate::{Event, Options, Source, Store};
 
 #[test]
 fn old_data_goes_with_its_segments_and_its_series_leave_the_index() {
@@ -23,7 +23,7 @@ fn old_data_goes_with_its_segments_and_its_series_leave_the_index() {
     for _ in 0..800 {
         world.tick(&live(1), |slot| slot as f64);
         world.sync();
-        world.store.maintain(world.now).unwrap();
+        world.maintain();
     }
     let content = content_of(&world.store.snapshot());
     assert_eq!(content.keys().collect::<Vec<_>>(), [&labels("kept", 1)]);
@@ -35,7 +35,7 @@ fn old_data_goes_with_its_segments_and_its_series_leave_the_index() {
     let files = world.disk.list("wal").unwrap().len();
     assert!(files < 60, "{files} segments are left");
     assert_eq!(content_of(&before), everything, "a snapshot keeps what it saw");
-    assert_eq!(world.store.maintain(world.now).unwrap(), 0);
+    assert_eq!(world.maintain(), []);
 
     let (store, recovery) = Store::open(world.disk.fork(), world.options.clone()).unwrap();
     assert_eq!((recovery.torn_bytes, recovery.refused_records), (0, 0));
@@ -45,14 +45,16 @@ fn old_data_goes_with_its_segments_and_its_series_leave_the_index() {
 
 #[test]
 fn the_log_and_the_head_stay_within_their_size() {
-    let mut world = World::new(Options { max_wal_bytes: 20_000, ..small_segments() });
+    let mut world = World::new(Options { max_bytes: 20_000, ..small_segments() });
     world.connect(&live(1), (0..20).map(|i| Some(labels(&format!("m{i}"), 1))).collect());
     let mut dropped = 0;
     for i in 0..1000 {
         world.tick(&live(1), |slot| f64::from(i) * slot as f64);
         world.sync();
-        dropped += world.store.maintain(world.now).unwrap();
-        assert!(world.store.stats().wal_bytes <= 20_000);
+        let events = world.maintain();
+        dropped += events.iter().filter(|event| matches!(event, Event::Dropped { expired: false, .. })).count();
+        let stats = world.store.stats();
+        assert!(stats.wal_bytes + stats.block_bytes <= 20_000, "{stats:?}");
     }
     assert!(dropped > 10, "{dropped}");
     let content = content_of(&world.store.snapshot());
@@ -75,9 +77,9 @@ fn a_quiet_log_moves_on_by_time() {
     for i in 0..400 {
         world.local("self", &[(labels("up", 0), f64::from(i))]);
         world.sync();
-        world.store.maintain(world.now).unwrap();
+        world.maintain();
     }
     let stats = world.store.stats();
-    assert!(stats.segments > 5 && stats.segments < 20, "{stats:?}");
+    assert!(stats.segments <= 3 && stats.blocks > 5 && stats.blocks < 20, "{stats:?}");
     assert_eq!(world.store.sources().collect::<Vec<_>>(), [&Source::Local("self".to_owned())]);
 }

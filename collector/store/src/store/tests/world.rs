@@ -11,7 +11,7 @@ use watchfire_shared::sample::{MetricKind, STALE_NAN_BITS};
 use watchfire_shared::time::{Span, Timestamp};
 
 use crate::disk::{CrashKeeps, Disk, SimDisk};
-use crate::{Options, Recovery, Snapshot, Source, Store};
+use crate::{AppendError, DictionaryError, Event, Options, Recovery, Snapshot, Source, Store};
 
 /// Bits of values by time in milliseconds, by labels.
 pub(super) type Content = BTreeMap<Labels, BTreeMap<i64, u64>>;
@@ -28,6 +28,11 @@ pub(super) fn small_segments() -> Options {
     Options { segment_bytes: 600, min_free_bytes: 0, ..Options::default() }
 }
 
+/// A block for every five minutes, merged by the hour.
+pub(super) fn small_blocks() -> Options {
+    Options { block_span: Span::from_seconds(300), ..small_segments() }
+}
+
 pub(super) fn content_of(snapshot: &Snapshot) -> Content {
     let series = snapshot.select(&[], Timestamp::MIN, Timestamp::MAX);
     let points = series.into_iter().map(|series| {
@@ -36,6 +41,18 @@ pub(super) fn content_of(snapshot: &Snapshot) -> Content {
         (series.labels, series.times.iter().copied().zip(series.values.iter().map(|value| value.to_bits())).collect())
     });
     points.collect()
+}
+
+/// Fails with the first differences, where there are some.
+pub(super) fn assert_same(found: &Content, expected: &Content, of: impl std::fmt::Debug) {
+    let points = |content: &Content| -> BTreeSet<(Labels, i64, u64)> {
+        let all = content.iter().flat_map(|(labels, points)| points.iter().map(move |point| (labels, point)));
+        all.map(|(labels, (at, bits))| (labels.clone(), *at, *bits)).collect()
+    };
+    let (found, expected) = (points(found), points(expected));
+    let missing: Vec<_> = expected.difference(&found).take(5).collect();
+    let invented: Vec<_> = found.difference(&expected).take(5).collect();
+    assert!(missing.is_empty() && invented.is_empty(), "{of:?}: missing {missing:?}, invented {invented:?}");
 }
 
 /// Without stale markers.
@@ -141,7 +158,10 @@ impl World {
         let add: Vec<(u32, Labels)> = labels.into_iter().map(|labels| (slot as u32, labels)).collect();
         let dict = dict(agent.dict_id, false, &add, before.iter().map(|_| slot as u32).collect());
         let labels: Vec<Labels> = add.into_iter().map(|(_, labels)| labels).collect();
-        self.store.set_dictionary(source, &dict, &labels).unwrap();
+        match self.store.set_dictionary(source, &dict, &labels) {
+            Err(DictionaryError::OutOfOrder { .. }) => self.connect(source, self.slots(source)),
+            changed => changed.unwrap(),
+        }
     }
 
     /// Encodes the agent's next frame, which the store has not got yet.
@@ -169,7 +189,14 @@ impl World {
 
     pub(super) fn tick_at(&mut self, source: &Source, at: Timestamp, value: impl Fn(usize) -> f64) {
         let (position, data) = self.frame(source, &value);
-        self.store.append(source, position, at, &data).unwrap();
+        match self.store.append(source, position, at, &data) {
+            // An agent that was silent for long is asked for its dictionary.
+            Err(AppendError::NeedsDictionary) => {
+                self.connect(source, self.slots(source));
+                return self.tick_at(source, at, value);
+            }
+            appended => appended.unwrap(),
+        }
         let slots = self.slots(source).into_iter().enumerate();
         let values: Vec<_> = slots.filter_map(|(slot, labels)| Some((labels?, value(slot)))).collect();
         self.note(source, at, &values, Some(position));
@@ -192,6 +219,23 @@ impl World {
         }
     }
 
+    /// Maintains until there is nothing more to do; returns what was done.
+    pub(super) fn maintain(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        for _ in 0..1000 {
+            let mut done = self.store.maintain(self.now).unwrap();
+            events.append(&mut done.events);
+            if !done.busy {
+                // A mark ends with a sync of what was pending.
+                if self.store.pending().bytes == 0 {
+                    self.acknowledge();
+                }
+                return events;
+            }
+        }
+        panic!("there is no end to it: {events:?}");
+    }
+
     pub(super) fn sync(&mut self) {
         self.store.sync().unwrap();
         self.acknowledge();
@@ -212,7 +256,7 @@ impl World {
     }
 
     pub(super) fn check(&self) {
-        assert_eq!(&content_of(&self.store.snapshot()), self.content());
+        assert_same(&content_of(&self.store.snapshot()), self.content(), "what was appended");
         for (source, last) in &self.expected().last {
             assert_eq!(self.store.last(source), Some(*last), "{source}");
         }
@@ -238,7 +282,8 @@ impl World {
         let found = content_of(&store.snapshot());
         let matching = |index: &usize| self.history[*index].content == found;
         (self.acknowledged..self.history.len()).find(matching).unwrap_or_else(|| {
-            panic!("nothing that was acknowledged is lost and nothing is invented; recovered {found:?}")
+            assert_same(&found, self.content(), "what was recovered, and what was appended at last");
+            panic!("nothing that was acknowledged is lost and nothing is invented")
         })
     }
 

@@ -1,0 +1,54 @@
+//! The store's upkeep: history moves to blocks and goes, a little at a time between other inputs.
+
+use watchfire_shared::time::{Span, Timestamp};
+use watchfire_store::{Disk, Event};
+
+use super::{Effect, Engine, MAINTENANCE};
+use crate::fact::{Fact, Level};
+
+/// Between two pieces of work, which take up to some tens of milliseconds each: inputs that came meanwhile go first.
+const PAUSE: Span = Span::from_millis(20);
+
+impl<D: Disk> Engine<D> {
+    pub(super) fn keep_up_store(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if now < self.next_upkeep {
+            return;
+        }
+        let mut next = MAINTENANCE;
+        match self.store.maintain(now) {
+            Ok(done) => {
+                if done.busy {
+                    next = PAUSE;
+                }
+                effects.extend(done.events.iter().map(|event| Effect::Fact(fact(event))));
+            }
+            Err(error) => {
+                let fact = Fact::new(Level::Warn, "old data cannot be moved or removed; it is tried again");
+                effects.push(Effect::Fact(fact.with("error", error)));
+            }
+        }
+        self.next_upkeep = now + next;
+    }
+}
+
+fn fact(event: &Event) -> Fact {
+    match event {
+        Event::Cut { path, samples, bytes } => Fact::new(Level::Info, "history moved from memory to a block")
+            .with("block", path)
+            .with("samples", samples)
+            .with("bytes", bytes),
+        Event::Merged { path, blocks, samples, bytes } => Fact::new(Level::Info, "blocks were merged")
+            .with("block", path)
+            .with("blocks", blocks)
+            .with("samples", samples)
+            .with("bytes", bytes),
+        Event::Dropped { path, expired } => {
+            let reason = if *expired { "older than the retention" } else { "more than storage.max_bytes" };
+            Fact::new(Level::Info, "a block was dropped").with("block", path).with("reason", reason)
+        }
+        Event::Quarantined(file) => Fact::new(Level::Error, "a damaged file was set aside; what it said is missing")
+            .with("file", &file.path)
+            .with("kept_as", &file.kept_as)
+            .with("reason", &file.reason),
+    }
+}

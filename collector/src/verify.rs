@@ -1,0 +1,60 @@
+//! `watchfire-collector verify`: reads all that a store has on disk and says what is wrong, by file and offset.
+//!
+//! It changes nothing, and it does not repair: the next start of the collector sets damaged files aside on its own.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use watchfire_shell::arguments::Origin;
+use watchfire_shell::lifecycle::exit;
+use watchfire_store::{RealDisk, Verification};
+
+use crate::load::load;
+use crate::run::STORE_FOLDER;
+
+/// Checks the store of the data directory. Exit code 1 if anything is wrong, or nothing can be read.
+pub(crate) fn run(origin: &Origin, data_dir: Option<PathBuf>) -> ExitCode {
+    let data_dir = match data_dir {
+        Some(data_dir) => data_dir,
+        None => match load(origin) {
+            Ok(load) => load.settings.data_dir,
+            Err(mistakes) => {
+                eprintln!("{mistakes}");
+                return ExitCode::from(exit::ERROR);
+            }
+        },
+    };
+    match check(&data_dir) {
+        Ok(found) => report(&data_dir.join(STORE_FOLDER), &found),
+        Err(error) => {
+            eprintln!("watchfire-collector: {error}");
+            ExitCode::from(exit::ERROR)
+        }
+    }
+}
+
+fn check(data_dir: &Path) -> std::io::Result<Verification> {
+    let folder = data_dir.join(STORE_FOLDER);
+    // Opening a disk makes its folder, which a check must not do.
+    if !folder.is_dir() {
+        let message = format!("{}: there is no store here", folder.display());
+        return Err(std::io::Error::new(std::io::ErrorKind::NotFound, message));
+    }
+    watchfire_store::verify(&RealDisk::open(&folder)?)
+}
+
+fn report(folder: &Path, found: &Verification) -> ExitCode {
+    for fault in &found.faults {
+        println!("{}: byte {}: {}", folder.join(&fault.path).display(), fault.offset, fault.what);
+    }
+    for path in &found.set_aside {
+        println!("{}: set aside by an earlier start, not in use", folder.join(path).display());
+    }
+    let faults = found.faults.len();
+    let plural = if faults == 1 { "" } else { "s" };
+    println!(
+        "{} files, {} records in the log, {} samples in blocks: {faults} fault{plural}",
+        found.files, found.records, found.samples
+    );
+    if faults == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::ERROR) }
+}

@@ -1,0 +1,288 @@
+//! Blocks: history on disk, one file each, written once and never changed.
+//!
+//! A block holds *groups* (some thousand rows of one source with one column of times, each series' values encoded on
+//! their own) and an index over its series. Opening reads its ends only; a query reads the index, the details of the
+//! groups that it needs, and the columns of the series that it selects. Nothing is mapped into memory and nothing but
+//! the footer stays there, so history costs memory only while it is read, and a fault of the disk is an error instead
+//! of a signal.
+//!
+//! Invariants:
+//! - A file of this name is whole and durable: it is written under another one, synced, and renamed.
+//! - Every byte that is used was checked against a checksum first.
+//! - A block that is removed lives on for whoever still reads it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::OnceLock;
+
+use watchfire_shared::labels::Labels;
+use watchfire_shared::matcher::Matcher;
+
+mod footer;
+
+mod group;
+
+mod index;
+
+mod writer;
+
+mod merge;
+
+mod verify;
+
+use crate::dint;
+use crate::disk::{Disk, DiskFile};
+use crate::head::timeline::Point;
+pub(crate) use footer::Footer;
+pub(crate) use group::Group;
+use group::{Column, Detail};
+use index::Index;
+pub(crate) use merge::{Part, SourceMerge};
+pub(crate) use writer::{Writer, new_path};
+
+/// The folder of the blocks.
+pub(crate) const FOLDER: &str = "blocks";
+/// The version of the format that this program writes, and the newest that it reads.
+pub(crate) const FORMAT_VERSION: u16 = 1;
+/// A file's name while it is written.
+pub(crate) const NEW_SUFFIX: &str = ".new";
+
+pub(crate) fn path(number: u64) -> String {
+    format!("{FOLDER}/{number:08}.block")
+}
+
+/// The number in a block's file name; `None` for other files.
+pub(crate) fn number_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".block")?;
+    (digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+/// Why a part of a block cannot be read.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    Io(io::Error),
+    /// The content at this offset contradicts its checksum or the format.
+    Damaged {
+        at: u64,
+        what: &'static str,
+    },
+    Newer {
+        found: u16,
+    },
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "it cannot be read: {error}"),
+            Self::Damaged { at, what } => write!(f, "damaged at byte {at}: {what}"),
+            Self::Newer { found } => write!(f, "it has format version {found}"),
+        }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// An open block.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) footer: Footer,
+    /// Length of the file.
+    pub(crate) bytes: u64,
+    file: Box<dyn DiskFile>,
+    /// What a reader found wrong first.
+    fault: OnceLock<String>,
+}
+
+/// Which points a reader wants: both ends of the times are included.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Range {
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+}
+
+impl Range {
+    pub(crate) fn overlaps(self, first: i64, last: i64) -> bool {
+        first <= self.to && last >= self.from
+    }
+}
+
+impl Block {
+    /// Reads the ends of a file and checks them.
+    pub(crate) fn open(disk: &impl Disk, number: u64) -> Result<Self, Fault> {
+        let file = disk.open(&path(number))?;
+        let bytes = file.length()?;
+        let footer = footer::read(&*file, bytes)?;
+        if footer.number != number {
+            return Err(Fault::Damaged { at: bytes, what: "it has the number of another block" });
+        }
+        Ok(Self { footer, bytes, file, fault: OnceLock::new() })
+    }
+
+    pub(crate) fn overlaps(&self, range: Range) -> bool {
+        range.overlaps(self.footer.first, self.footer.last)
+    }
+
+    /// What is wrong with the block, once a reader has met it.
+    pub(crate) fn fault(&self) -> Option<&str> {
+        self.fault.get().map(String::as_str)
+    }
+
+    /// Notes that a part cannot be read; what of it was read before stands.
+    pub(crate) fn note(&self, fault: &Fault) {
+        // Only the first one is told: the block is set aside because of it.
+        let _ = self.fault.set(fault.to_string());
+    }
+
+    fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, Fault> {
+        let end = offset.checked_add(length as u64).filter(|end| *end <= self.bytes);
+        end.ok_or(Fault::Damaged { at: offset, what: "it ends early" })?;
+        let mut bytes = vec![0; length];
+        self.file.read_at(offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn read_checked(&self, offset: u64, length: usize, checksum: u32) -> Result<Vec<u8>, Fault> {
+        let bytes = self.read(offset, length)?;
+        if crc32fast::hash(&bytes) != checksum {
+            return Err(Fault::Damaged { at: offset, what: "its checksum is wrong" });
+        }
+        Ok(bytes)
+    }
+
+    /// The groups, in the order of the file.
+    pub(crate) fn groups(&self) -> Result<Vec<Group>, Fault> {
+        let section = &self.footer.groups;
+        let bytes = self.read_checked(section.offset, section.length, section.checksum)?;
+        let damaged = Fault::Damaged { at: section.offset, what: "its list of groups is malformed" };
+        group::decode_list(&bytes, self.footer.index_offset()).ok_or(damaged)
+    }
+
+    /// Times, orders and columns of a group.
+    pub(crate) fn detail(&self, group: &Group) -> Result<Detail, Fault> {
+        let at = group.offset + group.columns_length;
+        let bytes = self.read_checked(at, group.detail_length, group.detail_checksum)?;
+        Detail::decode(&bytes, group).ok_or(Fault::Damaged { at, what: "a group's columns are malformed" })
+    }
+
+    /// The labels of every series, by number.
+    pub(crate) fn labels(&self) -> Result<Vec<Labels>, Fault> {
+        let index = Index::read(self)?;
+        let all = (0..self.footer.series).collect();
+        Ok(index.series(self, &all)?.into_iter().map(|series| series.labels).collect())
+    }
+
+    /// Appends the values of a column.
+    fn values(&self, group: &Group, column: &Column, out: &mut Vec<f64>) -> Result<(), Fault> {
+        let at = group.offset + column.offset;
+        let bytes = self.read_checked(at, column.length, column.checksum)?;
+        dint::decode(&bytes, column.count as usize, out).ok_or(Fault::Damaged { at, what: "a column is malformed" })
+    }
+
+    /// Gives every series that satisfies the matchers and has points within the range, with those points, in the order
+    /// of time for each source.
+    ///
+    /// A damaged part is left out and [noted](Self::note).
+    pub(crate) fn select(&self, matchers: &[Matcher], range: Range, take: &mut impl FnMut(Labels, Vec<Point>)) {
+        match self.selected(matchers, range) {
+            Ok(selected) => {
+                let mut points: Vec<Vec<Point>> = vec![Vec::new(); selected.series.len()];
+                for (group, wanted) in &selected.groups {
+                    if let Err(fault) = self.read_group(group, wanted, range, &mut points) {
+                        self.note(&fault);
+                    }
+                }
+                for (series, points) in selected.series.into_iter().zip(points).filter(|(_, points)| !points.is_empty())
+                {
+                    take(series, points);
+                }
+            }
+            Err(fault) => self.note(&fault),
+        }
+    }
+
+    /// The labels of the series that satisfy the matchers and have a point within the range.
+    pub(crate) fn labels_in(&self, matchers: &[Matcher], range: Range, take: &mut impl FnMut(Labels)) {
+        let whole = range.from <= self.footer.first && range.to >= self.footer.last;
+        let selected = match self.selected(matchers, range) {
+            Ok(selected) => selected,
+            Err(fault) => return self.note(&fault),
+        };
+        let mut found = vec![whole; selected.series.len()];
+        for (group, wanted) in selected.groups.iter().filter(|_| !whole) {
+            match self.detail(group) {
+                Ok(detail) => {
+                    let rows = detail.rows(range);
+                    for (column, at) in detail.columns_of(wanted) {
+                        found[at] |= column.overlaps(&rows);
+                    }
+                }
+                Err(fault) => self.note(&fault),
+            }
+        }
+        selected.series.into_iter().zip(found).filter(|(_, found)| *found).for_each(|(labels, _)| take(labels));
+    }
+
+    fn selected(&self, matchers: &[Matcher], range: Range) -> Result<Selected, Fault> {
+        let index = Index::read(self)?;
+        let ids = index.select(self, matchers)?;
+        if ids.is_empty() {
+            return Ok(Selected::default());
+        }
+        let groups = self.groups()?;
+        let mut selected = Selected::default();
+        let mut wanted: BTreeMap<u32, Vec<(u32, usize)>> = BTreeMap::new();
+        for (at, series) in index.series(self, &ids)?.into_iter().enumerate() {
+            for group in series.groups {
+                wanted.entry(group).or_default().push((series.number, at));
+            }
+            selected.series.push(series.labels);
+        }
+        for (number, wanted) in wanted {
+            let group = groups.get(number as usize);
+            let what = "a series refers to a group that is not there";
+            let group = group.ok_or(Fault::Damaged { at: self.footer.groups.offset, what })?;
+            if range.overlaps(group.first, group.last) {
+                selected.groups.push((group.clone(), wanted));
+            }
+        }
+        Ok(selected)
+    }
+
+    fn read_group(
+        &self,
+        group: &Group,
+        wanted: &[(u32, usize)],
+        range: Range,
+        points: &mut [Vec<Point>],
+    ) -> Result<(), Fault> {
+        let detail = self.detail(group)?;
+        let rows = detail.rows(range);
+        let mut values = Vec::new();
+        for (column, at) in detail.columns_of(wanted).filter(|(column, _)| column.overlaps(&rows)) {
+            values.clear();
+            if let Err(fault) = self.values(group, column, &mut values) {
+                self.note(&fault);
+                continue;
+            }
+            let first = column.first as usize;
+            let from = rows.start.max(first);
+            let to = rows.end.min(first + values.len());
+            let own = (from..to).map(|row| (detail.times[row], detail.orders[row], values[row - first]));
+            points[at].extend(own);
+        }
+        Ok(())
+    }
+}
+
+/// Which series of a block a query wants, and where their values are.
+#[derive(Default)]
+struct Selected {
+    series: Vec<Labels>,
+    /// Each group with the series wanted of it, rising: number, and place in `series`.
+    groups: Vec<(Group, Vec<(u32, usize)>)>,
+}

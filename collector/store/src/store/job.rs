@@ -1,0 +1,152 @@
+//! One new block being made, a little at a time, from the head or from other blocks.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::memory::Memory;
+use crate::block::{Block, Fault, Group, Part, SourceMerge, Writer};
+use crate::disk::Disk;
+use crate::head::chunk::Chunk;
+use crate::source::Source;
+
+/// A block that is being made. Dropping it leaves a file that the next start, or [`discard`](Self::discard), removes.
+pub(super) struct Job {
+    writer: Writer,
+    feed: Feed,
+    work: Option<SourceMerge>,
+    /// Only rows with times in it are taken.
+    window: Range<i64>,
+}
+
+/// Where the rows come from.
+enum Feed {
+    /// Sealed chunks of the head up to the row of this number.
+    Head { sources: VecDeque<Source>, up_to: u64 },
+    Blocks {
+        inputs: Vec<Arc<Block>>,
+        /// Per input, the new numbers of its series.
+        numbers: Vec<Vec<u32>>,
+        /// Per source, its groups and the inputs they are in.
+        sources: BTreeMap<Source, Vec<(usize, Group)>>,
+    },
+}
+
+impl Job {
+    /// Cuts what the head has up to a row.
+    pub(super) fn cut(
+        disk: &impl Disk,
+        number: u64,
+        memory: &Memory,
+        up_to: u64,
+        window: Range<i64>,
+    ) -> io::Result<Self> {
+        let sources = memory.streams.keys().cloned().collect();
+        let feed = Feed::Head { sources, up_to };
+        Ok(Self { writer: Writer::new(disk, number)?, feed, work: None, window })
+    }
+
+    /// Merges blocks. What cannot be read of them is left out and noted at the block.
+    pub(super) fn merge(disk: &impl Disk, number: u64, inputs: Vec<Arc<Block>>) -> io::Result<Self> {
+        let mut writer = Writer::new(disk, number)?;
+        let (mut numbers, mut sources) = (Vec::new(), BTreeMap::<Source, Vec<(usize, Group)>>::new());
+        for (input, block) in inputs.iter().enumerate() {
+            match block.labels().and_then(|labels| Ok((labels, block.groups()?))) {
+                Ok((labels, groups)) => {
+                    numbers.push(labels.iter().map(|labels| writer.series(labels)).collect());
+                    for group in groups {
+                        sources.entry(group.source.clone()).or_default().push((input, group));
+                    }
+                }
+                Err(fault) => {
+                    block.note(&fault);
+                    numbers.push(Vec::new());
+                }
+            }
+        }
+        let feed = Feed::Blocks { inputs, numbers, sources };
+        Ok(Self { writer, feed, work: None, window: i64::MIN..i64::MAX })
+    }
+
+    /// The blocks that it merges.
+    pub(super) fn inputs(&self) -> &[Arc<Block>] {
+        match &self.feed {
+            Feed::Head { .. } => &[],
+            Feed::Blocks { inputs, .. } => inputs,
+        }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.writer.number()
+    }
+
+    /// Whether nothing was found to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.writer.is_empty()
+    }
+
+    /// Does about `values` values' worth of work. Returns whether everything is written.
+    pub(super) fn work(&mut self, memory: &Memory, values: usize) -> io::Result<bool> {
+        let mut done = 0;
+        while done < values {
+            if let Some(work) = &mut self.work {
+                done += work.step(&mut self.writer)?;
+                if work.is_done() {
+                    self.work = None;
+                }
+            } else if !self.next_source(memory) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Turns to the next source that has rows; `false` if there is none.
+    fn next_source(&mut self, memory: &Memory) -> bool {
+        while self.work.is_none() {
+            let (source, parts) = match &mut self.feed {
+                Feed::Head { sources, up_to } => {
+                    let Some(source) = sources.pop_front() else { return false };
+                    let parts = head_parts(memory, &source, *up_to, &self.window, &mut self.writer);
+                    (source, parts)
+                }
+                Feed::Blocks { inputs, numbers, sources } => {
+                    let Some((source, groups)) = sources.pop_first() else { return false };
+                    (source, block_parts(inputs, numbers, &groups))
+                }
+            };
+            self.work = SourceMerge::new(source, parts, &self.window);
+        }
+        true
+    }
+
+    /// Makes the block durable and gives it its name.
+    pub(super) fn finish(self, disk: &impl Disk, wal_through: u64) -> io::Result<Block> {
+        let replaces = self.inputs().iter().map(|block| block.footer.number).collect();
+        self.writer.finish(disk, wal_through, replaces)
+    }
+}
+
+fn head_parts(memory: &Memory, source: &Source, up_to: u64, window: &Range<i64>, writer: &mut Writer) -> Vec<Part> {
+    let head = &memory.head;
+    let Some(stream) = memory.streams.get(source) else { return Vec::new() };
+    let wanted = |chunk: &&Arc<Chunk>| {
+        chunk.last_order() <= up_to && chunk.first_at() < window.end && chunk.last_at() >= window.start
+    };
+    let chunks = head.timelines[stream.id as usize].sealed().iter().filter(wanted);
+    let mut numbers: BTreeMap<u32, Option<u32>> = BTreeMap::new();
+    let mut number = |series| {
+        *numbers.entry(series).or_insert_with(|| head.index.get(series).map(|entry| writer.series(&entry.labels)))
+    };
+    chunks.map(|chunk| Part::of_chunk(chunk, &mut number)).collect()
+}
+
+fn block_parts(inputs: &[Arc<Block>], numbers: &[Vec<u32>], groups: &[(usize, Group)]) -> Vec<Part> {
+    let part = |(input, group): &(usize, Group)| {
+        let block = &inputs[*input];
+        let note = |fault: &Fault| block.note(fault);
+        Part::of_group(block, group, &numbers[*input]).inspect_err(note).ok()
+    };
+    groups.iter().filter_map(part).collect()
+}

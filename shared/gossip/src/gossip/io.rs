@@ -1,0 +1,76 @@
+//! What goes into the machine and what comes out of it.
+
+use std::net::SocketAddr;
+
+use watchfire_shared::member::{MemberChange, Metadata, NodeId};
+
+use crate::config::Peer;
+use crate::keyring::GossipKey;
+use crate::view::Removal;
+
+/// What the outside tells the machine.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Input {
+    /// The deadline has been reached.
+    Wake,
+    /// A datagram arrived.
+    Datagram { from: SocketAddr, bytes: Vec<u8> },
+    /// A datagram arrived this many microseconds after the last [`Effect::TimeProbe`].
+    Timed { from: SocketAddr, bytes: Vec<u8>, micros: u32 },
+    /// The join addresses, looked up again. An empty list changes nothing.
+    Seeds(Vec<SocketAddr>),
+    /// What this node says of itself from now on. Invalid metadata is refused and counted; see
+    /// [`crate::check_metadata`] for the reason.
+    SetMetadata(Metadata),
+    /// The result of [`Effect::AskHost`].
+    HostAnswer { id: NodeId, answer: HostAnswer },
+    /// Somebody opened a stream, said this and waits for [`Effect::Reply`].
+    Asked { stream: u64, frames: Vec<Vec<u8>> },
+    /// The result of [`Effect::Exchange`]: the other side's frames, or how far the attempt came.
+    Exchanged { exchange: u64, outcome: Result<Vec<Vec<u8>>, HostAnswer> },
+    /// Keys to seal and open with from now on, the sealing one first. Nothing changes if there are none, or if this node
+    /// was started without.
+    SetKeys(Vec<GossipKey>),
+    /// Say goodbye. [`Effect::LeaveDone`] follows within a second.
+    Leave,
+}
+
+/// What a member's host did with a TCP connection to the member's gossip address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HostAnswer {
+    /// It answered that nobody listens.
+    Refused,
+    /// Nothing came back in time, or no route leads there.
+    Silent,
+    /// Somebody listens.
+    Accepted,
+}
+
+/// What the machine asks the outside to do.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Effect {
+    /// Send a datagram.
+    Send { to: SocketAddr, bytes: Vec<u8> },
+    /// The next datagram is a probe: measure from now how long it takes until datagrams arrive, and hand those in as
+    /// [`Input::Timed`].
+    TimeProbe,
+    /// Another process with this node's id answers at `other`. One that `yields` has stopped, and is to get a new id.
+    Cloned { other: SocketAddr, yields: bool },
+    /// A member was listed or is listed differently: its state, its life or what it says of itself.
+    Changed(MemberChange),
+    /// A member is not listed any more.
+    Removed(Removal),
+    /// Keep this generation; the next start begins one above it. The first effect of a start, and again at each return.
+    SaveGeneration(u32),
+    /// Keep these peers in place of those kept before; they are handed in at the next start.
+    SavePeers(Vec<Peer>),
+    /// Try a TCP connection to `addr` and tell by [`Input::HostAnswer`] what came of it.
+    AskHost { id: NodeId, addr: SocketAddr },
+    /// Open a stream to `to`, say these frames, read what is said in return until the stream ends, and tell by
+    /// [`Input::Exchanged`].
+    Exchange { exchange: u64, to: SocketAddr, frames: Vec<Vec<u8>> },
+    /// Say these frames to who waits on a stream, and end it. A stream that gets no reply is ended too.
+    Reply { stream: u64, frames: Vec<Vec<u8>> },
+    /// The goodbye is spread; the machine does nothing any more.
+    LeaveDone,
+}
