@@ -45,8 +45,9 @@ const MAX_SYNC_TIME: Duration = Duration::from_secs(5);
 /// If it cannot start: a port is taken, the data directory is in use or cannot be written.
 pub(crate) async fn run(loaded: Loaded, origin: Origin) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::install().context("cannot handle signals")?;
+    let status = status(&loaded.unknown);
     let mut agent = Agent::start(loaded, origin).await?;
-    lifecycle::ready("sampling");
+    lifecycle::ready(&status);
     tracing::info!("ready");
     let code = agent.serve(&mut signals).await;
     lifecycle::stopping();
@@ -170,11 +171,12 @@ impl Agent {
         match loaded {
             Ok(loaded) => {
                 warn_unknown(&loaded.unknown);
+                let status = status(&loaded.unknown);
                 let config_read = Input::ConfigRead { good: true, unknown_keys: loaded.unknown.len() as u64 };
                 self.adopt(loaded.settings).await;
                 let _ = self.inputs.send(config_read).await;
                 tracing::info!(files = ?loaded.files, "the configuration was read again");
-                lifecycle::ready("sampling");
+                lifecycle::ready(&status);
             }
             Err(error) => {
                 tracing::error!("the configuration is not changed: {error}");
@@ -233,6 +235,15 @@ fn fixed_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("log.format", old.log.format != new.log.format),
     ];
     pairs.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+}
+
+/// What the service manager shows of an agent that serves.
+fn status(unknown: &[String]) -> String {
+    match unknown {
+        [] => "sampling".to_owned(),
+        [one] => format!("sampling; {one}"),
+        [one, rest @ ..] => format!("sampling; {one} ({} more: check-config names them)", rest.len()),
+    }
 }
 
 fn warn_unknown(unknown: &[String]) {
