@@ -12,6 +12,18 @@ mod email;
 
 mod slack;
 
+mod pagerduty;
+
+mod opsgenie;
+
+mod telegram;
+
+mod discord;
+
+mod msteamsv2;
+
+mod pushover;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +46,12 @@ const SENDERS: &[Sender] = &[
     Sender { kind: "webhook", send: |context, delivery| Box::pin(webhook::send(context, delivery)) },
     Sender { kind: "email", send: |context, delivery| Box::pin(email::send(context, delivery)) },
     Sender { kind: "slack", send: |context, delivery| Box::pin(slack::send(context, delivery)) },
+    Sender { kind: "pagerduty", send: |context, delivery| Box::pin(pagerduty::send(context, delivery)) },
+    Sender { kind: "opsgenie", send: |context, delivery| Box::pin(opsgenie::send(context, delivery)) },
+    Sender { kind: "telegram", send: |context, delivery| Box::pin(telegram::send(context, delivery)) },
+    Sender { kind: "discord", send: |context, delivery| Box::pin(discord::send(context, delivery)) },
+    Sender { kind: "msteamsv2", send: |context, delivery| Box::pin(msteamsv2::send(context, delivery)) },
+    Sender { kind: "pushover", send: |context, delivery| Box::pin(pushover::send(context, delivery)) },
 ];
 
 /// What senders share.

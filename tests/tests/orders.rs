@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "the number of trials may come from the environment")]
 
-use watchfire_tests::sim::orders;
+use watchfire_tests::sim::orders::{self, Cut};
 
 /// Trials of the ordinary test run, a twentieth of the full ones; `WATCHFIRE_ORDER_TRIALS=200` in the environment.
 const TRIALS: u64 = 10;
@@ -29,4 +29,24 @@ fn no_order_runs_twice_and_every_outcome_is_told() {
 #[test]
 fn one_seed() {
     let _ = orders::run(asked("WATCHFIRE_ORDER_SEED").unwrap_or(1));
+}
+
+/// Every step that is made durable around the first orders: none of them is one at which a cut lets an order run twice.
+#[test]
+fn the_power_may_fail_at_every_durable_step() {
+    let mut hit = 0;
+    for operation in 1..=asked("WATCHFIRE_ORDER_CUTS").unwrap_or(6) {
+        hit += usize::from(orders::run_cut(3, Cut::Collector(operation)).is_some());
+    }
+    // Accepted, ended, seen: each before and after it has reached the disk.
+    for write in 1..=3 {
+        for after in [false, true] {
+            let outcome = orders::run_cut(4, Cut::Agent(write, after));
+            let outcome = outcome.unwrap_or_else(|| panic!("there is no write {write} to the journal"));
+            assert!(write == 1 || outcome.executed > 0, "the order ran before its end was written");
+            hit += 1;
+        }
+    }
+    println!("{hit} cuts");
+    assert!(hit >= 10, "the cuts hit nothing");
 }

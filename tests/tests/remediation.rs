@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use watchfire_tests::house::{House, Setup};
 
 /// Generous: a loaded machine must not fail a test that a quiet one passes in a few seconds.
@@ -148,5 +148,72 @@ async fn an_agent_that_pins_another_key_does_nothing_and_says_so() {
         .await;
     assert_eq!(order["detail"], "it is not signed with the pinned key");
     assert!(!marks.exists(), "nothing runs for a stranger");
+    assert_eq!(orders(&house).await.map(|orders| orders.len()), Some(1));
+}
+
+const ASKED: &str = "remediations:
+  - name: ask
+    when: { alert: Posted, from: api }
+    mode: approve
+    steps: [{ action: mark, params: { word: hello } }]
+    guards: { settle: 0s }
+";
+
+/// Posts a document to the collector and gives the status and what it answered.
+async fn post(house: &House, path: &str, body: &Value) -> (u16, Value) {
+    let url = format!("http://{}{path}", house.node("watch").http);
+    let answer = reqwest::Client::new().post(url).json(body).send().await.expect("the collector answers");
+    let status = answer.status().as_u16();
+    let text = answer.text().await.unwrap_or_default();
+    (status, serde_json::from_str(&text).unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_posted_alert_asks_a_person_who_approves_and_a_pause_and_a_simulation_are_answered() {
+    let mut house = House::new(env!("CARGO_BIN_EXE_multicall"), Setup::default()).await;
+    let file = house.folder().join("remediations.yml");
+    write(&file, ASKED, 0o644);
+    house.extra.insert("watch".to_owned(), format!("[remediation]\nfiles = [{file:?}]\n"));
+    house.add_collector("watch", &[]);
+    let key = house.folder().join("watch/data/order.pub");
+    house.wait("the collector has a key", SOON, async || key.exists().then_some(())).await;
+    let marks = allow_action(&mut house, "web-1");
+    house.add_agent("web-1", &[house.node("watch").gossip]);
+    house.wait_until_complete(SOON).await;
+    let simulated = house
+        .wait("the simulation would act", SOON, async || {
+            let answer = house.get("watch", "/v1/remediations/ask/simulate?node=web-1").await?;
+            (answer["would_act"] == true).then_some(answer)
+        })
+        .await;
+    assert_eq!((&simulated["orders"][0]["node"], &simulated["mode"]), (&"web-1".into(), &"approve".into()));
+
+    let (status, _) = post(&house, "/v1/remediations/pause", &json!({"by": "ann", "reason": "release"})).await;
+    assert_eq!(status, 200);
+    let answer = house.get("watch", "/v1/remediations/ask/simulate?node=web-1").await.expect("an answer");
+    assert_eq!((&answer["would_act"], &answer["blocked_by"]), (&false.into(), &json!(["paused"])));
+    let alert = json!([{"labels": {"alertname": "Posted", "instance": "web-1:9100"}}]);
+    assert_eq!(post(&house, "/api/v2/alerts", &alert).await.0, 200);
+    let case = wait_for_case(&house, "ask", "blocked").await;
+    assert!(case["reasons"][0].as_str().is_some_and(|text| text.starts_with("everything is paused by ann")), "{case}");
+    assert_eq!(post(&house, "/v1/remediations/resume", &json!({})).await.0, 200);
+    let case = wait_for_case(&house, "ask", "awaiting_approval").await;
+    let id = case["run"].as_str().expect("the attempt's id").to_owned();
+    assert_eq!(orders(&house).await.map(|orders| orders.len()), Some(0));
+
+    let (status, answer) = post(&house, &format!("/v1/attempts/{id}/approve"), &json!({"by": "ann"})).await;
+    assert_eq!((status, &answer["state"]), (200, &"ordered".into()), "{answer}");
+    let order = house
+        .wait("the order has succeeded", SOON, async || {
+            let order = orders(&house).await?.first()?.clone();
+            (order["state"] == "succeeded").then_some(order)
+        })
+        .await;
+    assert_eq!((&order["approver"], &order["attempt"]), (&"ann".into(), &id.clone().into()));
+    assert_eq!(std::fs::read_to_string(&marks).expect("the action ran"), "hello ask\n");
+    let (status, answer) = post(&house, &format!("/v1/attempts/{id}/approve"), &json!({})).await;
+    assert_eq!((status, &answer["code"]), (409, &"conflict".into()));
+    let metric = |name: &'static str| house.metric("watch", name);
+    assert_eq!(metric("watchfire_orders_total{outcome=\"succeeded\"}").await, Some(1.0));
     assert_eq!(orders(&house).await.map(|orders| orders.len()), Some(1));
 }

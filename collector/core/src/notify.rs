@@ -1,7 +1,7 @@
 //! Notification: alerts are routed into groups, and each group tells its receiver when there is something to tell.
 //!
 //! The pipeline is Alertmanager's, stage by stage: route, group, timers ([`group`]), inhibition ([`inhibit`]), times to be
-//! quiet, silences ([`silence`]), whether anything is new ([`dedup`]), the message ([`webhook`], [`email`], [`slack`]) and
+//! quiet, silences ([`silence`]), whether anything is new ([`dedup`]), the message (a module for each kind) and
 //! its way out with retries ([`outbox`]). It is a machine without input or output: what is to be kept comes out as [`Effect::Save`], what is to be
 //! sent as [`Effect::Deliver`].
 //!
@@ -32,6 +32,18 @@ pub mod webhook;
 pub mod email;
 
 pub mod slack;
+
+pub mod pagerduty;
+
+pub mod opsgenie;
+
+pub mod telegram;
+
+pub mod discord;
+
+pub mod msteamsv2;
+
+pub mod pushover;
 
 pub mod outbox;
 

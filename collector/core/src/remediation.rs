@@ -6,13 +6,17 @@
 //! ```
 //!
 //! What may run stands in files on the node; here stands when. Orders are signed by the shell, and dispatched at most a
-//! few times each: again only when the agent came back and has not seen it, and never after a restart of ours.
+//! few times each: again only when the agent came back and has not seen it, and never after a restart of ours. One pass
+//! through a remediation's steps is an attempt ([`run`]); every step passes the guards anew.
 //!
 //! Invariants:
 //! - an order leaves only after it is durable, with an epoch above those of all earlier starts;
 //! - in doubt nothing is ordered: no sight of the fleet, no agent, an unknown outcome, a full ledger;
 //! - an outcome that an agent tells is durable before the agent hears that it was seen;
-//! - agents only speak of orders that were given to them.
+//! - agents only speak of orders that were given to them;
+//! - shares and majorities count registered members, never those that are alive now;
+//! - the reports of agents authorise nothing: they can keep an order back, and what others say of a silent node is asked
+//!   for by us.
 
 use std::collections::BTreeMap;
 

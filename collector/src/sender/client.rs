@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Certificate, Client, Identity, NoProxy, Response, StatusCode, tls};
+use reqwest::{Certificate, Client, Identity, Method, NoProxy, Response, StatusCode, tls};
 use watchfire_collector_core::alertmanager::Secret;
 use watchfire_collector_core::alertmanager::http::{Authorization, HttpConfig, Proxy, TlsVersion};
 use watchfire_collector_core::notify::DeliveryOutcome;
@@ -225,10 +225,31 @@ pub(super) fn base64(bytes: &[u8]) -> String {
 }
 
 impl Prepared {
+    /// The same, with one more secret that must not show up in a reason.
+    pub(super) fn hiding(mut self, secret: String) -> Self {
+        self.secrets.push(secret);
+        self
+    }
+
     /// Posts JSON to a URL, which counts as a secret, and judges the answer: 2xx is success; 429, 5xx and a
     /// connection that fails may be tried again; anything else is refused for now.
     pub(super) async fn post_json(self, url: String, body: String) -> DeliveryOutcome {
-        match self.post(url, body).await {
+        self.send_json(Method::POST, url, body).await
+    }
+
+    /// As [`Prepared::post_json`], by another method.
+    pub(super) async fn send_json(self, method: Method, url: String, body: String) -> DeliveryOutcome {
+        match self.request(method, url, "application/json", body).await {
+            Ok(_) => DeliveryOutcome::Ok,
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// As [`Prepared::post_json`], with a form.
+    pub(super) async fn post_form(self, url: String, form: &BTreeMap<String, String>) -> DeliveryOutcome {
+        let pairs: Vec<String> =
+            form.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
+        match self.request(Method::POST, url, "application/x-www-form-urlencoded", pairs.join("&")).await {
             Ok(_) => DeliveryOutcome::Ok,
             Err(outcome) => outcome,
         }
@@ -239,16 +260,22 @@ impl Prepared {
     /// # Errors
     /// The outcome, if the status is not 2xx or there is no answer.
     pub(super) async fn ask_json(self, url: String, body: String) -> Result<Answer, DeliveryOutcome> {
-        let (response, secrets) = self.post(url, body).await?;
+        let (response, secrets) = self.request(Method::POST, url, "application/json", body).await?;
         let json = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let json = json.is_some_and(|value| value.starts_with("application/json"));
         let bytes = beginning(response, MAX_PARSED_BYTES).await;
         Ok(Answer { json, text: secrets::redact(&String::from_utf8_lossy(&bytes), &secrets) })
     }
 
-    async fn post(mut self, url: String, body: String) -> Result<(Response, Vec<String>), DeliveryOutcome> {
+    async fn request(
+        mut self,
+        method: Method,
+        url: String,
+        content_type: &str,
+        body: String,
+    ) -> Result<(Response, Vec<String>), DeliveryOutcome> {
         let request =
-            self.client.post(&url).headers(self.headers).header("content-type", "application/json").body(body);
+            self.client.request(method, &url).headers(self.headers).header(CONTENT_TYPE, content_type).body(body);
         // What follows the host may be a token (`/hooks/T0/B0/x`); the host itself is worth reading in a reason.
         if let Some((_, path)) = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')) {
             self.secrets.push(path.to_owned());
@@ -262,6 +289,19 @@ impl Prepared {
             }
         }
     }
+}
+
+/// The name of a group towards services that know groups by a name: what Alertmanager calls it, so that an incident that one
+/// of the two has opened is closed by the other.
+pub(super) fn group_id(group_key: &str) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, group_key.as_bytes());
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A text in a form (<https://url.spec.whatwg.org/#urlencoded-serializing>).
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"*-._".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 /// What a receiver said with a status of success, without secrets.

@@ -2,6 +2,8 @@ mod email;
 
 mod hostile;
 
+mod services;
+
 mod slack;
 
 use std::net::SocketAddr;
@@ -28,7 +30,7 @@ struct Receiver {
 async fn answer(State(receiver): State<Receiver>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 4 << 20).await.unwrap();
-    let line = format!("{} {}", parts.method, parts.uri.path());
+    let line = format!("{} {}", parts.method, parts.uri);
     receiver.seen.lock().unwrap().push((line, parts.headers, String::from_utf8(body.to_vec()).unwrap()));
     match parts.uri.path() {
         "/busy" => (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "7")], "slow down").into_response(),
@@ -183,7 +185,7 @@ async fn a_proxy_is_used_except_for_the_hosts_that_are_left_out() {
     assert_eq!(send(&direct, &through).await, DeliveryOutcome::Ok);
     let seen = receiver.seen.lock().unwrap();
     let [(first, headers, _), (second, own, _)] = seen.as_slice() else { panic!("two requests: {seen:?}") };
-    assert_eq!((first.as_str(), second.as_str()), ("POST /ok", "POST /direct"));
+    assert_eq!((first.as_str(), second.as_str()), ("POST http://hooks.example.org/ok", "POST /direct"));
     assert_eq!(
         (headers["host"].to_str().unwrap(), headers["proxy-authorization"].to_str().unwrap()),
         ("hooks.example.org", "Basic dTpw")

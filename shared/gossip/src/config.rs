@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use foca::PeriodicParams;
 use serde::{Deserialize, Serialize};
-use watchfire_shared::limits::{
-    MAX_DATAGRAM_BYTES, MAX_LABEL_VALUE_BYTES, MAX_METADATA_BYTES, MAX_NAME_BYTES, MAX_NODE_LABELS, MAX_NODE_NAME_BYTES,
-};
+use watchfire_shared::limits::MAX_DATAGRAM_BYTES;
 use watchfire_shared::member::{Metadata, NodeId};
 use watchfire_shared::time::Span;
 
+use crate::announced::{MetadataError, check_metadata};
 use crate::detector::Patience;
 use crate::envelope::ENVELOPE_BYTES;
 use crate::identity::is_reachable;
@@ -19,11 +18,6 @@ use crate::keyring::GossipKey;
 
 /// How long a member that is down or left stays listed, and its identity stays refused. Serf reaps after the same time.
 pub(crate) const FORGET_AFTER: Span = Span::from_seconds(24 * 3600);
-/// Services that a node may announce.
-const MAX_SERVICES: usize = 16;
-/// A program version, bytes.
-const MAX_VERSION_BYTES: usize = 64;
-
 /// How fast and how careful failure detection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -199,80 +193,6 @@ pub enum ConfigError {
     Metadata(#[from] MetadataError),
 }
 
-/// Why metadata cannot be announced.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MetadataError {
-    #[error("the node has no name")]
-    NameEmpty,
-    #[error("{what} holds a control character")]
-    ControlCharacter { what: String },
-    #[error("{what} has {bytes} bytes; at most {limit} are allowed")]
-    TooLong { what: String, bytes: usize, limit: usize },
-    #[error("there are {count} {what}; at most {limit} are allowed")]
-    TooMany { what: &'static str, count: usize, limit: usize },
-    #[error("name, labels, version and services together take {bytes} bytes; at most {MAX_METADATA_BYTES} are allowed")]
-    TooLarge { bytes: usize },
-}
-
-/// Checks that metadata can be announced.
-///
-/// # Errors
-/// The first limit that it breaks, by name.
-pub fn check_metadata(metadata: &Metadata) -> Result<(), MetadataError> {
-    encode_metadata(metadata).map(drop)
-}
-
-/// The bytes that travel, once they are checked.
-pub(crate) fn encode_metadata(metadata: &Metadata) -> Result<Vec<u8>, MetadataError> {
-    check_fields(metadata)?;
-    let bytes = rmp_serde::to_vec_named(metadata).expect("text, maps and addresses always have a MessagePack form");
-    if bytes.len() > MAX_METADATA_BYTES {
-        return Err(MetadataError::TooLarge { bytes: bytes.len() });
-    }
-    Ok(bytes)
-}
-
-/// Metadata that came from another node, held to the same limits.
-pub(crate) fn decode_metadata(bytes: &[u8]) -> Option<Metadata> {
-    if bytes.len() > MAX_METADATA_BYTES {
-        return None;
-    }
-    let metadata: Metadata = rmp_serde::from_slice(bytes).ok()?;
-    check_fields(&metadata).is_ok().then_some(metadata)
-}
-
-fn check_fields(metadata: &Metadata) -> Result<(), MetadataError> {
-    if metadata.name.is_empty() {
-        return Err(MetadataError::NameEmpty);
-    }
-    check_text("the node's name", &metadata.name, MAX_NODE_NAME_BYTES)?;
-    check_text("the version", &metadata.version, MAX_VERSION_BYTES)?;
-    check_count("labels", metadata.labels.len(), MAX_NODE_LABELS)?;
-    check_count("services", metadata.services.len(), MAX_SERVICES)?;
-    for (name, value) in &metadata.labels {
-        check_text(&format!("the label name {name:.40}"), name, MAX_NAME_BYTES)?;
-        check_text(&format!("the value of the label {name:.40}"), value, MAX_LABEL_VALUE_BYTES)?;
-    }
-    for name in metadata.services.keys() {
-        check_text(&format!("the service name {name:.40}"), name, MAX_NAME_BYTES)?;
-    }
-    Ok(())
-}
-
-fn check_text(what: &str, text: &str, limit: usize) -> Result<(), MetadataError> {
-    if text.len() > limit {
-        return Err(MetadataError::TooLong { what: what.to_owned(), bytes: text.len(), limit });
-    }
-    if text.chars().any(char::is_control) {
-        return Err(MetadataError::ControlCharacter { what: what.replace(char::is_control, "?") });
-    }
-    Ok(())
-}
-
-fn check_count(what: &'static str, count: usize, limit: usize) -> Result<(), MetadataError> {
-    if count > limit { Err(MetadataError::TooMany { what, count, limit }) } else { Ok(()) }
-}
-
 impl GossipConfig {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self.id.0 == 0 {
@@ -289,27 +209,6 @@ impl GossipConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn metadata_beyond_a_limit_is_refused_by_name() {
-        let named = |name: &str| Metadata { name: name.to_owned(), ..Metadata::default() };
-        let labelled = |count: usize, bytes: usize| {
-            let labels = (0..count).map(|n| (format!("label{n}"), "v".repeat(bytes))).collect();
-            Metadata { labels, ..named("web-1") }
-        };
-        assert_eq!(check_metadata(&labelled(MAX_NODE_LABELS, 40)), Ok(()));
-        let cases = [
-            (named(""), "the node has no name".to_owned()),
-            (named("a\nb"), "the node's name holds a control character".to_owned()),
-            (named(&"n".repeat(254)), "the node's name has 254 bytes; at most 253 are allowed".to_owned()),
-            (labelled(65, 1), "there are 65 labels; at most 64 are allowed".to_owned()),
-            (labelled(1, 1025), "the value of the label label0 has 1025 bytes; at most 1024 are allowed".to_owned()),
-        ];
-        for (metadata, message) in cases {
-            assert_eq!(check_metadata(&metadata).map_err(|error| error.to_string()), Err(message));
-        }
-        assert!(matches!(check_metadata(&labelled(64, 60)), Err(MetadataError::TooLarge { .. })));
-    }
 
     #[test]
     fn retransmissions_follow_memberlist() {

@@ -45,6 +45,9 @@ impl From<Malformed> for Refusal {
 pub(crate) struct Envelope {
     cluster: [u8; 4],
     keyring: Option<Keyring>,
+    /// Later kinds are not known: the envelope of an earlier version.
+    #[cfg(test)]
+    last_kind: u8,
 }
 
 impl Envelope {
@@ -52,7 +55,12 @@ impl Envelope {
     pub(crate) fn new(cluster: &str, keys: &[GossipKey], rng: &mut StdRng) -> Self {
         let hash =
             cluster.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        Self { cluster: hash.to_le_bytes(), keyring: Keyring::new(cluster, keys, rng) }
+        Self {
+            cluster: hash.to_le_bytes(),
+            keyring: Keyring::new(cluster, keys, rng),
+            #[cfg(test)]
+            last_kind: u8::MAX,
+        }
     }
 
     /// Takes other keys. Whether packets are encrypted at all is decided at the start.
@@ -88,6 +96,11 @@ impl Envelope {
         if frame.len() > MAX_GOSSIP_FRAME_BYTES { Err(Refusal::Oversized) } else { self.unwrap(frame) }
     }
 
+    #[cfg(test)]
+    pub(crate) fn know_kinds_up_to(&mut self, last: u8) {
+        self.last_kind = last;
+    }
+
     fn wrap(&mut self, lane: Lane, packet: &Packet) -> Vec<u8> {
         if let Some(keyring) = &mut self.keyring {
             let mut plain = vec![0];
@@ -105,6 +118,10 @@ impl Envelope {
     }
 
     fn unwrap(&mut self, bytes: &[u8]) -> Result<Packet, Refusal> {
+        #[cfg(test)]
+        if self.keyring.is_none() && bytes.get(1).is_some_and(|kind| *kind > self.last_kind) {
+            return Err(Refusal::UnknownKind);
+        }
         match (bytes.first(), &mut self.keyring) {
             (None, _) => Err(Refusal::Malformed),
             (Some(&PLAIN), None) => self.open_plain(bytes),

@@ -26,13 +26,14 @@ use watchfire_shared::machine::Machine;
 use watchfire_shared::member::{Member, MemberState, NodeId, Role};
 use watchfire_shared::time::{Span, Timestamp};
 
+use crate::announced::encode_metadata;
 use crate::bucket::Bucket;
-use crate::config::{ConfigError, FORGET_AFTER, GossipConfig, Pace, Peer, encode_metadata};
+use crate::config::{ConfigError, FORGET_AFTER, GossipConfig, Pace, Peer};
 use crate::contacts::Contacts;
 use crate::detector::Detector;
 use crate::envelope::{Envelope, Refusal};
 use crate::identity::Identity;
-use crate::packet::Packet;
+use crate::packet::{PROTOCOL, Packet};
 use crate::schedule::{Alarm, Schedule};
 use crate::stats::Stats;
 use crate::view::{Difference, Entry, Held, NameConflict, View};
@@ -101,7 +102,8 @@ impl Gossip {
         let mut rng = StdRng::seed_from_u64(seed ^ config.id.0.rotate_left(32));
         let detector_rng = StdRng::seed_from_u64(rng.random());
         let envelope = Envelope::new(&config.cluster, &config.keys, &mut StdRng::seed_from_u64(!seed));
-        let held = Held { stamp: metadata::first_stamp(config.generation), bytes, value: config.metadata };
+        let held =
+            Held { stamp: metadata::first_stamp(config.generation), bytes, value: config.metadata, protocol: PROTOCOL };
         let mut gossip = Self {
             envelope,
             pace,
@@ -196,6 +198,16 @@ impl Gossip {
     #[must_use]
     pub fn advertised(&self) -> SocketAddr {
         self.own().addr
+    }
+
+    /// As a node of the first version would: it announces the first protocol and knows no later kinds of packets.
+    #[cfg(test)]
+    pub(crate) fn speak_first_protocol(&mut self) {
+        self.envelope.know_kinds_up_to(14);
+        let own = self.view.own();
+        let held = own.metadata.clone().expect("the own metadata is always held");
+        let bytes = crate::announced::encode_announced(&held.value, 1).expect("it was encoded before");
+        self.view.set_metadata(own.identity.id, Held { stamp: held.stamp + 1, bytes, ..held });
     }
 
     #[cfg(test)]

@@ -50,6 +50,8 @@ pub(crate) struct Net {
     pub(crate) profile: Profile,
     /// Share of datagrams lost, by their kind.
     pub(crate) loss: fn(kind: u8) -> f64,
+    /// Nodes that speak the first protocol only.
+    pub(crate) first_protocol: Vec<usize>,
     /// What reaches one node as datagrams, while somebody records it.
     pub(crate) recorded: Option<(usize, Vec<Vec<u8>>)>,
     /// Streams are not opened: a firewall drops them.
@@ -78,6 +80,7 @@ impl Net {
             nodes: Vec::new(),
             profile,
             loss: |_| 0.0,
+            first_protocol: Vec::new(),
             recorded: None,
             streams_blocked: false,
             groups: None,
@@ -182,7 +185,11 @@ impl Net {
         };
         let seed = self.seed.wrapping_mul(1_000_003) + at as u64 + u64::from(node.stored_generation) * 7919;
         let mut effects = Vec::new();
-        node.gossip = Some(Gossip::new(config, seed, self.now, &mut effects).expect("the harness' config is valid"));
+        let mut gossip = Gossip::new(config, seed, self.now, &mut effects).expect("the harness' config is valid");
+        if self.first_protocol.contains(&at) {
+            gossip.speak_first_protocol();
+        }
+        node.gossip = Some(gossip);
         self.perform(at, effects);
     }
 

@@ -17,6 +17,7 @@
 //!
 //! [`MAX_DATAGRAM_BYTES`]: watchfire_shared::limits::MAX_DATAGRAM_BYTES
 
+mod announced;
 mod bucket;
 mod codec;
 mod config;
@@ -38,7 +39,8 @@ mod harness;
 #[cfg(test)]
 mod tests;
 
-pub use config::{ConfigError, GossipConfig, MetadataError, Peer, Profile, check_metadata};
+pub use announced::{MetadataError, check_metadata};
+pub use config::{ConfigError, GossipConfig, Peer, Profile};
 pub use gossip::{Effect, Gossip, HostAnswer, Input};
 pub use keyring::{GossipKey, KeyError, KeyId, MAX_GOSSIP_KEYS};
 pub use stats::Stats;

@@ -12,6 +12,13 @@ use crate::identity::Identity;
 use crate::note::{NOTE_BYTES, Note};
 use crate::place::{PLACE_BYTES, Place};
 
+/// The latest protocol that is spoken here. Kinds of packets up to 14 are the first one, 15 to 17 the second.
+///
+/// A packet never changes: what is new gets a kind of its own and the next number here, and goes to members that announce
+/// it. Receivers pass over kinds that they do not know.
+pub(crate) const PROTOCOL: u16 = 2;
+/// The first protocol whose speakers take [`Packet::Located`] and [`Packet::Places`].
+pub(crate) const PLACES_SINCE: u16 = 2;
 /// Room for a body.
 const BODY_BYTES: usize = MAX_DATAGRAM_BYTES - ENVELOPE_BYTES;
 /// An IPv6 identity, the largest.
@@ -89,7 +96,7 @@ pub(crate) struct TwinNote {
     pub(crate) nonce: u32,
     pub(crate) answers: bool,
     /// For how long the sender has been running.
-    pub(crate) age_seconds: u32,
+    pub(crate) age_millis: u64,
     pub(crate) identity: Identity,
 }
 
@@ -238,7 +245,7 @@ pub(crate) fn every_packet() -> Vec<Packet> {
         Packet::Nack { from: identity, target: NodeId(5), number: 6 },
         Packet::Located { place: Place::default(), body: vec![7; 90], notes: vec![note; note_room(90)] },
         Packet::Places(vec![(NodeId(1), Place::default()); 40]),
-        Packet::Twin(TwinNote { nonce: 1, answers: true, age_seconds: 2, identity }),
+        Packet::Twin(TwinNote { nonce: 1, answers: true, age_millis: 2, identity }),
         Packet::Sync { from: identity },
         Packet::Newer { from: identity, held: vec![(NodeId(1), 2); NEWER_NOTES] },
     ]

@@ -2,6 +2,7 @@
 
 mod clones;
 mod figures;
+mod formats;
 mod hostile;
 mod joining;
 mod leaving;

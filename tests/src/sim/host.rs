@@ -62,6 +62,8 @@ pub struct Kept {
     pub journal: Vec<Entry>,
     pub writing: VecDeque<Entry>,
     pub journal_until: Timestamp,
+    /// The power fails at this write to the journal from now (1 is the next), and whether only after it has reached the disk.
+    pub cut_at_write: Option<(usize, bool)>,
     /// How often the machine was booted.
     pub boots: u32,
 }

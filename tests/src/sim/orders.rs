@@ -28,7 +28,7 @@ const AGENTS: usize = 2;
 const RULES: &str = "groups:\n  - name: broken\n    interval: 1s\n    rules:\n      - alert: Broken\n        expr: up{job=\"node\"} == 1\n";
 const ROUTES: &str = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n";
 const REMEDIATIONS: &str = "remediations:\n  - name: repair\n    when: { alert: Broken }\n    mode: auto\n    \
-                            steps: [{ action: repair }]\n    \
+                            steps: [{ action: repair }, { action: repair }]\n    \
                             guards: { cooldown: 1s, attempts: { max: 100, per: 1h }, max_concurrent: 10, settle: 0s,\n      \
                             max_unhealthy: \"100%\", storm_cooldown: 0s, quorum: off, corroborate: off }\n";
 const ACTIONS: &str = "[action.repair]\nexec = [\"/bin/true\"]\nkind = \"restart\"\nidempotent = true\ntimeout = \"10s\"\n\
@@ -41,21 +41,13 @@ pub struct Outcome {
     pub crashes: usize,
 }
 
-/// Runs one trial.
+/// Runs one trial of random crashes.
 ///
 /// # Panics
 /// If an order ran twice, ran unrecorded, or has no outcome in the end; with the trace.
 #[must_use]
 pub fn run(seed: u64) -> Outcome {
-    let rules = rules::parse("broken.yml", RULES).expect("the rules load");
-    let routes = alertmanager::parse("alertmanager.yml", ROUTES).expect("the route tree loads");
-    let mut world = World::new(seed, Profile::Local, rules, Arc::new(routes));
-    world.remediations = remediation::parse(&[("repair.yml".to_owned(), REMEDIATIONS.to_owned())]).expect("they load");
-    world.actions = watchfire_agent_core::action::parse("repair.toml", ACTIONS).expect("they load");
-    world.add("watch", Role::Collector, &[]);
-    for i in 0..AGENTS {
-        world.add(&format!("agent-{i}"), Role::Agent, &[COLLECTOR]);
-    }
+    let mut world = fleet(seed);
     let ordered = world.run_until(Span::from_seconds(180), |world| !world.record.executed.is_empty());
     assert!(ordered.is_some(), "nothing was ever ordered\n{}", world.trace);
     let end = world.now + FAULTS;
@@ -66,27 +58,86 @@ pub fn run(seed: u64) -> Outcome {
         crashes += usize::from(strike(&mut world));
         check_once(&world, seed);
     }
+    come_right(&mut world, seed, crashes)
+}
+
+/// Where the power fails in a trial that cuts at one step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cut {
+    /// At this change of the collector's disk from the first order on.
+    Collector(u64),
+    /// At this write to the journal of the agent that is ordered first, before or after it has reached the disk.
+    Agent(usize, bool),
+}
+
+/// Runs one trial with one cut. `None` if the step never came.
+///
+/// # Panics
+/// As [`run`].
+#[must_use]
+pub fn run_cut(seed: u64, cut: Cut) -> Option<Outcome> {
+    let mut world = fleet(seed);
+    let offered = world.run_until(Span::from_seconds(180), |world| {
+        let view = world.engine(COLLECTOR).map(|engine| engine.view());
+        view.is_some_and(|view| view.alerts.alerts.len() == AGENTS)
+    });
+    assert!(offered.is_some(), "nothing ever fired\n{}", world.trace);
+    match cut {
+        Cut::Collector(operations) => world.cut_power_in(COLLECTOR, operations),
+        Cut::Agent(write, after) => world.hosts[COLLECTOR + 1].kept.cut_at_write = Some((write, after)),
+    }
+    let failed = world.run_until(FAULTS, |world| world.hosts.iter().any(|host| host.running.is_none()));
+    failed?;
+    world.run_for(Span::from_seconds(2));
+    for id in 0..world.hosts.len() {
+        if world.hosts[id].running.is_none() {
+            world.start(id);
+        }
+        // Whatever was sent before is sent again.
+        (0..3).for_each(|_| world.replay_order(id.max(1)));
+    }
+    world.run_for(Span::from_seconds(10));
+    check_once(&world, seed);
+    Some(come_right(&mut world, seed, 1))
+}
+
+fn fleet(seed: u64) -> World {
+    let rules = rules::parse("broken.yml", RULES).expect("the rules load");
+    let routes = alertmanager::parse("alertmanager.yml", ROUTES).expect("the route tree loads");
+    let mut world = World::new(seed, Profile::Local, rules, Arc::new(routes));
+    world.remediations = remediation::parse(&[("repair.yml".to_owned(), REMEDIATIONS.to_owned())]).expect("they load");
+    world.actions = watchfire_agent_core::action::parse("repair.toml", ACTIONS).expect("they load");
+    world.add("watch", Role::Collector, &[]);
+    for i in 0..AGENTS {
+        world.add(&format!("agent-{i}"), Role::Agent, &[COLLECTOR]);
+    }
+    world
+}
+
+/// Lets there be peace and checks that every outcome is told.
+fn come_right(world: &mut World, seed: u64, crashes: usize) -> Outcome {
     // Nothing more is ordered: the collector starts without remediations.
     if world.hosts[COLLECTOR].running.is_some() {
         world.kill(COLLECTOR);
     }
     world.remediations.clear();
     for id in 0..world.hosts.len() {
+        world.hosts[id].kept.cut_at_write = None;
         if world.hosts[id].running.is_none() {
             world.start(id);
         }
     }
     let settled =
         world.run_until(PEACE, |world| outcomes(world).is_some_and(|own| own.values().all(|state| is_told(*state))));
-    check_once(&world, seed);
-    let outcomes = outcomes(&world).unwrap_or_default();
+    check_once(world, seed);
+    let outcomes = outcomes(world).unwrap_or_default();
     if settled.is_none() {
-        fail(&world, seed, &format!("some outcomes are not told: {outcomes:?}"));
+        fail(world, seed, &format!("some outcomes are not told: {outcomes:?}"));
     }
     for (_, id) in &world.record.executed {
         match outcomes.get(id) {
             Some(State::Succeeded | State::Failed | State::Interrupted) => {}
-            other => fail(&world, seed, &format!("{id} ran, and the ledger says {other:?}")),
+            other => fail(world, seed, &format!("{id} ran, and the ledger says {other:?}")),
         }
     }
     let interrupted = outcomes.values().filter(|state| **state == State::Interrupted).count();

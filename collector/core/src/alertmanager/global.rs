@@ -1,6 +1,6 @@
 //! `global`: defaults of the receivers.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use watchfire_shared::document::{self, Node, Report, Table};
@@ -18,8 +18,18 @@ pub struct Global {
     pub http: Arc<HttpConfig>,
     pub smtp: SmtpDefaults,
     pub slack: SlackDefaults,
-    /// Keys of receiver kinds that are set here, for receivers that leave them out.
-    pub set: BTreeSet<&'static str>,
+    /// Secrets and addresses for receivers that leave theirs out, by their keys here without `_file`.
+    pub secrets: BTreeMap<&'static str, SecretSource>,
+    pub urls: BTreeMap<&'static str, Secret>,
+    pub texts: BTreeMap<&'static str, String>,
+}
+
+impl Global {
+    /// Whether a key of a receiver's kind is set here.
+    #[must_use]
+    pub fn is_set(&self, key: &str) -> bool {
+        self.secrets.contains_key(key) || self.urls.contains_key(key) || self.texts.contains_key(key)
+    }
 }
 
 /// What mails share.
@@ -65,12 +75,14 @@ impl Default for Global {
                 tls: TlsConfig::default(),
             },
             slack: SlackDefaults { api_url: None, app_token: None, app_url: Secret::new(SLACK_APP_URL) },
-            set: BTreeSet::new(),
+            secrets: BTreeMap::new(),
+            urls: BTreeMap::new(),
+            texts: BTreeMap::new(),
         }
     }
 }
 
-/// Keys with a `_file` of their own, of which at most one may be set, of kinds that are not supported yet.
+/// Keys with a `_file` of their own, of which at most one may be set.
 const SECRETS: &[(&str, &str)] = &[
     ("opsgenie_api_key", "opsgenie_api_key_file"),
     ("wechat_api_secret", "wechat_api_secret_file"),
@@ -106,16 +118,14 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Option<Global> {
     smtp(&mut table, &mut global.smtp, report);
     slack(&mut table, &mut global.slack, report);
     for (key, file) in SECRETS {
-        secret::source(&mut table, report, key, file);
-        let is_set = [key, file].iter().any(|key| table.entry(key).is_some_and(|(_, node)| !node.is_null()));
-        global.set.extend(is_set.then_some(*key));
+        global.secrets.extend(secret::source(&mut table, report, key, file).map(|secret| (*key, secret)));
     }
     for key in URLS {
-        global.set.extend(table.optional(report, key, secret::url).map(|_| *key));
+        global.urls.extend(table.optional(report, key, secret::url).map(|url| (*key, url)));
     }
     for key in TEXTS {
         let text = table.optional(report, key, document::text).filter(|text| !text.is_empty());
-        global.set.extend(text.map(|_| *key));
+        global.texts.extend(text.map(|text| (*key, text)));
     }
     table.finish(report);
     Some(global)
@@ -150,7 +160,7 @@ fn slack(table: &mut Table<'_>, slack: &mut SlackDefaults, report: &mut Report) 
     }
     // Before there were tokens, the bots' address stood in `slack_api_url`; such files may name both.
     let same = slack.api_url == Some(SecretSource::Inline(slack.app_url.clone()));
-    let has = |keys: [&str; 2]| keys.iter().any(|key| table.entry(key).is_some_and(|(_, node)| !node.is_null()));
+    let has = |keys: [&str; 2]| keys.iter().any(|key| secret::is_given(table, key));
     let (url, token) = (has(["slack_api_url", "slack_api_url_file"]), has(["slack_app_token", "slack_app_token_file"]));
     if url && token && !same {
         report.add(table.at(), "at most one of `slack_api_url` and `slack_app_token` may be set, inline or as files");

@@ -7,6 +7,18 @@ pub mod email;
 
 pub mod slack;
 
+pub mod pagerduty;
+
+pub mod opsgenie;
+
+pub mod telegram;
+
+pub mod discord;
+
+pub mod msteamsv2;
+
+pub mod pushover;
+
 pub mod field;
 
 mod kinds;
@@ -15,14 +27,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use watchfire_shared::document::{self, Node, Report, Table};
+use watchfire_shared::time::Span;
 
 use super::http::HttpConfig;
 use super::{Global, http, items, route};
 
+pub use discord::Discord;
 pub use email::{Email, Smarthost, Threading};
 pub use field::Template;
 pub use kinds::{KINDS, Kind};
+pub use msteamsv2::Teams;
+pub use opsgenie::Opsgenie;
+pub use pagerduty::PagerDuty;
+pub use pushover::Pushover;
 pub use slack::Slack;
+pub use telegram::Telegram;
 pub use webhook::Webhook;
 
 /// A receiver: a name and what is sent to when a route names it. Without integrations it is a place for alerts that nobody
@@ -52,9 +71,32 @@ pub enum IntegrationConfig {
     Webhook(Webhook),
     Email(Box<Email>),
     Slack(Box<Slack>),
+    PagerDuty(Box<PagerDuty>),
+    Opsgenie(Box<Opsgenie>),
+    Telegram(Box<Telegram>),
+    Discord(Box<Discord>),
+    Teams(Box<Teams>),
+    Pushover(Box<Pushover>),
 }
 
+/// The longest time that handing over a mail may take. A server that is asked as rarely as once a minute is not hurt, and one
+/// that hangs is told apart soon.
+const MAIL_TIMEOUT: Span = Span::from_seconds(60);
+
 impl IntegrationConfig {
+    /// How long one attempt may take; zero leaves it to the group's interval.
+    #[must_use]
+    pub fn timeout(&self) -> Span {
+        match self {
+            Self::Webhook(webhook) => webhook.timeout,
+            Self::Slack(slack) => slack.timeout,
+            Self::PagerDuty(pagerduty) => pagerduty.timeout,
+            Self::Telegram(telegram) => telegram.timeout,
+            Self::Email(_) => MAIL_TIMEOUT,
+            Self::Opsgenie(_) | Self::Discord(_) | Self::Teams(_) | Self::Pushover(_) => Span::ZERO,
+        }
+    }
+
     /// The texts that are templates.
     pub(super) fn templates(&self) -> Vec<&Template> {
         match self {
@@ -64,6 +106,12 @@ impl IntegrationConfig {
                 [to, from, html, text].into_iter().chain(headers.values()).collect()
             }
             Self::Slack(slack) => slack.templates(),
+            Self::PagerDuty(pagerduty) => pagerduty.templates(),
+            Self::Opsgenie(opsgenie) => opsgenie.templates(),
+            Self::Telegram(telegram) => vec![&telegram.message],
+            Self::Discord(discord) => discord.templates(),
+            Self::Teams(teams) => teams.templates(),
+            Self::Pushover(pushover) => pushover.templates(),
         }
     }
 }

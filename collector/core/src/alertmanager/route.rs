@@ -169,7 +169,7 @@ fn read_route(
     route.mute_time_intervals = intervals(&mut table, "mute_time_intervals", names, report);
     route.active_time_intervals = intervals(&mut table, "active_time_intervals", names, report);
     route.continues = table.optional(report, "continue", document::boolean).unwrap_or(false);
-    route.labels.extend(table.optional(report, "labels", templated_labels).unwrap_or_default());
+    route.labels.extend(table.optional(report, "labels", field::templates).unwrap_or_default());
     let children = table.optional(report, "routes", |node, report| items(node, report));
     table.finish(report);
     name_route(&mut route, &matchers, parent, tree);
@@ -300,16 +300,6 @@ fn positive_span(node: &Node, report: &mut Report) -> Option<Span> {
         report.add(node.at, "the interval must not be zero");
     }
     Some(span)
-}
-
-/// Labels of a route.
-fn templated_labels(node: &Node, report: &mut Report) -> Option<BTreeMap<String, Template>> {
-    let table = Table::of(node, report)?;
-    let mut labels = BTreeMap::new();
-    for (name, node) in table.entries() {
-        labels.extend(field::template(node, report).map(|template| (name.name.clone(), template)));
-    }
-    Some(labels)
 }
 
 /// Labels of a receiver; templates in them are refused, for there is no alert that they could be filled in with.

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use watchfire_shared::document::{self, Node, Report, Table};
+use watchfire_shared::document::{self, Node, Report, Table, Value};
+
+use super::Global;
 
 /// A secret text. `Debug` and `Display` print `***`.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -66,6 +68,60 @@ pub(super) fn source(
         (None, Some(path)) => Some(SecretSource::File(path)),
         (None, None) => None,
     }
+}
+
+/// Whether a key says something; an empty text does not.
+pub(super) fn is_given(table: &Table<'_>, key: &str) -> bool {
+    let says = |value: &Value| match value {
+        Value::Null => false,
+        Value::Scalar(scalar) => !scalar.text.is_empty(),
+        Value::List(_) | Value::Table(_) => true,
+    };
+    table.entry(key).is_some_and(|(_, node)| says(&node.value))
+}
+
+/// Reads the keys `x` and `x_file`, of which one must be set, here or as `global_key` in `global` (empty if there is none).
+pub(super) fn needed(
+    table: &mut Table<'_>,
+    report: &mut Report,
+    keys: [&'static str; 2],
+    global: &Global,
+    global_key: &'static str,
+) -> Option<SecretSource> {
+    let own = source(table, report, keys[0], keys[1]);
+    if keys.iter().any(|key| is_given(table, key)) {
+        return own;
+    }
+    let elsewhere = global.secrets.get(global_key).cloned();
+    if elsewhere.is_none() {
+        let hint = if global_key.is_empty() { String::new() } else { format!(", or in `global` `{global_key}`") };
+        report.add(table.at(), format!("one of `{}`, `{}` must be set{hint}", keys[0], keys[1]));
+    }
+    elsewhere
+}
+
+/// As [`needed`] without `global`, for a URL that counts as a secret.
+pub(super) fn needed_url(table: &mut Table<'_>, report: &mut Report, keys: [&'static str; 2]) -> Option<SecretSource> {
+    let url = needed(table, report, keys, &Global::default(), "");
+    if let (Some(SecretSource::Inline(url)), Some((_, node))) = (&url, table.entry(keys[0]))
+        && let Err(reason) = check_url(url.expose())
+    {
+        report.add(node.at, reason);
+    }
+    url
+}
+
+/// Reads the address of a service: the receiver's own, that of `global`, or the usual one.
+pub(super) fn url_or(
+    table: &mut Table<'_>,
+    report: &mut Report,
+    key: &'static str,
+    global: &Global,
+    global_key: &str,
+    usual: &str,
+) -> Secret {
+    let own = table.optional(report, key, url).or_else(|| global.urls.get(global_key).cloned());
+    own.unwrap_or_else(|| Secret::new(usual))
 }
 
 /// Reads an http or https URL with a host; its text goes into no message, for it may hold a token.

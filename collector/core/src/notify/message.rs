@@ -12,7 +12,7 @@ use crate::template::{Escape, TemplateSet, Value};
 
 use super::dedup::{Reason, ReceiverData};
 use super::route_labels;
-use super::{email, slack, webhook};
+use super::{discord, email, msteamsv2, opsgenie, pagerduty, pushover, slack, telegram, webhook};
 
 /// What a message says beside its alerts.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +49,12 @@ pub(super) fn render(
         IntegrationConfig::Webhook(webhook) => webhook::render(now, context, alerts, webhook.max_alerts, &renderer),
         IntegrationConfig::Email(email) => email::render(now, email, integration, context, &mut renderer),
         IntegrationConfig::Slack(slack) => slack::render(slack, context, &mut renderer),
+        IntegrationConfig::PagerDuty(pagerduty) => pagerduty::render(pagerduty, &mut renderer),
+        IntegrationConfig::Opsgenie(opsgenie) => opsgenie::render(opsgenie, &mut renderer),
+        IntegrationConfig::Telegram(telegram) => telegram::render(telegram, &mut renderer),
+        IntegrationConfig::Discord(discord) => discord::render(discord, &mut renderer),
+        IntegrationConfig::Teams(teams) => msteamsv2::render(teams, &mut renderer),
+        IntegrationConfig::Pushover(pushover) => pushover::render(pushover, &mut renderer),
     };
     Ok(Rendered { body: body?, mistakes: renderer.mistakes })
 }
@@ -59,17 +65,20 @@ pub(super) struct Renderer<'a> {
     functions: NotificationFunctions,
     data: Value,
     mistakes: Vec<String>,
+    firing: bool,
+    common_labels: Labels,
 }
 
 impl<'a> Renderer<'a> {
     fn new(now: Timestamp, templates: &'a TemplateSet, context: &Context<'_>, alerts: &[&Alert]) -> Self {
         let none = BTreeMap::new();
+        let common_labels = common(alerts, |alert| &alert.labels);
         let data = NotificationData {
             now,
             receiver: &quote_meta(context.receiver),
             alerts,
             group_labels: context.group_labels,
-            common_labels: &common(alerts, |alert| &alert.labels),
+            common_labels: &common_labels,
             common_annotations: &common(alerts, |alert| &alert.annotations),
             external_url: context.external_url,
             reason: context.reason.words(),
@@ -77,7 +86,19 @@ impl<'a> Renderer<'a> {
         };
         let (route_labels, mistakes) = route_labels::fill_in(now, templates, context.route_labels, &data);
         let data = NotificationData { route_labels: &route_labels, ..data }.value();
-        Self { templates, functions: NotificationFunctions { now, route_labels }, data, mistakes }
+        let functions = NotificationFunctions { now, route_labels };
+        let firing = alerts.iter().any(|alert| !alert.resolved_at(now));
+        Self { templates, functions, data, mistakes, firing, common_labels }
+    }
+
+    /// Whether one of the alerts fires.
+    pub(super) fn firing(&self) -> bool {
+        self.firing
+    }
+
+    /// The labels that all alerts share.
+    pub(super) fn common_labels(&self) -> &Labels {
+        &self.common_labels
     }
 
     /// The labels of the route, filled in.
@@ -104,6 +125,20 @@ impl<'a> Renderer<'a> {
             .render_text(&template.text, &self.data, &self.functions, escape)
             .map_err(|error| format!("the template of `{key}` failed: {error}"))
     }
+}
+
+/// Cuts a text that a receiver would not take, and shows that it did; `most` counts characters. Nothing is cut through the
+/// middle of an escaped character, of a link or of a tag.
+pub(super) fn cut(text: String, most: usize) -> String {
+    if text.chars().nth(most).is_none() {
+        return text;
+    }
+    let mut kept: String = text.chars().take(most - 1).collect();
+    for (begin, end) in [('<', '>'), ('&', ';')] {
+        let open = kept.rfind(begin).filter(|at| !kept[*at..].contains(end));
+        kept.truncate(open.unwrap_or(kept.len()));
+    }
+    kept + "…"
 }
 
 /// The pairs that all alerts share.

@@ -13,7 +13,7 @@ use watchfire_shared::time::{Span, Timestamp};
 use super::dedup::{Reason, ReceiverData};
 use super::state::{self, OutboxRecord};
 use super::{Effect, Fact, RETENTION};
-use crate::alertmanager::{Config, Integration, IntegrationConfig};
+use crate::alertmanager::{Config, Integration};
 
 /// Deliveries that one integration may have under way. Receivers limit their callers; a handful hides the network's delay.
 pub const MAX_IN_FLIGHT: usize = 8;
@@ -24,9 +24,6 @@ const MAX_BACKOFF: Span = Span::from_seconds(60);
 const MAX_RETRY_AFTER: Span = Span::from_seconds(3600);
 /// The shortest time that an attempt may take, as in Alertmanager.
 const MIN_TIMEOUT: Span = Span::from_seconds(10);
-/// The longest time that handing over a mail may take. A server that is asked as rarely as once a minute is not hurt, and one
-/// that hangs is told apart soon.
-const MAIL_TIMEOUT: Span = Span::from_seconds(60);
 /// Why a notification for an integration that a new configuration left out is given up.
 pub(super) const GONE: &str = "its integration is not configured any more";
 /// The longest text of an error that is kept, bytes.
@@ -53,7 +50,8 @@ pub struct Delivery {
 /// What is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
-    /// A JSON text: to be posted as `application/json`, or for the kind `email` a [`super::email::Mail`].
+    /// A JSON text without secrets: what is posted, or what the sender of its kind makes of it, as for the kind `email` a
+    /// [`super::email::Mail`].
     Json(Arc<str>),
 }
 
@@ -290,11 +288,7 @@ impl Outbox {
         pending.stage = Stage::InFlight;
         pending.attempts = pending.attempts.saturating_add(1);
         self.health.entry(pending.key.1.clone()).or_default().in_flight += 1;
-        let own = match &pending.integration.config {
-            IntegrationConfig::Webhook(webhook) => webhook.timeout,
-            IntegrationConfig::Slack(slack) => slack.timeout,
-            IntegrationConfig::Email(_) => MAIL_TIMEOUT,
-        };
+        let own = pending.integration.config.timeout();
         let group = Span::from_millis(pending.record.timeout_millis).max(MIN_TIMEOUT);
         effects.push(Effect::Deliver(Delivery {
             id,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::message::{Context, Renderer};
+use super::message::{Context, Renderer, cut};
 use crate::alertmanager::receiver::slack::SlackAction;
 use crate::alertmanager::{Slack, Template};
 use crate::template::Escape;
@@ -141,18 +141,4 @@ fn render_action(action: &SlackAction, renderer: &mut Renderer<'_>) -> Action {
         parts.iter().map(text).collect()
     };
     Action { parts: render(&action.parts), confirm: render(&action.confirm) }
-}
-
-/// Cuts a text that Slack would not take, and shows that it did. Nothing is cut through the middle of an escaped character
-/// or of a link.
-fn cut(text: String, most: usize) -> String {
-    if text.chars().nth(most).is_none() {
-        return text;
-    }
-    let mut kept: String = text.chars().take(most - 1).collect();
-    for (begin, end) in [('<', '>'), ('&', ';')] {
-        let open = kept.rfind(begin).filter(|at| !kept[*at..].contains(end));
-        kept.truncate(open.unwrap_or(kept.len()));
-    }
-    kept + "…"
 }

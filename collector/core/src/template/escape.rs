@@ -18,6 +18,8 @@ pub enum Escape {
     /// Slack's mrkdwn: `&`, `<` and `>` of values are no markup, unless `safeHtml` lets a value through.
     /// <https://docs.slack.dev/messaging/formatting-message-text#escaping>
     Mrkdwn,
+    /// Markdown of chats: no value makes up a link whose text hides where it leads.
+    Markdown,
 }
 
 /// What one rendering has to know to escape its values.
@@ -27,6 +29,7 @@ pub(super) enum Escaper {
     None,
     Html(html::Place),
     Mrkdwn,
+    Markdown,
 }
 
 impl Escaper {
@@ -35,6 +38,7 @@ impl Escaper {
             Escape::None => Self::None,
             Escape::Html => Self::Html(html::Place::default()),
             Escape::Mrkdwn => Self::Mrkdwn,
+            Escape::Markdown => Self::Markdown,
         }
     }
 
@@ -54,6 +58,7 @@ impl Escaper {
                 Value::Markup(Markup::Html, text) => Ok(text.to_string()),
                 value => value.print().map(|text| mrkdwn(&straight(&text))),
             },
+            Self::Markdown => value.print().map(|text| straight(&text).replace("](", "] (")),
         }
     }
 

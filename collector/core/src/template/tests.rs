@@ -139,6 +139,13 @@ fn the_default_mail_holds_hostile_values_as_text() {
 }
 
 #[test]
+fn no_value_makes_up_a_link_of_markdown() {
+    let text = r#"[ours](http://x) {{ "[a](http://evil) \u202e" }}"#;
+    let shown = notify_escaped(text, Escape::Markdown, "").unwrap();
+    assert_eq!(shown, "[ours](http://x) [a] (http://evil) \u{fffd}");
+}
+
+#[test]
 fn a_call_of_a_template_that_is_not_there_is_found_before_it_is_rendered() {
     let functions = NotificationFunctions::for_reading();
     let mut set = TemplateSet::default();

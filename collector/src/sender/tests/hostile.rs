@@ -133,6 +133,52 @@ async fn slack_is_told_no_markup_that_a_value_holds() {
     }
 }
 
+#[tokio::test]
+async fn incidents_and_chats_take_every_value_as_text_of_a_length_that_they_take() {
+    let receiver = Receiver::default();
+    let address = receiver.start().await;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = format!(
+        "    discord_configs: [{{webhook_url: 'http://{address}/discord', content: '{{{{ .CommonLabels.team }}}}'}}]\n    msteamsv2_configs: [{{webhook_url: 'http://{address}/teams'}}]\n    telegram_configs: [{{api_url: 'http://{address}', bot_token: t, chat_id: 1}}]\n    pagerduty_configs: [{{url: 'http://{address}/pagerduty', routing_key: k}}]\n    opsgenie_configs: [{{api_url: 'http://{address}', api_key: k, tags: '{{{{ .CommonLabels.team }}}}'}}]\n"
+    );
+    for text in texts() {
+        for delivery in deliveries(&text, &config) {
+            assert_eq!(Senders::default().deliver(&delivery).await, DeliveryOutcome::Ok);
+        }
+        let seen: Vec<_> = receiver.seen.lock().unwrap().drain(..).collect();
+        assert_eq!(seen.len(), 5, "one request for each service");
+        for (line, _, body) in seen {
+            let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+            let longest = |pointer: &str, most: usize| {
+                let told = body
+                    .pointer(pointer)
+                    .and_then(|value| value.as_str())
+                    .unwrap_or_else(|| panic!("{line}: {pointer}"));
+                assert!(told.chars().count() <= most, "{line} {pointer}: {}", told.len());
+                told.to_owned()
+            };
+            match line.as_str() {
+                "POST /discord" => {
+                    assert_eq!(body["allowed_mentions"], serde_json::json!({"parse": []}));
+                    let told = longest("/embeds/0/description", 4096) + &longest("/embeds/0/title", 256);
+                    assert!(!(told + &longest("/content", 2000)).contains(['\u{202e}', '\u{2066}']));
+                }
+                "POST /teams" => drop(longest("/attachments/0/content/body/1/text", 6000)),
+                "POST /bott/sendMessage" => {
+                    let told = longest("/text", 4096);
+                    let bare = ["&amp;", "&lt;", "&gt;", "&#34;", "&#39;"]
+                        .iter()
+                        .fold(told, |rest, own| rest.replace(own, ""));
+                    assert!(!bare.contains(['<', '>', '&']), "{bare}");
+                }
+                "POST /pagerduty" => drop(longest("/payload/summary", 1024)),
+                "POST /v2/alerts" => drop(longest("/message", 130) + &longest("/source", 100)),
+                other => panic!("nobody is to be asked {other}"),
+            }
+        }
+    }
+}
+
 /// The headers of a mail, unfolded, and its body.
 fn parts_of(data: &[String]) -> (Vec<(String, String)>, String) {
     let end = data.iter().position(String::is_empty).expect("a mail has a body");

@@ -70,7 +70,7 @@ impl Gossip {
 
     /// By datagram, or on the stream on which this member waits.
     fn say(&mut self, to: &Identity, packet: Packet) {
-        let packet = self.located(packet);
+        let packet = self.located(to.id, packet);
         match &mut self.reply {
             Some(reply) if reply.to == to.id => reply.packets.push(packet),
             _ => self.send(to.addr, &packet),

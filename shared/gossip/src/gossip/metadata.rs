@@ -12,10 +12,10 @@ use watchfire_shared::member::{Metadata, NodeId};
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::{ANSWERS_PER_SECOND, Gossip};
-use crate::config::{decode_metadata, encode_metadata};
+use crate::announced::{decode_metadata, encode_metadata};
 use crate::identity::Identity;
 use crate::packet::{
-    LEAVE_IDENTITIES, META_QUESTIONS, MetaItem, NEWER_NOTES, Packet, pack_metadata, pack_metadata_frames,
+    LEAVE_IDENTITIES, META_QUESTIONS, MetaItem, NEWER_NOTES, PROTOCOL, Packet, pack_metadata, pack_metadata_frames,
 };
 use crate::schedule::Alarm;
 use crate::view::Held;
@@ -73,7 +73,7 @@ impl Gossip {
         let stamp = own.stamp() + 1;
         let id = own.identity.id;
         self.role = metadata.role;
-        self.view.set_metadata(id, Held { stamp, bytes, value: metadata });
+        self.view.set_metadata(id, Held { stamp, bytes, value: metadata, protocol: PROTOCOL });
         self.spread_own_metadata(now);
     }
 
@@ -197,14 +197,14 @@ impl Gossip {
             if stamp <= known.stamp() {
                 continue;
             }
-            let Some(value) = decode_metadata(&bytes) else {
+            let Some((value, protocol)) = decode_metadata(&bytes) else {
                 self.stats.dropped_malformed += 1;
                 continue;
             };
             // What was fetched because of a note, or turned out to be newer by comparing views, is news to others too.
             let noted = self.wants.get(&id).is_some_and(|want| want.by_stream && want.via.is_some());
             let missed = known.stamp() > 0;
-            self.view.set_metadata(id, Held { stamp, bytes, value });
+            self.view.set_metadata(id, Held { stamp, bytes, value, protocol });
             if self.wants.get(&id).is_some_and(|want| want.stamp <= stamp) {
                 self.wants.remove(&id);
             }

@@ -11,7 +11,7 @@ use super::{Effect, Gossip};
 use crate::codec::parse;
 use crate::identity::Identity;
 use crate::note::Note;
-use crate::packet::{FRAME_PLACES, Packet, has_room_for_place};
+use crate::packet::{FRAME_PLACES, PLACES_SINCE, Packet, has_room_for_place};
 use crate::place::{Place, Wanderer};
 
 #[derive(Debug, Default)]
@@ -55,8 +55,8 @@ impl Gossip {
     }
 
     /// Adds the own place to an answer, where there is room.
-    pub(super) fn located(&mut self, packet: Packet) -> Packet {
-        if !std::mem::take(&mut self.timing.answers) {
+    pub(super) fn located(&mut self, to: NodeId, packet: Packet) -> Packet {
+        if !std::mem::take(&mut self.timing.answers) || !self.takes_places(to) {
             return packet;
         }
         let place = *self.timing.own.place();
@@ -65,6 +65,10 @@ impl Gossip {
             Packet::Noted { body, notes } => Packet::Located { place, body, notes },
             packet => packet,
         }
+    }
+
+    fn takes_places(&self, id: NodeId) -> bool {
+        self.view.get(id).is_some_and(|entry| entry.protocol() >= PLACES_SINCE)
     }
 
     pub(super) fn receive_located(&mut self, now: Timestamp, place: Place, body: &[u8], notes: &[Note]) {
@@ -85,7 +89,10 @@ impl Gossip {
     }
 
     /// Where this node and those that it knows stand.
-    pub(super) fn places(&self) -> Vec<Packet> {
+    pub(super) fn places_for(&self, asker: NodeId) -> Vec<Packet> {
+        if !self.takes_places(asker) {
+            return Vec::new();
+        }
         let own = (self.own().id, *self.timing.own.place());
         let others = self.view.others().filter_map(|entry| entry.place.map(|place| (entry.identity.id, place)));
         let places: Vec<(NodeId, Place)> = std::iter::once(own).chain(others).collect();

@@ -12,6 +12,7 @@ use watchfire_shared::time::Timestamp;
 
 use super::{Effect, Gossip, HostAnswer};
 use crate::codec::parse;
+use crate::envelope::Refusal;
 use crate::identity::Identity;
 use crate::packet::{FRAME_ENTRIES, MetaItem, Packet, PageEntry, pack_metadata_frames};
 
@@ -76,6 +77,8 @@ impl Gossip {
             self.stats.received_stream_bytes += frame.len() as u64;
             match self.envelope.open_frame(frame) {
                 Ok(packet) => packets.push(packet),
+                // A later version says more.
+                Err(Refusal::UnknownKind) => self.refuse(Refusal::UnknownKind),
                 Err(refusal) => {
                     self.refuse(refusal);
                     return None;
@@ -149,7 +152,7 @@ impl Gossip {
         let items: Vec<MetaItem> = ids.iter().filter_map(lacking).collect();
         let items = pack_metadata_frames(items).into_iter().map(|items| Packet::Meta { news: false, items });
         answer.extend(items);
-        answer.extend(self.places());
+        answer.extend(self.places_for(from.id));
         answer
     }
 

@@ -35,8 +35,8 @@ impl Twins {
         Self { started: now, asked: None, next_ask: now, next_tell: now, yields_to: None }
     }
 
-    fn age_seconds(&self, now: Timestamp) -> u32 {
-        u32::try_from(now.since(self.started).as_millis() / 1000).unwrap_or(u32::MAX)
+    fn age_millis(&self, now: Timestamp) -> u64 {
+        u64::try_from(now.since(self.started).as_millis()).unwrap_or(0)
     }
 }
 
@@ -55,8 +55,8 @@ impl Gossip {
     }
 
     fn say_twin(&mut self, now: Timestamp, to: SocketAddr, nonce: u32, answers: bool) {
-        let age_seconds = self.twins.age_seconds(now);
-        let note = TwinNote { nonce, answers, age_seconds, identity: self.own() };
+        let age_millis = self.twins.age_millis(now);
+        let note = TwinNote { nonce, answers, age_millis, identity: self.own() };
         self.send(to, &Packet::Twin(note));
     }
 
@@ -81,8 +81,8 @@ impl Gossip {
             return;
         }
         self.twins.asked = None;
-        let age = self.twins.age_seconds(now);
-        let yields = (age, note.identity.addr) < (note.age_seconds, own.addr);
+        let age = self.twins.age_millis(now);
+        let yields = (age, note.identity.addr) < (note.age_millis, own.addr);
         let other = note.identity.addr;
         if yields {
             // Until then the elder's own question is answered.

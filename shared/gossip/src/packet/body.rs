@@ -109,7 +109,7 @@ pub(crate) fn put_body(out: &mut Vec<u8>, packet: &Packet) -> u8 {
         Packet::Twin(note) => {
             out.extend_from_slice(&note.nonce.to_le_bytes());
             out.push(u8::from(note.answers));
-            out.extend_from_slice(&note.age_seconds.to_le_bytes());
+            out.extend_from_slice(&note.age_millis.to_le_bytes());
             put_identity(out, &note.identity);
             TWIN
         }
@@ -189,7 +189,7 @@ pub(crate) fn read_body(kind: u8, body: &[u8]) -> Result<Packet, Refusal> {
         TWIN => Packet::Twin(TwinNote {
             nonce: reader.u32()?,
             answers: reader.u8()? == 1,
-            age_seconds: reader.u32()?,
+            age_millis: reader.u64()?,
             identity: reader.identity()?,
         }),
         SYNC => Packet::Sync { from: reader.identity()? },

@@ -3,7 +3,7 @@
 use watchfire_shared::member::{MemberState, Metadata, NodeId};
 use watchfire_shared::time::Span;
 
-use crate::config::encode_metadata;
+use crate::announced::encode_metadata;
 use crate::envelope::Envelope;
 use crate::harness::Net;
 use crate::identity::Identity;

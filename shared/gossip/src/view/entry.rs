@@ -16,6 +16,8 @@ pub(crate) struct Held {
     pub(crate) stamp: u64,
     pub(crate) bytes: Vec<u8>,
     pub(crate) value: Metadata,
+    /// The latest protocol that the node speaks.
+    pub(crate) protocol: u16,
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +92,11 @@ impl Entry {
 
     pub(crate) fn stamp(&self) -> u64 {
         self.metadata.as_ref().map_or(0, |held| held.stamp)
+    }
+
+    /// The latest protocol that it is known to speak: the first while it has not said so.
+    pub(crate) fn protocol(&self) -> u16 {
+        self.metadata.as_ref().map_or(1, |held| held.protocol)
     }
 
     /// The name that it goes by: its own, or its id while that is not known.

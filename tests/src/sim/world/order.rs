@@ -11,6 +11,7 @@ use watchfire_shared::machine::Machine;
 use watchfire_shared::member::Member;
 use watchfire_shared::order::{Order, OrderState, SignedOrder};
 use watchfire_shared::time::Span;
+use watchfire_store::CrashKeeps;
 
 use super::{Event, Work, World};
 use crate::sim::host::Program;
@@ -61,11 +62,31 @@ impl World {
 
     /// The oldest write is on the disk.
     pub(super) fn journal_written(&mut self, id: HostId) {
+        if self.is_cut_at_write(id) {
+            return;
+        }
         let kept = &mut self.hosts[id].kept;
         let Some(entry) = kept.writing.pop_front() else { return };
         let (order, state) = (entry.order.id, entry.report.state);
         kept.journal.push(entry);
         self.work.push_back(Work::Orders(id, Input::Journaled { id: order, state, result: Ok(()) }));
+    }
+
+    /// Lets the power fail at a write for which that was asked.
+    fn is_cut_at_write(&mut self, id: HostId) -> bool {
+        let kept = &mut self.hosts[id].kept;
+        let Some((left, after)) = kept.cut_at_write else { return false };
+        kept.cut_at_write = (left > 1).then_some((left - 1, after));
+        if left > 1 {
+            return false;
+        }
+        // The oldest write is this one; those behind it are lost.
+        kept.writing.truncate(usize::from(after));
+        let reached: Vec<Entry> = kept.writing.drain(..).collect();
+        kept.journal.extend(reached);
+        kept.journal_until = self.now;
+        self.cut_power(id, CrashKeeps::NOTHING);
+        true
     }
 
     /// What a crash makes of the journal: writes that were under way may have reached the disk, the first ones first.

@@ -1,5 +1,7 @@
 //! Fields of receivers that are templates.
 
+use std::collections::BTreeMap;
+
 use watchfire_shared::document::{self, Node, Position, Report, Table};
 
 use crate::template::TemplateSet;
@@ -23,6 +25,16 @@ pub(in crate::alertmanager) fn template(node: &Node, report: &mut Report) -> Opt
         }
     }
     Some(Template { at: node.at, text })
+}
+
+/// Reads texts that are templates, by their names.
+pub(in crate::alertmanager) fn templates(node: &Node, report: &mut Report) -> Option<BTreeMap<String, Template>> {
+    let table = Table::of(node, report)?;
+    let mut templates = BTreeMap::new();
+    for (name, node) in table.entries() {
+        templates.extend(template(node, report).map(|template| (name.name.clone(), template)));
+    }
+    Some(templates)
 }
 
 /// Reads a key that is a template, with what holds if it is left out. An empty text stays empty.

@@ -4,7 +4,7 @@
 
 use watchfire_shared::document::{Node, Report, Table};
 
-use super::{IntegrationConfig, email, slack, webhook};
+use super::{IntegrationConfig, discord, email, msteamsv2, opsgenie, pagerduty, pushover, slack, telegram, webhook};
 use crate::alertmanager::Global;
 
 /// One kind of integration.
@@ -56,78 +56,10 @@ pub const KINDS: &[Kind] = &[
     Kind { key: "webhook_configs", name: "webhook", support: Support::Full(webhook::read) },
     Kind { key: "slack_configs", name: "slack", support: Support::Full(slack::read) },
     Kind { key: "email_configs", name: "email", support: Support::Full(email::read) },
-    known(
-        "pagerduty_configs",
-        "pagerduty",
-        &[
-            "service_key",
-            "service_key_file",
-            "routing_key",
-            "routing_key_file",
-            "url",
-            "client",
-            "client_url",
-            "description",
-            "details",
-            "images",
-            "links",
-            "source",
-            "severity",
-            "class",
-            "component",
-            "group",
-            "timeout",
-        ],
-        &[&["service_key", "service_key_file"], &["routing_key", "routing_key_file"]],
-        &[need(&["service_key", "service_key_file", "routing_key", "routing_key_file"], &[])],
-    ),
-    known(
-        "opsgenie_configs",
-        "opsgenie",
-        &[
-            "api_key",
-            "api_key_file",
-            "api_url",
-            "message",
-            "description",
-            "source",
-            "details",
-            "entity",
-            "responders",
-            "actions",
-            "tags",
-            "note",
-            "priority",
-            "update_alerts",
-        ],
-        &[&["api_key", "api_key_file"]],
-        &[need(&["api_key", "api_key_file"], &["opsgenie_api_key"])],
-    ),
-    known(
-        "telegram_configs",
-        "telegram",
-        &[
-            "api_url",
-            "bot_token",
-            "bot_token_file",
-            "chat_id",
-            "chat_id_file",
-            "message_thread_id",
-            "message",
-            "disable_notifications",
-            "parse_mode",
-            "timeout",
-        ],
-        &[&["bot_token", "bot_token_file"], &["chat_id", "chat_id_file"]],
-        &[need(&["bot_token", "bot_token_file"], &["telegram_bot_token"]), need(&["chat_id", "chat_id_file"], &[])],
-    ),
-    known(
-        "discord_configs",
-        "discord",
-        &["webhook_url", "webhook_url_file", "content", "title", "message", "username", "avatar_url"],
-        &[&["webhook_url", "webhook_url_file"]],
-        &[need(&["webhook_url", "webhook_url_file"], &[])],
-    ),
+    Kind { key: "pagerduty_configs", name: "pagerduty", support: Support::Full(pagerduty::read) },
+    Kind { key: "opsgenie_configs", name: "opsgenie", support: Support::Full(opsgenie::read) },
+    Kind { key: "telegram_configs", name: "telegram", support: Support::Full(telegram::read) },
+    Kind { key: "discord_configs", name: "discord", support: Support::Full(discord::read) },
     known(
         "msteams_configs",
         "msteams",
@@ -135,37 +67,8 @@ pub const KINDS: &[Kind] = &[
         &[&["webhook_url", "webhook_url_file"]],
         &[need(&["webhook_url", "webhook_url_file"], &[])],
     ),
-    known(
-        "msteamsv2_configs",
-        "msteamsv2",
-        &["webhook_url", "webhook_url_file", "title", "text"],
-        &[&["webhook_url", "webhook_url_file"]],
-        &[need(&["webhook_url", "webhook_url_file"], &[])],
-    ),
-    known(
-        "pushover_configs",
-        "pushover",
-        &[
-            "user_key",
-            "user_key_file",
-            "token",
-            "token_file",
-            "title",
-            "message",
-            "url",
-            "url_title",
-            "device",
-            "sound",
-            "priority",
-            "retry",
-            "expire",
-            "ttl",
-            "html",
-            "monospace",
-        ],
-        &[&["user_key", "user_key_file"], &["token", "token_file"], &["html", "monospace"]],
-        &[need(&["user_key", "user_key_file"], &[]), need(&["token", "token_file"], &[])],
-    ),
+    Kind { key: "msteamsv2_configs", name: "msteamsv2", support: Support::Full(msteamsv2::read) },
+    Kind { key: "pushover_configs", name: "pushover", support: Support::Full(pushover::read) },
     known(
         "sns_configs",
         "sns",
@@ -346,7 +249,7 @@ impl Kind {
         }
         for need in *needs {
             let here = need.own.iter().any(|key| set(key).is_some());
-            if !here && !need.global.iter().any(|key| global.set.contains(key)) {
+            if !here && !need.global.iter().any(|key| global.is_set(key)) {
                 let what =
                     if let [one] = need.own { format!("`{one}`") } else { format!("one of {}", ticked(need.own)) };
                 let elsewhere = if need.global.is_empty() { "" } else { ", or in `global` " };

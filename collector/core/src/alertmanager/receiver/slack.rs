@@ -141,7 +141,7 @@ fn destination(
     }
     let app_token = secret::source(table, report, "app_token", "app_token_file");
     let app_url = table.optional(report, "app_url", secret::url).unwrap_or_else(|| global.slack.app_url.clone());
-    let given = |key: &&&str| table.entry(key).is_some_and(|(_, node)| !node.is_null());
+    let given = |key: &&&str| secret::is_given(table, key);
     let set: Vec<&&str> = SECRETS.iter().filter(given).collect();
     if api_url.is_some() && app_token.is_some() {
         let at = set.get(1).and_then(|key| table.entry(key)).map_or(table.at(), |(key, _)| key.at);

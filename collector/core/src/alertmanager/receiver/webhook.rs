@@ -25,8 +25,7 @@ pub(super) fn read(node: &Node, global: &Global, report: &mut Report) -> Option<
     let mut table = Table::of(node, report)?;
     let common = Common::read(&mut table, true, global, report);
     let url = secret::source(&mut table, report, "url", "url_file");
-    let has_url = ["url", "url_file"].iter().any(|key| table.entry(key).is_some_and(|(_, node)| !node.is_null()));
-    if !has_url {
+    if !["url", "url_file"].iter().any(|key| secret::is_given(&table, key)) {
         report.add(table.at(), "one of `url` and `url_file` must be set");
     }
     if let (Some(SecretSource::Inline(url)), Some((_, node))) = (&url, table.entry("url")) {

@@ -77,6 +77,13 @@ fn a_mail_says_it_all_and_no_value_leaves_its_place() {
 }
 
 #[test]
+fn incidents_and_chats_get_the_documented_messages() {
+    let bodies = bodies(include_str!("../../../testdata/notify/receivers.yml"));
+    let shown: String = bodies.iter().map(|body| pretty(body)).collect();
+    assert_eq!(shown, include_str!("../../../testdata/notify/receivers.json"), "{shown}");
+}
+
+#[test]
 fn mails_of_a_group_refer_to_one_thread() {
     let threading = |by: &str| {
         let yaml = format!(
