@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import mail_server
@@ -163,6 +164,11 @@ file = "{self.folder}/alertmanager.yml"
 """)
         self.process = self.run("watchfire-collector", "collector")
 
+    def waiting(self):
+        """How many notifications are on their way."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[1]}/v1/status", timeout=5) as answer:
+            return json.load(answer)["notifications"]["queued"]
+
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
@@ -235,6 +241,8 @@ def main():
         assert sorted(method for method, _ in slack.taken) == ["chat.postMessage", "webhook"], slack.taken
         told = lambda: (folder / "collector.log").read_text()
         wait_for("what was refused is told", lambda: "authentication required" in told())
+        # A delivery whose outcome is not kept yet is made again after a crash, as it should be.
+        wait_for("only what hangs or was refused waits", lambda: collector.waiting() == 3)
 
         # What Slack called its message is known after a crash: the message is changed, not followed by another one.
         collector.kill()

@@ -38,12 +38,15 @@ impl Head {
         self.index.len()
     }
 
-    pub(crate) fn add_source(&mut self) -> SourceId {
+    /// Adds a source; `late` says that its rows come long after their times.
+    pub(crate) fn add_source(&mut self, late: bool) -> SourceId {
+        let timelines = Arc::make_mut(&mut self.timelines);
+        let timeline = Arc::new(Timeline::new(late));
         if let Some(id) = self.free_sources.pop() {
+            timelines[id as usize] = timeline;
             return id;
         }
-        let timelines = Arc::make_mut(&mut self.timelines);
-        timelines.push(Arc::default());
+        timelines.push(timeline);
         (timelines.len() - 1) as SourceId
     }
 

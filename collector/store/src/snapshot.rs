@@ -21,6 +21,8 @@ pub struct Snapshot {
     index: Index,
     timelines: Arc<Vec<Arc<Timeline>>>,
     blocks: Arc<Vec<Arc<Block>>>,
+    /// What came by a backfill lane of late is left out.
+    live: bool,
 }
 
 /// One series with its points in the order of time; as many times as values.
@@ -43,7 +45,14 @@ pub struct Newest {
 
 impl Snapshot {
     pub(crate) fn new(index: Index, timelines: Arc<Vec<Arc<Timeline>>>, blocks: Arc<Vec<Arc<Block>>>) -> Self {
-        Self { index, timelines, blocks }
+        Self { index, timelines, blocks, live: false }
+    }
+
+    /// The same without what agents' spools have brought of late: as rules have to see it, for it is no news. What has
+    /// gone to blocks is hours old, and is history to them as to everybody.
+    #[must_use]
+    pub fn live(self) -> Self {
+        Self { live: true, ..self }
     }
 
     fn blocks_in(&self, range: Range) -> impl Iterator<Item = &Block> {
@@ -55,7 +64,8 @@ impl Snapshot {
     }
 
     fn timelines_of<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a Timeline> {
-        entry.sources.iter().filter_map(|source| self.timelines.get(*source as usize).map(|timeline| &**timeline))
+        let timelines = entry.sources.iter().filter_map(|source| self.timelines.get(*source as usize));
+        timelines.map(|timeline| &**timeline).filter(|timeline| !(self.live && timeline.is_late()))
     }
 
     /// The series that satisfy every matcher and have a point within the range, both ends included, with those points.

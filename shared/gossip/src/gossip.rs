@@ -405,13 +405,14 @@ impl Gossip {
     }
 
     fn save_peers(&mut self, now: Timestamp) {
+        // Also if nothing is to be kept: to look costs as much as there are members, and a storm brings many changes.
+        self.last_saved = now;
         let mut peers: BTreeMap<NodeId, Peer> = self.contacts.peers().map(|peer| (peer.id, peer.clone())).collect();
         peers.extend(self.view.others().filter(|entry| !entry.replaced).map(|entry| (entry.identity.id, peer(entry))));
         peers.remove(&self.own().id);
         let peers: Vec<Peer> = peers.into_values().collect();
         if peers != self.saved {
             self.saved.clone_from(&peers);
-            self.last_saved = now;
             self.out.push(Effect::SavePeers(peers));
         }
     }

@@ -45,7 +45,8 @@ impl<D: Disk> Engine<D> {
             self.tell_notifier(now, notify::Input::Alerts(alerts), effects);
         }
         effects.extend(jobs.into_iter().map(|job| {
-            let storage = SnapshotStorage(self.store.snapshot());
+            // Rules read the live lane: what comes late neither fires nor resolves.
+            let storage = SnapshotStorage(self.store.snapshot().live());
             Effect::Evaluate(Box::new(Job { job, storage }))
         }));
     }

@@ -43,9 +43,19 @@ pub(crate) type Point = (i64, u64, f64);
 pub(crate) struct Timeline {
     sealed: Arc<Vec<Arc<Chunk>>>,
     tail: Vec<Arc<Row>>,
+    /// Its rows come long after their times: what an agent's spool held.
+    late: bool,
 }
 
 impl Timeline {
+    pub(crate) fn new(late: bool) -> Self {
+        Self { late, ..Self::default() }
+    }
+
+    pub(crate) fn is_late(&self) -> bool {
+        self.late
+    }
+
     /// Appends a row that is later than all others.
     pub(crate) fn push(&mut self, row: Row) {
         self.tail.push(Arc::new(row));

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use watchfire_shared::frame::message::Lane;
 use watchfire_shared::labels::Labels;
 use watchfire_shared::sample::stale_nan;
 use watchfire_shared::time::{Span, Timestamp};
@@ -34,7 +35,8 @@ pub(super) struct Memory {
 
 /// The source's stream, made if it is new.
 pub(super) fn stream_of<'a>(streams: &'a mut Streams, head: &mut Head, source: &Source) -> &'a mut Stream {
-    streams.entry(source.clone()).or_insert_with(|| Stream::new(source.clone(), head.add_source()))
+    let late = matches!(source, Source::Agent(_, Lane::Backfill));
+    streams.entry(source.clone()).or_insert_with(|| Stream::new(source.clone(), head.add_source(late)))
 }
 
 /// Gives the stream another dictionary. Series that left it and never had data leave the index.

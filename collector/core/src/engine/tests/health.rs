@@ -304,3 +304,27 @@ fn after_a_long_sleep_the_collector_is_as_blind_as_after_a_start() {
     assert!(world.view().fresh);
     assert_eq!(world.alerts(), ["NodeDown firing", "NoReports firing"]);
 }
+
+#[test]
+fn what_comes_late_is_history_and_no_news() {
+    let mut world = World::new(
+        "groups: [{name: g, interval: 15s, rules: [{alert: High, expr: m0 > 100}, {alert: Was, expr: 'max_over_time(m0[10m]) > 100'}]}]",
+    );
+    let mut agents = fleet(&mut world, 1);
+    live(&mut world, &mut agents, 3);
+    let agent = &mut agents[0];
+    let away = world.now;
+    world.input(crate::engine::Input::Disconnected { conn: agent.conn });
+    world.run(seconds(120.0));
+    // It returns and first tells of a load that it had a minute ago.
+    agent.connect(&mut world);
+    agent.dict(&mut world, Lane::Backfill, 1);
+    for after in [30.0, 60.0, 90.0] {
+        let data = agent.frame(Lane::Backfill, away + seconds(after), 500.0);
+        world.send(agent.conn, &watchfire_shared::frame::Message::Data(data));
+    }
+    world.run(seconds(40.0));
+    assert_eq!((world.alerts(), world.evaluated.is_empty()), (Vec::new(), false));
+    let stored = &world.points("m0")[r#"m0{instance="web-1", job="node"}"#];
+    assert_eq!(stored.iter().filter(|(_, value)| *value == 500.0).count(), 3, "queries find it");
+}
