@@ -37,6 +37,8 @@ impl Gossip {
         let own = self.own();
         self.leaving = Some(Leaving { rounds: MORE_ROUNDS });
         self.detector.leave();
+        // Whom it met in its last second is whom it looks for in its next life.
+        self.save_peers(now);
         self.view.change(own.id, |entry| entry.leave(now));
         self.tell_collectors_of_leave();
         self.tell_leave(FIRST_ROUND);
