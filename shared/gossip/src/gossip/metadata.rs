@@ -87,13 +87,19 @@ impl Gossip {
     /// A stamp that is far above the own one is a lie; following it could use up all stamps.
     pub(super) fn outstamp(&mut self, now: Timestamp, stamp: u64) {
         const LARGEST_STEP: u64 = 1 << 52;
+        // Two that outstamp each other never end at equal stamps, which nobody could tell apart.
+        const STEP: u64 = 1 << 10;
         let own = self.view.own().stamp();
         if stamp >= own && stamp - own < LARGEST_STEP {
-            self.stamp_own(now, stamp + 1);
+            let step = self.rng.random_range(1..=STEP);
+            self.stamp_own(now, stamp + step);
         }
     }
 
     fn stamp_own(&mut self, now: Timestamp, stamp: u64) {
+        if self.twins.yields() {
+            return;
+        }
         let own = self.view.own();
         let id = own.identity.id;
         if let Some(held) = own.metadata.clone() {

@@ -35,6 +35,11 @@ impl Twins {
         Self { started: now, asked: None, next_ask: now, next_tell: now, yields_to: None }
     }
 
+    /// Whether this node is the younger of two clones, and says no more under the id that both have.
+    pub(super) fn yields(&self) -> bool {
+        self.yields_to.is_some()
+    }
+
     fn age_millis(&self, now: Timestamp) -> u64 {
         u64::try_from(now.since(self.started).as_millis()).unwrap_or(0)
     }
@@ -88,12 +93,15 @@ impl Gossip {
             // Until then the elder's own question is answered.
             self.twins.yields_to = Some(other);
             self.schedule.set_by(Alarm::Yield, now + YIELD_AFTER);
-        } else if now >= self.twins.next_tell {
+            return;
+        }
+        // The other may have stamped what it says of itself alike or later: what is held elsewhere shows it.
+        self.outstamp(now, self.view.own().stamp());
+        self.pull_soon(now);
+        if now >= self.twins.next_tell {
             self.twins.next_tell = now + TELL_EVERY;
             self.stats.clones_seen += 1;
             self.out.push(Effect::Cloned { other, yields });
-            // Both may have stamped alike what they say of themselves.
-            self.outstamp(now, self.view.own().stamp());
         }
     }
 
