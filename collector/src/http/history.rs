@@ -5,29 +5,24 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Serialize;
 use watchfire_collector_core::history::{Interval, Source};
 use watchfire_shared::document::nearest;
 use watchfire_shared::time::Timestamp;
-use watchfire_shell::http::{ListQuery, Problem};
+use watchfire_shell::http::{List, ListQuery, Problem};
 
 use super::App;
 
-/// The answer of `GET /v1/history`.
-#[derive(Serialize)]
-pub(super) struct HistoryList {
-    items: Vec<Interval>,
-    next_cursor: Option<String>,
-    index: String,
-}
+/// What `filter` and `fields` may name.
+const FIELDS: &[&str] = &["node", "id", "source", "state", "from", "to", "reason"];
 
 /// `?node=&from=&to=&source=&state=`: intervals that lie in part between the two times, by node and beginning.
-pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> Result<Json<HistoryList>, Problem> {
+pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> Result<Json<List<Interval>>, Problem> {
     let node = query.text("node");
     let from = time(&mut query, "from")?.unwrap_or(Timestamp::MIN);
     let to = time(&mut query, "to")?.unwrap_or(Timestamp::MAX);
     let source = query.word("source", &Source::ALL.map(|source| (source.as_str(), source)))?;
     let state = query.text("state");
+    let choice = query.choose(FIELDS)?;
     query.finish()?;
     if to <= from {
         return Err(Problem::bad_request(format!("to: expected a time after from, {from}, found {to}")));
@@ -47,8 +42,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> R
             && state.as_deref().is_none_or(|state| state == interval.state)
     };
     let place = |own: &Interval| (own.node.clone(), format!("{:015}-{}", own.from.as_millis(), own.source));
-    let (items, next_cursor) = query.page(intervals.iter().filter(takes), place);
-    Ok(Json(HistoryList { items, next_cursor, index: index.to_string() }))
+    Ok(Json(query.answer(index, intervals.iter().filter(takes), place, &choice)))
 }
 
 fn time(query: &mut ListQuery, name: &'static str) -> Result<Option<Timestamp>, Problem> {

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::Serialize;
 use watchfire_collector_core::view::{Health, NodeView};
 use watchfire_shared::document::nearest;
 use watchfire_shared::member::{MemberState, Role};
-use watchfire_shell::http::{ListQuery, Problem};
+use watchfire_shell::http::{List, ListQuery, Problem};
 
 use super::App;
 
@@ -37,15 +36,11 @@ impl Filter {
     /// # Errors
     /// A problem that names the words.
     pub(super) fn take(query: &mut ListQuery) -> Result<Self, Problem> {
-        let label = |text: String| match text.split_once('=') {
-            Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-            _ => Err(Problem::bad_request(format!("label: expected NAME=VALUE, found {text:?}"))),
-        };
         Ok(Self {
             health: query.word("health", HEALTH)?,
             state: query.word("state", &MemberState::ALL.map(|state| (state.as_str(), state)))?,
             role: query.word("role", ROLES)?,
-            labels: query.texts("label").into_iter().map(label).collect::<Result<_, _>>()?,
+            labels: query.labels()?,
         })
     }
 
@@ -59,24 +54,32 @@ impl Filter {
     }
 }
 
-/// The answer of `GET /v1/nodes`.
-#[derive(Serialize)]
-pub(super) struct NodeList {
-    items: Vec<NodeView>,
-    next_cursor: Option<String>,
-    index: String,
-}
+/// What `filter` and `fields` may name.
+const FIELDS: &[&str] = &[
+    "id",
+    "name",
+    "role",
+    "state",
+    "health",
+    "reasons",
+    "last_report_at",
+    "clock_offset_seconds",
+    "alerts",
+    "labels",
+    "version",
+    "maintenance_until",
+];
 
-pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> Result<Json<NodeList>, Problem> {
+pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> Result<Json<List<NodeView>>, Problem> {
     let filter = Filter::take(&mut query)?;
+    let choice = query.choose(FIELDS)?;
     query.finish()?;
     query.wait(app.published.index(), |index| app.published.later_than(index)).await?;
     let index = app.published.index();
     let view = app.published.view();
     let takes = |node: &&NodeView| filter.takes(node);
     let place = |node: &NodeView| (node.name.clone(), id_text(node));
-    let (items, next_cursor) = query.page(view.nodes.iter().filter(takes), place);
-    Ok(Json(NodeList { items, next_cursor, index: index.to_string() }))
+    Ok(Json(query.answer(index, view.nodes.iter().filter(takes), place, &choice)))
 }
 
 pub(super) async fn one(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Json<NodeView>, Problem> {

@@ -4,23 +4,41 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
 use watchfire_collector_core::remediation::view::OrderView;
-use watchfire_shell::http::{ListQuery, Problem};
+use watchfire_shell::http::{List, ListQuery, Problem};
 
 use super::App;
 
-/// The answer of `GET /v1/orders`.
-#[derive(Serialize)]
-pub(super) struct OrderList {
-    items: Vec<OrderView>,
-    next_cursor: Option<String>,
-    index: String,
-}
+/// What `filter` and `fields` may name.
+const FIELDS: &[&str] = &[
+    "id",
+    "remediation",
+    "attempt",
+    "node",
+    "node_id",
+    "action",
+    "params",
+    "state",
+    "detail",
+    "alert",
+    "fingerprint",
+    "approver",
+    "epoch",
+    "seq",
+    "issued_at",
+    "expires_at",
+    "ended_at",
+    "exit_code",
+    "output",
+    "output_truncated",
+    "verified",
+    "history",
+];
 
-pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> Result<Json<OrderList>, Problem> {
+pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> Result<Json<List<OrderView>>, Problem> {
     let (node, remediation) = (query.text("node"), query.text("remediation"));
     let state = query.text("state");
+    let choice = query.choose(FIELDS)?;
     query.finish()?;
     query.wait(app.published.index(), |index| app.published.later_than(index)).await?;
     let index = app.published.index();
@@ -31,6 +49,5 @@ pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> R
     };
     // Pages go up by place, and identities rise with time: what is newest has the lowest place.
     let place = |item: &OrderView| (format!("{:032x}", !item.id.0), String::new());
-    let (items, next_cursor) = query.page(view.remediation.orders.iter().filter(takes), place);
-    Ok(Json(OrderList { items, next_cursor, index: index.to_string() }))
+    Ok(Json(query.answer(index, view.remediation.orders.iter().filter(takes), place, &choice)))
 }

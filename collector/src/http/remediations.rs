@@ -5,25 +5,38 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::Serialize;
 use watchfire_collector_core::remediation::Mode;
 use watchfire_collector_core::remediation::view::RemediationView;
 use watchfire_shared::document::nearest;
-use watchfire_shell::http::{ListQuery, Problem};
+use watchfire_shell::http::{List, ListQuery, Problem};
 
 use super::App;
 
-/// The answer of `GET /v1/remediations`.
-#[derive(Serialize)]
-pub(super) struct RemediationList {
-    items: Vec<RemediationView>,
-    next_cursor: Option<String>,
-    index: String,
-}
+/// What `filter` and `fields` may name.
+const FIELDS: &[&str] = &[
+    "name",
+    "file",
+    "mode",
+    "when",
+    "scope",
+    "steps",
+    "guards",
+    "paused",
+    "storm_until",
+    "state",
+    "cases",
+    "attempts",
+    "last_order",
+    "decisions",
+];
 
-pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> Result<Json<RemediationList>, Problem> {
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    mut query: ListQuery,
+) -> Result<Json<List<RemediationView>>, Problem> {
     let mode = query.word("mode", &Mode::ALL)?;
     let name = query.text("name");
+    let choice = query.choose(FIELDS)?;
     query.finish()?;
     query.wait(app.published.index(), |index| app.published.later_than(index)).await?;
     let index = app.published.index();
@@ -32,8 +45,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> R
         mode.is_none_or(|mode| mode == item.mode) && name.as_ref().is_none_or(|name| *name == item.name)
     };
     let place = |item: &RemediationView| (item.name.clone(), String::new());
-    let (items, next_cursor) = query.page(view.remediation.remediations.iter().filter(takes), place);
-    Ok(Json(RemediationList { items, next_cursor, index: index.to_string() }))
+    Ok(Json(query.answer(index, view.remediation.remediations.iter().filter(takes), place, &choice)))
 }
 
 /// `GET /v1/remediations/{name}`

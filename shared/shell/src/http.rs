@@ -30,7 +30,7 @@ use crate::membership::MembershipHandle;
 
 pub use exposition::{Exposition, METRICS_CONTENT_TYPE};
 pub use guard::Guard;
-pub use list::ListQuery;
+pub use list::{Choice, Filter, FilterError, List, ListQuery, Shown};
 pub use problem::{Problem, not_found};
 pub use serve::{Server, bounded};
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use watchfire_shared::limits::MAX_HTTP_BODY_BYTES;
 
-use super::problem::Problem;
+use super::problem::{self, Problem};
 use super::stall::Stalling;
 
 /// Connections at a time. Dashboards and scrapers need tens; each costs some 20 KiB.
@@ -130,9 +130,12 @@ async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) 
     }
 }
 
-/// Bounds the bodies of all requests to a router: how large they are, and how long they take to arrive.
+/// Bounds the bodies of all requests to a router, how large they are and how long they take to arrive, and makes problems of
+/// its errors.
 pub fn bounded(router: Router) -> Router {
-    router.layer(middleware::from_fn(read_body))
+    // From outside of the router, where an answer has all its headers.
+    let whole = Router::new().fallback_service(router.layer(middleware::from_fn(read_body)));
+    whole.layer(middleware::from_fn(problem::everywhere))
 }
 
 async fn read_body(request: Request, next: Next) -> Response {

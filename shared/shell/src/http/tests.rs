@@ -21,11 +21,11 @@ fn world() -> World {
     let (publisher, handle, requests) = started();
     let mut collector = member(3, MemberState::Alive);
     collector.role = Role::Collector;
+    collector.labels.insert("zone".to_owned(), "eu-1a".to_owned());
     let members = vec![member(2, MemberState::Down), collector, member(1, MemberState::Alive)];
     publisher.publish(members, vec![change(2, MemberState::Down)], false);
-    let router =
-        bounded(member_routes(handle, Clock::start()).merge(probe_routes(|| Some("still starting".to_owned()))))
-            .fallback(not_found);
+    let probes = probe_routes(|| Some("still starting".to_owned()));
+    let router = bounded(member_routes(handle, Clock::start()).merge(probes).fallback(not_found));
     World { publisher, router, _requests: requests }
 }
 
@@ -57,6 +57,22 @@ async fn members_are_listed_filtered_and_counted() {
 
     assert_eq!(names(&get(&world, "/v1/members?state=down").await.1), ["node-2"]);
     assert_eq!(names(&get(&world, "/v1/members?role=collector&state=alive").await.1), ["node-3"]);
+    for (query, expected) in [
+        ("state=down,alive&state=suspect", vec!["node-1", "node-2", "node-3"]),
+        ("name=node-1&name=node-3", vec!["node-1", "node-3"]),
+        ("label=zone%3Deu-1a", vec!["node-3"]),
+        ("label=zone%3D&state=alive", vec!["node-1"]),
+        ("filter=state!%3Dalive", vec!["node-2"]),
+        ("filter=labels.zone%3D~%22eu-.*%22,role%3Dcollector", vec!["node-3"]),
+        ("filter=state%3Dalive&filter=name%3Dnode-1", vec!["node-1"]),
+    ] {
+        assert_eq!(names(&get(&world, &format!("/v1/members?{query}")).await.1), expected, "{query}");
+    }
+    let (_, some) = get(&world, "/v1/members?fields=name,labels.zone&state=alive").await;
+    let expected = serde_json::json!([
+        {"name": "node-1", "labels": {"zone": null}}, {"name": "node-3", "labels": {"zone": "eu-1a"}}
+    ]);
+    assert_eq!(some["items"], expected);
     assert_eq!(get(&world, "/v1/members/node-2").await.1["state"], "down");
     assert_eq!(get(&world, "/v1/members/0000000000000002").await.1["name"], "node-2");
 }
@@ -85,15 +101,50 @@ async fn bad_questions_get_problems_that_help() {
         ("/v1/members?index=x", 400, "index: expected an index such as 7:42, found \"x\""),
         ("/v1/members?index=6:1", 410, "the index 6:1 is of another life of this program; begin again without one"),
         ("/v1/members?stat=down", 400, "unknown parameter `stat`, did you mean `state`?"),
+        ("/v1/members?limit=1&limit=2", 400, "limit: it is given more than once"),
+        (
+            "/v1/members?wait=soon",
+            400,
+            "wait: expected a duration such as 30s, 5m or 1h30m (units y, w, d, h, m, s, ms, largest first), found \"soon\"",
+        ),
+        ("/v1/members?cursor=x", 400, "cursor: expected what an earlier answer gave as next_cursor, found \"x\""),
+        ("/v1/members?filter=stat%3Ddown", 400, "filter: there is no field `stat`, did you mean `state`?"),
+        ("/v1/members?fields=nam", 400, "fields: there is no field `nam`, did you mean `name`?"),
+        ("/v1/members?label=zone", 400, "label: expected NAME=VALUE, found \"zone\""),
+        ("/v1/member", 404, "there is nothing at /v1/member"),
         ("/v2", 404, "there is nothing at /v2"),
     ];
     for (uri, status, detail) in cases {
         let (answered, problem) = get(&world, uri).await;
         assert_eq!((answered, &problem["detail"]), (status, &Value::from(detail)), "{uri}");
         assert_eq!(problem["status"], status);
+        assert!(problem["code"].is_string() && problem["title"].is_string(), "{problem}");
     }
     assert_eq!(get(&world, "/readyz").await, (503, Value::from("still starting\n")));
     assert_eq!(get(&world, "/livez").await.0, 200);
+}
+
+#[tokio::test]
+async fn what_the_layers_below_refuse_is_a_problem_as_well() {
+    let world = world();
+    let cases = [
+        (Request::post("/v1/members"), 405, "method_not_allowed", "/v1/members takes GET, HEAD; it does not take POST"),
+        (
+            Request::delete("/v1/events"),
+            405,
+            "method_not_allowed",
+            "/v1/events takes GET, HEAD; it does not take DELETE",
+        ),
+        (Request::get("/v1/members/%ff"), 400, "bad_request", "Invalid URL: Invalid UTF-8 in `name`"),
+    ];
+    for (request, status, code, detail) in cases {
+        let response = world.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let problem: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&problem["code"], &problem["detail"]), (&Value::from(code), &Value::from(detail)));
+    }
 }
 
 #[tokio::test(start_paused = true)]
