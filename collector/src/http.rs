@@ -27,6 +27,8 @@ mod history;
 
 mod catalogue;
 
+mod keys;
+
 mod remediations;
 
 mod remediation_commands;
@@ -93,6 +95,8 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
             "/v1/nodes/{name}/maintenance",
             guard.over(post(catalogue::announce_maintenance).delete(catalogue::end_maintenance)),
         )
+        .route("/v1/members/{name}/forget", guard.over(post(catalogue::forget)))
+        .route("/v1/keys", get(keys::list).merge(guard.over(post(keys::order))))
         .route("/v1/health", get(health::list))
         .route("/v1/history", get(history::list))
         .route("/v1/remediations", get(remediations::list))

@@ -36,6 +36,10 @@ pub const MAX_NODE_LABELS: usize = 64;
 /// A node's metadata once encoded, bytes. What does not fit a datagram is fetched over a stream, so it may be larger than
 /// one; every node keeps everybody's, so it may not be much larger.
 pub const MAX_METADATA_BYTES: usize = 4096;
+/// What travels with metadata at most, bytes: eight key ids, a line of trouble, and room for what later versions add.
+pub const MAX_ANNOUNCED_BYTES: usize = MAX_METADATA_BYTES + 512;
+/// A reason that a node tells the others in its metadata, bytes: one line.
+pub const MAX_TROUBLE_BYTES: usize = 160;
 /// One frame of a gossip stream, bytes, envelope included: a thousand members, or sixteen of the largest metadata.
 pub const MAX_GOSSIP_FRAME_BYTES: usize = 64 << 10;
 /// What one side says in one exchange over a gossip stream, bytes. All members that a node keeps fit in, with metadata of

@@ -1,6 +1,7 @@
 //! Members of the cluster as gossip tells of them and as the API shows them.
 
 mod evidence;
+mod keys;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +10,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use evidence::{ProbePath, Suspecter, Suspicion, SuspicionEnd};
+pub use keys::{HeldKeys, KeyId};
 
 use crate::time::Timestamp;
 
@@ -159,6 +161,9 @@ pub struct Member {
     /// The last times that it was held for silent in this view, the latest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suspicions: Vec<Suspicion>,
+    /// The keys of encrypted gossip that it holds.
+    #[serde(default, skip_serializing_if = "HeldKeys::is_empty")]
+    pub keys: HeldKeys,
 }
 
 /// A member that entered a state.

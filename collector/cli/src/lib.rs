@@ -42,6 +42,8 @@ mod rules;
 
 mod remediate;
 
+mod keys;
+
 mod dev;
 
 /// See and steer a fleet that Watchfire watches.
@@ -75,6 +77,8 @@ enum Command {
     Rules(rules::RulesArguments),
     /// See what is repaired by itself and why not; pause it, approve it, try what it would do
     Remediate(remediate::RemediateArguments),
+    /// List the keys of encrypted gossip and who holds them; rotate them
+    Keys(keys::KeysArguments),
     /// Print completions for a shell, to be sourced or put into its folder of completions
     Completions {
         /// The shell
@@ -107,6 +111,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Silence(arguments) => silence::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Remediate(arguments) => remediate::run(&arguments),
+        Command::Keys(arguments) => keys::run(&arguments),
         Command::Completions { shell } => completions(shell),
         Command::DevProcess { arguments } => return dev::process::become_one(&arguments),
     };

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use crate::client::{Client, ClientArguments, encode};
@@ -10,7 +10,10 @@ use crate::output::{Cell, OutputArguments, Page, Table, Tone, items, labels, num
 use crate::{Failure, block_on, watch};
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct MembersArguments {
+    #[command(subcommand)]
+    command: Option<MembersCommand>,
     #[command(flatten)]
     client: ClientArguments,
     #[command(flatten)]
@@ -29,7 +32,22 @@ pub(crate) struct MembersArguments {
     fail_unhealthy: bool,
 }
 
+#[derive(Subcommand)]
+enum MembersCommand {
+    /// Say that a member will not come back: every member lists it no more, and it is expected no more
+    Forget {
+        #[command(flatten)]
+        client: ClientArguments,
+        /// The member's name or id
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+}
+
 pub(crate) fn run(arguments: &MembersArguments) -> Result<ExitCode, Failure> {
+    if let Some(MembersCommand::Forget { client, names }) = &arguments.command {
+        return forget(&Client::new(client)?, names);
+    }
     let client = Client::new(&arguments.client)?;
     let fetch = async |client: &Client| match (&arguments.name, &arguments.state) {
         (Some(name), _) => client.get(&format!("/v1/members/{}", encode(name))).await.map(one),
@@ -40,6 +58,14 @@ pub(crate) fn run(arguments: &MembersArguments) -> Result<ExitCode, Failure> {
     let unhealthy = number(&page.value, "/view/suspect") + number(&page.value, "/view/down") > 0
         || matches!(text(&page.value, "/state"), "suspect" | "down");
     Ok(crate::code(arguments.fail_unhealthy && unhealthy))
+}
+
+fn forget(client: &Client, names: &[String]) -> Result<ExitCode, Failure> {
+    for name in names {
+        block_on(client.post(&format!("/v1/members/{}/forget", encode(name)), &Value::Null))?;
+        crate::tell(&format!("{} is forgotten", crate::output::plain(name)));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 const HEADINGS: [&str; 7] = ["NAME", "STATE", "ROLE", "ADDRESS", "SINCE", "VERSION", "LABELS"];

@@ -20,6 +20,10 @@ pub(crate) async fn follow_members(membership: MembershipHandle, inbox: Inbox, s
     while told {
         let ids: BTreeSet<NodeId> = view.members.iter().map(|member| member.id).collect();
         for id in listed.difference(&ids) {
+            if view.forgotten.iter().any(|gone| gone.id == *id) {
+                // Whoever said so, wherever: nobody expects it any more.
+                told &= inbox.send(Input::Decommission(*id)).await;
+            }
             told &= inbox.send(Input::Unlisted(*id)).await;
         }
         listed = ids;

@@ -13,7 +13,8 @@ use serde::Deserialize;
 use watchfire_collector_core::catalogue::maintenance::{MAX_MAINTENANCE, MAX_REASON_BYTES, Maintenance};
 use watchfire_collector_core::engine::Input;
 use watchfire_collector_core::view::{Health, NodeView, View};
-use watchfire_shared::member::MemberState;
+use watchfire_shared::document::nearest;
+use watchfire_shared::member::{Member, MemberState};
 use watchfire_shared::time::Span;
 use watchfire_shell::http::Problem;
 
@@ -83,6 +84,42 @@ pub(super) async fn decommission(State(app): State<Arc<App>>, Path(name): Path<S
         return Err(conflict(format!("{name} is running and would come back at once; stop its agent first")));
     }
     tell(&app, Input::Decommission(id)).await?;
+    let gone = |view: &View| view.nodes.iter().all(|node| node.id != Some(id)).then_some(());
+    shown(&app, gone).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/members/{name}/forget`: the member will not come back. Every member lists it no more, and nobody expects it.
+pub(super) async fn forget(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+    check_local(&app)?;
+    let view = app.membership.view();
+    let named: Vec<_> = view.members.iter().filter(|m| m.name == name || m.id.to_string() == name).collect();
+    let is_living = |member: &&Member| matches!(member.state, MemberState::Alive | MemberState::Suspect);
+    let Some(member) = named.iter().find(|member| !is_living(member)).or(named.first()) else {
+        if view.forgotten.iter().any(|gone| gone.name == name || gone.id.to_string() == name) {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+        let hint = nearest(&name, view.members.iter().map(|member| member.name.as_str()));
+        let hint = hint.map(|hint| format!(", did you mean {hint}?")).unwrap_or_default();
+        let detail = format!("there is no member called {name}{hint}");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "not_found", detail));
+    };
+    if is_living(member) {
+        let detail = format!("{name} is {} and would come back at once; stop it first", member.state.as_str());
+        return Err(Problem::new(StatusCode::CONFLICT, "still_there", detail));
+    }
+    let id = member.id;
+    app.membership.forget(id).await;
+    let forgotten = async {
+        let mut view = view;
+        while !view.forgotten.iter().any(|gone| gone.id == id) {
+            view = app.membership.later_than(view.index).await;
+        }
+    };
+    let late = "it is not confirmed; look again before repeating it";
+    tokio::time::timeout(MAX_WAIT, forgotten)
+        .await
+        .map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_confirmed", late))?;
+    // The engine hears of it by itself; whoever asks next sees both.
     let gone = |view: &View| view.nodes.iter().all(|node| node.id != Some(id)).then_some(());
     shown(&app, gone).await.map(|()| StatusCode::NO_CONTENT)
 }

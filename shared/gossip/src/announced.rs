@@ -4,10 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 use watchfire_shared::limits::{
-    MAX_LABEL_VALUE_BYTES, MAX_METADATA_BYTES, MAX_NAME_BYTES, MAX_NODE_LABELS, MAX_NODE_NAME_BYTES,
+    MAX_ANNOUNCED_BYTES, MAX_LABEL_VALUE_BYTES, MAX_METADATA_BYTES, MAX_NAME_BYTES, MAX_NODE_LABELS,
+    MAX_NODE_NAME_BYTES, MAX_TROUBLE_BYTES,
 };
-use watchfire_shared::member::Metadata;
+use watchfire_shared::member::{HeldKeys, Metadata};
 
+use crate::keyring::MAX_GOSSIP_KEYS;
 use crate::packet::PROTOCOL;
 
 /// Services that a node may announce.
@@ -20,13 +22,19 @@ struct Announced<'a> {
     #[serde(flatten)]
     metadata: &'a Metadata,
     protocol: u16,
+    #[serde(skip_serializing_if = "HeldKeys::is_empty")]
+    keys: &'a HeldKeys,
 }
 
-#[derive(Deserialize)]
-struct Spoken {
+/// What a node says beside its metadata.
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+pub(crate) struct Spoken {
     /// Nodes of the first protocol did not say so.
     #[serde(default = "first")]
-    protocol: u16,
+    pub(crate) protocol: u16,
+    /// Nodes of the first two protocols did not say so.
+    #[serde(default)]
+    pub(crate) keys: HeldKeys,
 }
 
 const fn first() -> u16 {
@@ -53,32 +61,39 @@ pub enum MetadataError {
 /// # Errors
 /// The first limit that it breaks, by name.
 pub fn check_metadata(metadata: &Metadata) -> Result<(), MetadataError> {
-    encode_metadata(metadata).map(drop)
+    encode_metadata(metadata, &HeldKeys::default()).map(drop)
 }
 
 /// The bytes that travel, once they are checked.
-pub(crate) fn encode_metadata(metadata: &Metadata) -> Result<Vec<u8>, MetadataError> {
-    encode_announced(metadata, PROTOCOL)
+pub(crate) fn encode_metadata(metadata: &Metadata, keys: &HeldKeys) -> Result<Vec<u8>, MetadataError> {
+    encode_announced(metadata, PROTOCOL, keys)
 }
 
-pub(crate) fn encode_announced(metadata: &Metadata, protocol: u16) -> Result<Vec<u8>, MetadataError> {
+pub(crate) fn encode_announced(metadata: &Metadata, protocol: u16, keys: &HeldKeys) -> Result<Vec<u8>, MetadataError> {
     check_fields(metadata)?;
-    let announced = Announced { metadata, protocol };
-    let bytes = rmp_serde::to_vec_named(&announced).expect("text, maps and addresses always have a MessagePack form");
-    if bytes.len() > MAX_METADATA_BYTES {
-        return Err(MetadataError::TooLarge { bytes: bytes.len() });
+    let own = encode(&Announced { metadata, protocol, keys: &HeldKeys::default() });
+    if own.len() > MAX_METADATA_BYTES {
+        return Err(MetadataError::TooLarge { bytes: own.len() });
     }
-    Ok(bytes)
+    Ok(if keys.is_empty() { own } else { encode(&Announced { metadata, protocol, keys }) })
 }
 
-/// Metadata that came from another node, held to the same limits, and the protocol that the node speaks.
-pub(crate) fn decode_metadata(bytes: &[u8]) -> Option<(Metadata, u16)> {
-    if bytes.len() > MAX_METADATA_BYTES {
+fn encode(announced: &Announced) -> Vec<u8> {
+    rmp_serde::to_vec_named(announced).expect("text, maps and addresses always have a MessagePack form")
+}
+
+/// Metadata that came from another node, held to the same limits, and what the node says beside it.
+pub(crate) fn decode_metadata(bytes: &[u8]) -> Option<(Metadata, Spoken)> {
+    if bytes.len() > MAX_ANNOUNCED_BYTES {
         return None;
     }
     let metadata: Metadata = rmp_serde::from_slice(bytes).ok()?;
     let spoken: Spoken = rmp_serde::from_slice(bytes).ok()?;
-    check_fields(&metadata).is_ok().then_some((metadata, spoken.protocol))
+    let keys = &spoken.keys;
+    let fits = keys.ids.len() <= MAX_GOSSIP_KEYS
+        && keys.trouble.len() <= MAX_TROUBLE_BYTES
+        && !keys.trouble.chars().any(char::is_control);
+    (fits && check_fields(&metadata).is_ok()).then_some((metadata, spoken))
 }
 
 fn check_fields(metadata: &Metadata) -> Result<(), MetadataError> {
@@ -115,6 +130,8 @@ fn check_count(what: &'static str, count: usize, limit: usize) -> Result<(), Met
 
 #[cfg(test)]
 mod tests {
+    use watchfire_shared::member::KeyId;
+
     use super::*;
 
     #[test]
@@ -149,10 +166,15 @@ mod tests {
         }
         let mut metadata = Metadata { name: "web-1".to_owned(), ..Metadata::default() };
         metadata.services.insert("http".to_owned(), "10.0.0.1:7951".parse().unwrap());
+        let keyless = |protocol| Spoken { protocol, keys: HeldKeys::default() };
         let later = rmp_serde::to_vec_named(&Later { metadata: &metadata, protocol: 9, rack: "b7" }).unwrap();
-        assert_eq!(decode_metadata(&later), Some((metadata.clone(), 9)));
+        assert_eq!(decode_metadata(&later), Some((metadata.clone(), keyless(9))));
         let earlier = rmp_serde::to_vec_named(&metadata).unwrap();
-        assert_eq!(decode_metadata(&earlier), Some((metadata.clone(), 1)));
-        assert_eq!(decode_metadata(&encode_metadata(&metadata).unwrap()), Some((metadata, PROTOCOL)));
+        assert_eq!(decode_metadata(&earlier), Some((metadata.clone(), keyless(1))));
+        let plain = encode_metadata(&metadata, &HeldKeys::default()).unwrap();
+        assert_eq!(decode_metadata(&plain), Some((metadata.clone(), keyless(PROTOCOL))));
+        let keys = HeldKeys { ids: vec![KeyId([1, 2, 3, 4])], order: 7, trouble: "no room".to_owned() };
+        let keyed = encode_metadata(&metadata, &keys).unwrap();
+        assert_eq!(decode_metadata(&keyed), Some((metadata, Spoken { protocol: PROTOCOL, keys })));
     }
 }

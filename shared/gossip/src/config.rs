@@ -180,6 +180,8 @@ pub struct GossipConfig {
     pub metadata: Metadata,
     /// Keys of the cluster, the one to seal with first; without keys gossip is plain text.
     pub keys: Vec<GossipKey>,
+    /// The latest change of keys that the key file took part in; 0 for none.
+    pub key_order: u64,
 }
 
 /// Why a machine cannot be started.

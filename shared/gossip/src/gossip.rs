@@ -6,11 +6,13 @@
 mod anti_entropy;
 mod evidence;
 mod foca_side;
+mod forget;
 mod io;
 mod join;
 mod leave;
 mod metadata;
 mod refusal;
+mod rotation;
 mod rtt;
 mod stream;
 mod twin;
@@ -36,7 +38,7 @@ use crate::identity::Identity;
 use crate::packet::{PROTOCOL, Packet};
 use crate::schedule::{Alarm, Schedule};
 use crate::stats::Stats;
-use crate::view::{Difference, Entry, Held, NameConflict, View};
+use crate::view::{Difference, Entry, Forgotten, Held, NameConflict, View};
 
 /// foca notifies of up and down only; everything else shows within this time of the packet that brought it.
 const POLL_AFTER: Span = Span::from_millis(100);
@@ -74,6 +76,7 @@ pub struct Gossip {
     pulling: anti_entropy::Pulling,
     rumors: metadata::Rumors,
     wants: BTreeMap<NodeId, metadata::Want>,
+    rotation: rotation::Rotation,
     leaving: Option<leave::Leaving>,
     stopped: bool,
     saved: Vec<Peer>,
@@ -96,14 +99,16 @@ impl Gossip {
         effects: &mut Vec<Effect>,
     ) -> Result<Self, ConfigError> {
         config.check()?;
-        let bytes = encode_metadata(&config.metadata)?;
+        let rotation = rotation::Rotation::new(&config.keys, config.key_order);
+        let keys = rotation.held("");
+        let bytes = encode_metadata(&config.metadata, &keys)?;
         let identity = Identity::new(config.id, config.generation, config.advertise);
         let pace = config.profile.pace();
         let mut rng = StdRng::seed_from_u64(seed ^ config.id.0.rotate_left(32));
         let detector_rng = StdRng::seed_from_u64(rng.random());
         let envelope = Envelope::new(&config.cluster, &config.keys, &mut StdRng::seed_from_u64(!seed));
-        let held =
-            Held { stamp: metadata::first_stamp(config.generation), bytes, value: config.metadata, protocol: PROTOCOL };
+        let stamp = metadata::first_stamp(config.generation);
+        let held = Held { stamp, bytes, value: config.metadata, protocol: PROTOCOL, keys };
         let mut gossip = Self {
             envelope,
             pace,
@@ -129,6 +134,7 @@ impl Gossip {
             pulling: anti_entropy::Pulling::default(),
             rumors: metadata::Rumors::default(),
             wants: BTreeMap::new(),
+            rotation,
             leaving: None,
             stopped: false,
             saved: config.known.clone(),
@@ -171,6 +177,12 @@ impl Gossip {
         self.view.conflicts()
     }
 
+    /// Members that somebody said will not come back, until a day after that or until they do.
+    #[must_use]
+    pub fn forgotten(&self) -> Vec<Forgotten> {
+        self.view.dismissed()
+    }
+
     #[must_use]
     pub fn stats(&self) -> &Stats {
         &self.stats
@@ -206,7 +218,7 @@ impl Gossip {
         self.envelope.know_kinds_up_to(14);
         let own = self.view.own();
         let held = own.metadata.clone().expect("the own metadata is always held");
-        let bytes = crate::announced::encode_announced(&held.value, 1).expect("it was encoded before");
+        let bytes = crate::announced::encode_announced(&held.value, 1, &held.keys).expect("it was encoded before");
         self.view.set_metadata(own.identity.id, Held { stamp: held.stamp + 1, bytes, ..held });
     }
 
@@ -236,7 +248,10 @@ impl Gossip {
             Input::HostAnswer { id, answer } => self.host_answered(now, id, answer),
             Input::Asked { stream, frames } => self.asked(now, stream, &frames),
             Input::Exchanged { exchange, outcome } => self.exchanged(now, exchange, outcome),
-            Input::SetKeys(keys) => self.envelope.set_keys(&keys),
+            Input::SetKeys { keys, order } => self.set_keys(now, &keys, order),
+            Input::OrderKeys { ticket, op } => self.order_keys(now, ticket, op),
+            Input::KeysSaved(result) => self.keys_saved(now, result),
+            Input::Forget(id) => self.forget_member(now, id),
             Input::Leave => self.leave(now),
         }
     }
@@ -266,6 +281,8 @@ impl Gossip {
             Packet::Newer { from, held } => self.receive_newer(now, from, &held),
             Packet::Located { place, body, notes } => self.receive_located(now, place, &body, &notes),
             Packet::Twin(note) => self.receive_twin(now, from, note),
+            Packet::Forget(identities) => self.receive_forget(now, &identities),
+            Packet::Keys { order, op } => self.receive_keys(now, order, op),
             Packet::Sync { .. } | Packet::Places(_) => self.stats.dropped_unexpected += 1,
         }
     }
@@ -307,6 +324,7 @@ impl Gossip {
             Alarm::Judge => self.judge_refusals(now),
             Alarm::List => self.view.list_unnamed(now),
             Alarm::Settle => self.settle_left(now),
+            Alarm::Keys => self.tell_keys(now),
             Alarm::SavePeers => self.save_peers(now),
             Alarm::Forget => self.forget_old(now),
             Alarm::Leave => self.leave_round(now),
@@ -408,49 +426,14 @@ impl Gossip {
         // Also if nothing is to be kept: to look costs as much as there are members, and a storm brings many changes.
         self.last_saved = now;
         let mut peers: BTreeMap<NodeId, Peer> = self.contacts.peers().map(|peer| (peer.id, peer.clone())).collect();
-        peers.extend(self.view.others().filter(|entry| !entry.replaced).map(|entry| (entry.identity.id, peer(entry))));
+        peers
+            .extend(self.view.others().filter(|entry| entry.is_listed()).map(|entry| (entry.identity.id, peer(entry))));
         peers.remove(&self.own().id);
         let peers: Vec<Peer> = peers.into_values().collect();
         if peers != self.saved {
             self.saved.clone_from(&peers);
             self.out.push(Effect::SavePeers(peers));
         }
-    }
-
-    fn forget_old(&mut self, now: Timestamp) {
-        let old = self.view.gone_before(now - FORGET_AFTER);
-        old.into_iter().for_each(|identity| self.forget(now, identity));
-        if let Some(oldest) = self.view.gone_before(now).first().and_then(|identity| self.view.get(identity.id)) {
-            self.schedule.set(Alarm::Forget, oldest.since + FORGET_AFTER);
-        }
-    }
-
-    /// Drops a member here and in foca.
-    fn forget(&mut self, now: Timestamp, identity: Identity) {
-        let mut differences = Vec::new();
-        self.view.forget(now, identity.id, &mut differences);
-        self.contacts.forget(identity.id);
-        self.asks.forget(identity.id);
-        self.refusals.forget(identity.id);
-        self.wants.remove(&identity.id);
-        self.forget_in_foca(now, identity);
-        self.out.extend(differences.into_iter().filter_map(|difference| match difference {
-            Difference::Removed(removal) => Some(Effect::Removed(removal)),
-            Difference::Changed(_) => None,
-        }));
-        self.schedule.set_by(Alarm::SavePeers, now.max(self.last_saved + SAVE_EVERY));
-    }
-
-    /// Whether `count` unknown members may be added; those that are gone for longest give way.
-    fn make_room(&mut self, now: Timestamp, count: usize) -> bool {
-        if count > self.view.room() {
-            let missing = count - self.view.room();
-            let gone = self.view.gone_before(now);
-            gone.into_iter().take(missing).for_each(|identity| self.forget(now, identity));
-        }
-        let fits = count <= self.view.room();
-        self.stats.dropped_members_full += u64::from(!fits);
-        fits
     }
 }
 

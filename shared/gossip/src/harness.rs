@@ -9,7 +9,7 @@ use watchfire_shared::machine::Machine;
 use watchfire_shared::member::{Member, MemberChange, MemberState, Metadata, NodeId};
 use watchfire_shared::time::{Span, Timestamp};
 
-use crate::{Effect, Gossip, GossipConfig, GossipKey, HostAnswer, Input, Peer, Profile, Removal};
+use crate::{Effect, Gossip, GossipConfig, GossipKey, HostAnswer, Input, KeyRefusal, Peer, Profile, Removal};
 
 pub(crate) const JOIN_KIND: u8 = 2;
 /// Opening a stream takes a round trip.
@@ -24,6 +24,12 @@ pub(crate) struct Node {
     pub(crate) gossip: Option<Gossip>,
     pub(crate) stored_generation: u32,
     pub(crate) stored_peers: Vec<Peer>,
+    /// What its key file holds, once it was written.
+    pub(crate) stored_keys: Option<Vec<GossipKey>>,
+    stored_key_order: u64,
+    pub(crate) key_file_is_broken: bool,
+    /// What became of the changes of keys that it was asked for.
+    pub(crate) answered: Vec<(u64, Result<(), KeyRefusal>)>,
     pub(crate) host_is_up: bool,
     pub(crate) left: bool,
     pub(crate) changes: Vec<MemberChange>,
@@ -39,6 +45,7 @@ pub(crate) struct Node {
 
 enum Event {
     Datagram { from: usize, to: usize, bytes: Vec<u8> },
+    KeysSaved { to: usize, result: Result<(), String> },
     Answer { to: usize, id: NodeId, answer: HostAnswer },
     Asked { from: usize, to: usize, exchange: u64, frames: Vec<Vec<u8>> },
     Exchanged { to: usize, exchange: u64, outcome: Result<Vec<Vec<u8>>, HostAnswer> },
@@ -149,6 +156,10 @@ impl Net {
             gossip: None,
             stored_generation: 0,
             stored_peers: Vec::new(),
+            stored_keys: None,
+            stored_key_order: 0,
+            key_file_is_broken: false,
+            answered: Vec::new(),
             host_is_up: true,
             left: false,
             changes: Vec::new(),
@@ -181,7 +192,8 @@ impl Net {
             seeds: node.seeds.clone(),
             known: node.stored_peers.clone(),
             metadata: Self::metadata(&node.name),
-            keys: self.keys.clone(),
+            keys: node.stored_keys.clone().unwrap_or_else(|| self.keys.clone()),
+            key_order: node.stored_key_order,
         };
         let seed = self.seed.wrapping_mul(1_000_003) + at as u64 + u64::from(node.stored_generation) * 7919;
         let mut effects = Vec::new();
@@ -236,6 +248,8 @@ impl Net {
                 Effect::Removed(removal) => self.nodes[at].removals.push(removal),
                 Effect::SaveGeneration(generation) => self.nodes[at].stored_generation = generation,
                 Effect::SavePeers(peers) => self.nodes[at].stored_peers = peers,
+                Effect::SaveKeys { keys, order } => self.save_keys(at, keys, order),
+                Effect::KeysAnswered { ticket, answer } => self.nodes[at].answered.push((ticket, answer)),
                 Effect::AskHost { id, addr } => self.ask(at, id, addr),
                 Effect::Exchange { exchange, to, frames } => self.exchange(at, exchange, to, frames),
                 Effect::Reply { stream, frames } => self.reply(stream, Ok(frames)),
@@ -253,6 +267,16 @@ impl Net {
             }
         }
         self.rearm(at);
+    }
+
+    fn save_keys(&mut self, at: usize, keys: Vec<GossipKey>, order: u64) {
+        let node = &mut self.nodes[at];
+        let result = if node.key_file_is_broken { Err("the disk is full".to_owned()) } else { Ok(()) };
+        if result.is_ok() {
+            node.stored_keys = Some(keys);
+            node.stored_key_order = order;
+        }
+        self.enqueue(Span::from_millis(5), Event::KeysSaved { to: at, result });
     }
 
     fn hears(&self, from: usize, to: usize) -> bool {
@@ -348,6 +372,7 @@ impl Net {
                     self.enqueue(wait, Event::Asked { from, to, exchange, frames });
                 }
                 Event::Asked { from, to, exchange, frames } => self.asked(from, to, exchange, frames),
+                Event::KeysSaved { to, result } => self.input(to, Input::KeysSaved(result)),
                 Event::Exchanged { to, exchange, outcome } => self.input(to, Input::Exchanged { exchange, outcome }),
             }
         } else if let Some((_, at)) = self.deadlines.first().copied() {

@@ -18,14 +18,14 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::digest;
-use serde::{Deserialize, Serialize};
 use watchfire_shared::limits::MAX_MEMBERS;
+use watchfire_shared::member::KeyId;
 
 use crate::envelope::Refusal;
 
 /// The version byte of a sealed packet.
 pub(crate) const SEALED: u8 = 2;
-const KEY_BYTES: usize = 32;
+pub(crate) const KEY_BYTES: usize = 32;
 const HEADER_BYTES: usize = 5;
 const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
@@ -41,11 +41,6 @@ const MAX_SALTS: usize = 4 * MAX_MEMBERS;
 /// A secret that all members of a cluster share.
 #[derive(Clone, PartialEq, Eq)]
 pub struct GossipKey([u8; KEY_BYTES]);
-
-/// The public name of a key: the beginning of its hash.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct KeyId([u8; 4]);
 
 /// A text is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +62,11 @@ impl GossipKey {
         let hash = hashed.finish();
         let [a, b, c, d, ..] = hash.as_ref() else { return KeyId([0; 4]) };
         KeyId([*a, *b, *c, *d])
+    }
+
+    /// The bytes of the secret, as they travel inside sealed packets.
+    pub(crate) fn bytes(&self) -> &[u8; KEY_BYTES] {
+        &self.0
     }
 
     /// The secret as it stands in a key file.
@@ -93,40 +93,6 @@ impl FromStr for GossipKey {
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
         unhex(text).map(Self).ok_or(KeyError)
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
-    }
-}
-
-impl fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for KeyId {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        unhex(text).map(Self).ok_or_else(|| format!("expected a key id of 8 hexadecimal digits, found {text:?}"))
-    }
-}
-
-impl TryFrom<String> for KeyId {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<KeyId> for String {
-    fn from(id: KeyId) -> Self {
-        id.to_string()
     }
 }
 

@@ -11,14 +11,20 @@ use crate::envelope::ENVELOPE_BYTES;
 use crate::identity::Identity;
 use crate::note::{NOTE_BYTES, Note};
 use crate::place::{PLACE_BYTES, Place};
+use crate::rotation::KeyOp;
 
-/// The latest protocol that is spoken here. Kinds of packets up to 14 are the first one, 15 to 17 the second.
+/// The latest protocol that is spoken here. Kinds of packets up to 14 are the first one, 15 to 17 the second, 18 and
+/// 19 the third.
 ///
 /// A packet never changes: what is new gets a kind of its own and the next number here, and goes to members that announce
 /// it. Receivers pass over kinds that they do not know.
-pub(crate) const PROTOCOL: u16 = 2;
+pub(crate) const PROTOCOL: u16 = 3;
 /// The first protocol whose speakers take [`Packet::Located`] and [`Packet::Places`].
 pub(crate) const PLACES_SINCE: u16 = 2;
+/// The first protocol whose speakers take [`Packet::Keys`].
+pub(crate) const KEYS_SINCE: u16 = 3;
+/// The first protocol whose speakers take [`Packet::Forget`].
+pub(crate) const FORGET_SINCE: u16 = 3;
 /// Room for a body.
 const BODY_BYTES: usize = MAX_DATAGRAM_BYTES - ENVELOPE_BYTES;
 /// An IPv6 identity, the largest.
@@ -171,6 +177,13 @@ pub(crate) enum Packet {
         target: NodeId,
         number: u8,
     },
+    /// A change of keys that whoever gets this is to make as well; travels sealed only.
+    Keys {
+        order: u64,
+        op: KeyOp,
+    },
+    /// These lives will not come back, somebody said.
+    Forget(Vec<Identity>),
 }
 
 impl Packet {
@@ -248,6 +261,9 @@ pub(crate) fn every_packet() -> Vec<Packet> {
         Packet::Twin(TwinNote { nonce: 1, answers: true, age_millis: 2, identity }),
         Packet::Sync { from: identity },
         Packet::Newer { from: identity, held: vec![(NodeId(1), 2); NEWER_NOTES] },
+        Packet::Keys { order: 5, op: KeyOp::Install(crate::GossipKey::new([6; 32])) },
+        Packet::Forget(vec![identity; LEAVE_IDENTITIES]),
+        Packet::Keys { order: 6, op: KeyOp::Use(watchfire_shared::member::KeyId([1, 2, 3, 4])) },
     ]
 }
 

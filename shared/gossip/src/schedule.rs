@@ -31,6 +31,8 @@ pub(crate) enum Alarm {
     List,
     /// Members that left are told to foca as down.
     Settle,
+    /// Tell members once more of a change of keys that they did not make.
+    Keys,
     /// Hand the peers to the shell.
     SavePeers,
     /// Forget members that are down for long.

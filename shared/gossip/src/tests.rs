@@ -2,12 +2,14 @@
 
 mod clones;
 mod figures;
+mod forgetting;
 mod formats;
 mod hostile;
 mod joining;
 mod leaving;
 mod metadata;
 mod partition;
+mod rotation;
 mod rtt;
 mod sealed;
 mod silence;

@@ -45,6 +45,16 @@ pub enum RemovalReason {
     Replaced(NodeId),
     /// It was down or left for a day, or made room for living members.
     Forgotten,
+    /// Somebody said that it will not come back.
+    Dismissed,
+}
+
+/// A member that somebody said will not come back. It does so only in a later life.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Forgotten {
+    pub id: NodeId,
+    pub name: String,
+    pub at: Timestamp,
 }
 
 /// What became different.
@@ -227,8 +237,9 @@ impl View {
         let mut dirty = std::mem::take(&mut self.dirty);
         while let Some(id) = dirty.pop_first() {
             let Some(mut entry) = self.entries.remove(&id) else { continue };
-            let replaced_by = self.replaced_by(&entry);
-            if let Some(by) = replaced_by {
+            if entry.dismissed {
+                self.unlist(now, &mut entry, RemovalReason::Dismissed, differences);
+            } else if let Some(by) = self.replaced_by(&entry) {
                 entry.replaced = true;
                 self.unlist(now, &mut entry, RemovalReason::Replaced(by), differences);
             } else {
@@ -305,6 +316,12 @@ impl View {
         entries.filter_map(listed).map(|(member, rtt_ms)| Member { rtt_ms, ..member }).collect()
     }
 
+    /// Members that were dismissed, by id.
+    pub(crate) fn dismissed(&self) -> Vec<Forgotten> {
+        let dismissed = self.others().filter(|entry| entry.dismissed);
+        dismissed.map(|entry| Forgotten { id: entry.identity.id, name: entry.name(), at: entry.since }).collect()
+    }
+
     pub(crate) fn conflicts(&self) -> Vec<NameConflict> {
         let living = |ids: &BTreeSet<NodeId>| -> Vec<_> {
             let entries = ids.iter().filter_map(|id| self.entries.get(id)).filter(|entry| entry.is_active());
@@ -319,14 +336,14 @@ impl View {
 
     /// A number that two equal views share, whatever the order in which they learnt: the own entry is part of it.
     pub(crate) fn digest(&self) -> u64 {
-        let listed = self.entries.values().filter(|entry| !entry.replaced);
+        let listed = self.entries.values().filter(|entry| entry.is_listed());
         listed.fold(0, |digest, entry| digest ^ entry.digest())
     }
 
     /// Members with ids above `after`, at most `count`, and where the next page begins (0: nowhere).
     pub(crate) fn page(&self, now: Timestamp, after: u64, count: usize) -> (Vec<PageEntry>, u64) {
         let above = (std::ops::Bound::Excluded(NodeId(after)), std::ops::Bound::Unbounded);
-        let mut entries = self.entries.range(above).map(|(_, entry)| entry).filter(|entry| !entry.replaced);
+        let mut entries = self.entries.range(above).map(|(_, entry)| entry).filter(|entry| entry.is_listed());
         let page: Vec<PageEntry> = entries.by_ref().take(count).map(|entry| entry.page(now)).collect();
         let next = page.last().filter(|_| entries.next().is_some()).map_or(0, |last| last.identity.id.0);
         (page, next)

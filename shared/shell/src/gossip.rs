@@ -13,6 +13,8 @@ mod sockets;
 
 mod streams;
 
+mod tickets;
+
 mod inputs;
 
 pub(crate) mod keys;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use watchfire_gossip::{Effect, Gossip, GossipConfig, HostAnswer, Input, Profile};
+use watchfire_gossip::{Effect, Forgotten, Gossip, GossipConfig, HostAnswer, Input, Profile};
 use watchfire_shared::member::{Member, MemberChange, MemberState, Metadata, NodeId};
 use watchfire_shared::time::{Span, Timestamp};
 
@@ -37,10 +39,13 @@ use crate::lifecycle::Tasks;
 use crate::membership::{self, Index, MembershipHandle, MembershipView, Publisher, Request};
 use inputs::{Inputs, Watch};
 use kept::Pending;
+use keys::KeyFile;
 use streams::{Opener, Waiting};
+use tickets::Tickets;
 
 pub use kept::node_id;
 pub use keys::KeysError;
+pub(crate) use tickets::KeysAnswer;
 
 /// Inputs that wait for the machine, datagrams apart: those wait in the kernel. All of them wait for room.
 const MAX_INBOX: usize = 64;
@@ -94,7 +99,8 @@ pub async fn start(
     clock: &Clock,
     tasks: &mut Tasks,
 ) -> Result<MembershipHandle, StartError> {
-    let keys = settings.keyring_file.as_deref().map(keys::read).transpose()?.unwrap_or_default();
+    let KeyFile { keys, order: key_order } =
+        settings.keyring_file.as_deref().map(keys::read).transpose()?.unwrap_or_default();
     let named = |source| StartError::Bind { address: settings.bind, source };
     let (socket, listener) = sockets::bind(settings.bind).await.map_err(named)?;
     let socket = Arc::new(socket);
@@ -109,14 +115,17 @@ pub async fn start(
         known: kept::peers(data),
         metadata,
         keys,
+        key_order,
     };
     let encrypted = !config.keys.is_empty();
     tracing::info!(%bound, advertise = %config.advertise, id = %config.id, generation = config.generation, encrypted, "gossip starts");
+    let id = config.id;
     let start = Index { epoch: u64::from(config.generation), counter: 0 };
-    let view = MembershipView { node: config.metadata.name.clone(), index: start, members: Vec::new() };
+    let view =
+        MembershipView { node: config.metadata.name.clone(), index: start, members: Vec::new(), forgotten: Vec::new() };
     let mut effects = Vec::new();
     let machine = Gossip::new(config, rand::random(), clock.monotonic(), &mut effects)?;
-    let (publisher, handle, requests) = membership::channel(view);
+    let (publisher, handle, requests) = membership::channel(id, view);
     let handle = handle.with_keyring(settings.keyring_file.clone());
 
     let (inputs, inbox) = mpsc::channel(MAX_INBOX);
@@ -126,7 +135,10 @@ pub async fn start(
     let questions = Arc::new(Semaphore::new(MAX_QUESTIONS));
     let waiting = Waiting::default();
     let watch = Arc::new(Watch::new());
+    let tickets = Tickets::default();
     let mut shell = Shell {
+        tickets: tickets.clone(),
+        keyring: settings.keyring_file.clone(),
         socket: socket.clone(),
         publisher,
         pending,
@@ -147,7 +159,7 @@ pub async fn start(
     let streamed = inputs.clone();
     tasks.spawn("gossip-tcp", |stop| streams::accept(listener, streamed, waiting, stop));
     let requested = inputs.clone();
-    tasks.spawn("gossip-requests", |stop| forward(requests, requested, stop));
+    tasks.spawn("gossip-requests", |stop| forward(requests, requested, tickets, stop));
     let join = settings.join.clone();
     tasks.spawn("gossip-join", |stop| resolve(join, inputs, stop));
     Ok(handle)
@@ -166,7 +178,12 @@ async fn run(machine: Gossip, inbox: Inputs, mut shell: Shell, stop: Cancellatio
     }
 }
 
-async fn forward(mut requests: mpsc::Receiver<Request>, inputs: mpsc::Sender<Input>, stop: CancellationToken) {
+async fn forward(
+    mut requests: mpsc::Receiver<Request>,
+    inputs: mpsc::Sender<Input>,
+    tickets: Tickets,
+    stop: CancellationToken,
+) {
     loop {
         let request = tokio::select! {
             request = requests.recv() => request,
@@ -174,7 +191,9 @@ async fn forward(mut requests: mpsc::Receiver<Request>, inputs: mpsc::Sender<Inp
         };
         let input = match request {
             Some(Request::SetMetadata(metadata)) => Input::SetMetadata(metadata),
-            Some(Request::SetKeys(keys)) => Input::SetKeys(keys),
+            Some(Request::SetKeys(KeyFile { keys, order })) => Input::SetKeys { keys, order },
+            Some(Request::OrderKeys(op, answer)) => Input::OrderKeys { ticket: tickets.give(answer), op },
+            Some(Request::Forget(id)) => Input::Forget(id),
             Some(Request::Leave) => Input::Leave,
             None => return,
         };
@@ -211,6 +230,9 @@ async fn resolve(join: Vec<String>, inputs: mpsc::Sender<Input>, stop: Cancellat
 
 /// Performs the machine's effects.
 struct Shell {
+    tickets: Tickets,
+    /// The key file.
+    keyring: Option<PathBuf>,
     socket: Arc<UdpSocket>,
     publisher: Publisher,
     pending: watch::Sender<Pending>,
@@ -250,6 +272,8 @@ impl Shell {
                 Effect::AskHost { id, addr } => self.ask(id, addr),
                 Effect::Exchange { exchange, to, frames } => self.opener.exchange(exchange, to, frames),
                 Effect::Reply { stream, frames } => self.waiting.answer(stream, frames),
+                Effect::SaveKeys { keys, order } => self.save_keys(KeyFile { keys, order }),
+                Effect::KeysAnswered { ticket, answer } => self.tickets.answer(ticket, answer),
                 Effect::LeaveDone => left = true,
             }
         }
@@ -258,7 +282,9 @@ impl Shell {
         if removed || !changes.is_empty() || self.published + REFRESH_EVERY <= now {
             self.published = now;
             let members = machine.members().into_iter().map(|member| self.member_on_wall(member)).collect();
-            self.publisher.publish(members, changes, removed);
+            let on_wall = |gone: Forgotten| Forgotten { at: self.clock.wall_of(gone.at), ..gone };
+            let forgotten = machine.forgotten().into_iter().map(on_wall).collect();
+            self.publisher.publish(members, forgotten, changes, removed);
         }
         if left {
             self.publisher.left();
@@ -295,6 +321,22 @@ impl Shell {
                 sockets::Answered::Nothing => HostAnswer::Silent,
             };
             let _ = inputs.send(Input::HostAnswer { id, answer }).await;
+        });
+    }
+
+    fn save_keys(&self, new: KeyFile) {
+        let (inputs, file) = (self.inputs.clone(), self.keyring.clone());
+        tokio::spawn(async move {
+            let written = tokio::task::spawn_blocking(move || {
+                let file = file.ok_or_else(|| "no file was named".to_owned())?;
+                keys::write(&file, &new).map_err(|error| error.to_string())
+            });
+            let result = written.await.unwrap_or_else(|error| Err(error.to_string()));
+            match &result {
+                Ok(()) => tracing::info!("the keys of gossip were changed"),
+                Err(error) => tracing::error!(error, "the keys of gossip are not changed"),
+            }
+            let _ = inputs.send(Input::KeysSaved(result)).await;
         });
     }
 

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
-use watchfire_gossip::{GossipKey, Stats};
+use tokio::sync::{mpsc, oneshot, watch};
+use watchfire_gossip::{Forgotten, KeyOp, KeyRefusal, Stats};
 use watchfire_shared::limits::MAX_EVENTS_KEPT;
-use watchfire_shared::member::{Member, MemberChange, Metadata};
+use watchfire_shared::member::{Member, MemberChange, Metadata, NodeId};
 
-use crate::gossip::keys::{self, KeysError};
+use crate::gossip::KeysAnswer;
+use crate::gossip::keys::{self, KeyFile, KeysError};
 
 /// The members as one node sees them at one moment.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -23,6 +24,8 @@ pub struct MembershipView {
     pub index: Index,
     /// Sorted by name, then id. The node itself is one of them.
     pub members: Vec<Member>,
+    /// Members that somebody said will not come back, by id; times are wall time.
+    pub forgotten: Vec<Forgotten>,
 }
 
 /// A version of the view: rises with each change, and begins anew with each life of the program.
@@ -61,7 +64,9 @@ pub struct MemberEvent {
 #[derive(Debug)]
 pub(crate) enum Request {
     SetMetadata(Metadata),
-    SetKeys(Vec<GossipKey>),
+    SetKeys(KeyFile),
+    OrderKeys(KeyOp, KeysAnswer),
+    Forget(NodeId),
     Leave,
 }
 
@@ -74,6 +79,7 @@ pub struct MembershipHandle {
     left: watch::Receiver<bool>,
     counters: Arc<Mutex<Stats>>,
     keyring: Option<Arc<Path>>,
+    id: NodeId,
 }
 
 /// Where the gossip task puts what it learns.
@@ -91,20 +97,26 @@ const MAX_REQUESTS: usize = 16;
 const MAX_LEAVE_TIME: Duration = Duration::from_secs(3);
 
 /// Makes the two ends, beginning with `view`.
-pub(crate) fn channel(view: MembershipView) -> (Publisher, MembershipHandle, mpsc::Receiver<Request>) {
+pub(crate) fn channel(id: NodeId, view: MembershipView) -> (Publisher, MembershipHandle, mpsc::Receiver<Request>) {
     let ring = Arc::new(Mutex::new(VecDeque::new()));
     let (view_writer, view) = watch::channel(Arc::new(view));
     let (left_writer, left) = watch::channel(false);
     let (requests, inbox) = mpsc::channel(MAX_REQUESTS);
     let counters = Arc::new(Mutex::new(Stats::default()));
     let publisher = Publisher { view: view_writer, ring: ring.clone(), left: left_writer, counters: counters.clone() };
-    (publisher, MembershipHandle { view, ring, requests, left, counters, keyring: None }, inbox)
+    (publisher, MembershipHandle { view, ring, requests, left, counters, keyring: None, id }, inbox)
 }
 
 impl Publisher {
     /// Publishes the members after `changes` and, if some are `removed`, without those. Otherwise it is a refresh (of
     /// round-trip times) and nobody is woken for it.
-    pub(crate) fn publish(&self, mut members: Vec<Member>, changes: Vec<MemberChange>, removed: bool) {
+    pub(crate) fn publish(
+        &self,
+        mut members: Vec<Member>,
+        forgotten: Vec<Forgotten>,
+        changes: Vec<MemberChange>,
+        removed: bool,
+    ) {
         members.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         let mut index = self.view.borrow().index;
         let events: Vec<_> = changes
@@ -125,7 +137,7 @@ impl Publisher {
         }
         // The events stand in the ring before anybody is woken to look for them.
         let node = self.view.borrow().node.clone();
-        self.view.send_replace(Arc::new(MembershipView { node, index, members }));
+        self.view.send_replace(Arc::new(MembershipView { node, index, members, forgotten }));
     }
 
     /// Shows what gossip has counted.
@@ -149,6 +161,12 @@ pub enum Events {
 }
 
 impl MembershipHandle {
+    /// The id of the node that this program is.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
     /// The members as of now.
     #[must_use]
     pub fn view(&self) -> Arc<MembershipView> {
@@ -220,6 +238,23 @@ impl MembershipHandle {
         Ok(())
     }
 
+    /// Says that a member will not come back, which every member takes over; nothing happens while it is alive or suspect.
+    /// The view shows it among the forgotten once it is.
+    pub async fn forget(&self, id: NodeId) {
+        let _ = self.requests.send(Request::Forget(id)).await;
+    }
+
+    /// Changes the keys of encrypted gossip, here and then on every member. Returns once the change is made here, key file
+    /// included; what the others made of it stands in their [`Member::keys`].
+    ///
+    /// # Errors
+    /// Why nothing is changed; `None` if gossip has stopped.
+    pub async fn order_keys(&self, op: KeyOp) -> Result<(), Option<KeyRefusal>> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request::OrderKeys(op, answer)).await.map_err(|_| None)?;
+        answered.await.map_err(|_| None)?.map_err(Some)
+    }
+
     /// Says goodbye and waits until it was said, but no longer than a few seconds; `false` if that time ran out.
     pub async fn leave(&self) -> bool {
         let mut left = self.left.clone();
@@ -270,7 +305,7 @@ impl Changes {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use watchfire_shared::member::{MemberState, NodeId, Role};
+    use watchfire_shared::member::{MemberState, Role};
     use watchfire_shared::time::Timestamp;
 
     use super::*;
@@ -291,6 +326,7 @@ pub(crate) mod tests {
             rtt_ms: None,
             suspected_by: Vec::new(),
             suspicions: Vec::new(),
+            keys: Default::default(),
             cause: None,
         }
     }
@@ -300,21 +336,29 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn started() -> (Publisher, MembershipHandle, mpsc::Receiver<Request>) {
-        channel(MembershipView { node: "node-1".into(), index: Index { epoch: 7, counter: 0 }, members: Vec::new() })
+        channel(
+            NodeId(1),
+            MembershipView {
+                node: "node-1".into(),
+                index: Index { epoch: 7, counter: 0 },
+                members: Vec::new(),
+                forgotten: Vec::new(),
+            },
+        )
     }
 
     #[tokio::test]
     async fn a_reader_gets_each_change_once_and_in_order() {
         let (publisher, handle, _requests) = started();
         let mut changes = handle.changes();
-        publisher.publish(vec![member(1, MemberState::Alive)], vec![change(1, MemberState::Alive)], false);
-        publisher.publish(vec![], vec![change(1, MemberState::Suspect), change(1, MemberState::Down)], false);
+        publisher.publish(vec![member(1, MemberState::Alive)], vec![], vec![change(1, MemberState::Alive)], false);
+        publisher.publish(vec![], vec![], vec![change(1, MemberState::Suspect), change(1, MemberState::Down)], false);
         let Some(Events::Changes(seen)) = changes.next().await else { panic!() };
         let states: Vec<_> = seen.iter().map(|event| (event.index.counter, event.change.member.state)).collect();
         assert_eq!(states, [(1, MemberState::Alive), (2, MemberState::Suspect), (3, MemberState::Down)]);
         // A removal makes a later view but is no change.
-        publisher.publish(vec![], vec![], true);
-        publisher.publish(vec![], vec![change(2, MemberState::Alive)], false);
+        publisher.publish(vec![], vec![], vec![], true);
+        publisher.publish(vec![], vec![], vec![change(2, MemberState::Alive)], false);
         let Some(Events::Changes(seen)) = changes.next().await else { panic!() };
         assert_eq!(seen.iter().map(|event| event.index.counter).collect::<Vec<_>>(), [5]);
         drop(publisher);
@@ -326,10 +370,10 @@ pub(crate) mod tests {
         let (publisher, handle, _requests) = started();
         let mut changes = handle.changes();
         for _ in 0..=MAX_EVENTS_KEPT {
-            publisher.publish(vec![], vec![change(1, MemberState::Alive)], false);
+            publisher.publish(vec![], vec![], vec![change(1, MemberState::Alive)], false);
         }
         assert_eq!(changes.next().await, Some(Events::Lost));
-        publisher.publish(vec![], vec![change(2, MemberState::Alive)], false);
+        publisher.publish(vec![], vec![], vec![change(2, MemberState::Alive)], false);
         let Some(Events::Changes(seen)) = changes.next().await else { panic!() };
         assert_eq!(seen.len(), 1);
         let other_life = Index { epoch: 6, counter: MAX_EVENTS_KEPT as u64 };
@@ -345,7 +389,7 @@ pub(crate) mod tests {
         });
         tokio::task::yield_now().await;
         let members = vec![member(2, MemberState::Alive), member(1, MemberState::Alive)];
-        publisher.publish(members, vec![change(2, MemberState::Alive)], false);
+        publisher.publish(members, vec![], vec![change(2, MemberState::Alive)], false);
         let view = waiting.await.unwrap();
         assert_eq!(view.members.iter().map(|member| member.id.0).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(view.index.to_string().parse(), Ok(view.index));

@@ -129,6 +129,7 @@ impl Host {
             seeds: self.join.iter().map(|host| gossip_addr(*host)).collect(),
             known: self.kept.peers.clone(),
             metadata,
+            key_order: 0,
             keys: Vec::new(),
         }
     }

@@ -205,7 +205,13 @@ impl Gossip {
         let own = self.own().id;
         let mut news = Vec::new();
         let mut old = Vec::new();
+        let mut dismissed = Vec::new();
         for entry in entries {
+            let known = self.view.get(entry.identity.id);
+            if known.is_some_and(|known| known.dismissed && known.identity.generation >= entry.identity.generation) {
+                dismissed.push(entry.identity);
+                continue;
+            }
             if entry.identity.id == own {
                 if entry.stamp > self.view.own().stamp() {
                     self.outstamp(now, entry.stamp);
@@ -219,12 +225,17 @@ impl Gossip {
                 if member.state() == State::Down { old.push(member) } else { news.push(member) }
             }
         }
+        self.correct(via, dismissed);
         // What a newcomer learns is news to nobody else.
         let spread = self.pulling.done > 0;
         self.with_foca(now, |foca, outbox| foca.apply_many(old.into_iter(), false, outbox));
         self.with_foca(now, |foca, outbox| foca.apply_many(news.into_iter(), spread, outbox));
         self.poll(now);
-        for entry in entries.iter().filter(|entry| entry.identity.id != own) {
+        let is_wanted = |entry: &&PageEntry| {
+            entry.identity.id != own && self.view.get(entry.identity.id).is_some_and(|known| !known.dismissed)
+        };
+        let wanted: Vec<PageEntry> = entries.iter().filter(is_wanted).copied().collect();
+        for entry in wanted {
             self.want_metadata(now, entry.identity.id, entry.stamp, via);
         }
     }

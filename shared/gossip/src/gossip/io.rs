@@ -6,6 +6,7 @@ use watchfire_shared::member::{MemberChange, Metadata, NodeId};
 
 use crate::config::Peer;
 use crate::keyring::GossipKey;
+use crate::rotation::{KeyOp, KeyRefusal};
 use crate::view::Removal;
 
 /// What the outside tells the machine.
@@ -28,9 +29,15 @@ pub enum Input {
     Asked { stream: u64, frames: Vec<Vec<u8>> },
     /// The result of [`Effect::Exchange`]: the other side's frames, or how far the attempt came.
     Exchanged { exchange: u64, outcome: Result<Vec<Vec<u8>>, HostAnswer> },
-    /// Keys to seal and open with from now on, the sealing one first. Nothing changes if there are none, or if this node
-    /// was started without.
-    SetKeys(Vec<GossipKey>),
+    /// What the key file holds, read again: the sealing key first, and the latest change of keys that it took part in.
+    /// Nothing changes if there are none, or if this node was started without.
+    SetKeys { keys: Vec<GossipKey>, order: u64 },
+    /// Change the keys of every member. [`Effect::KeysAnswered`] with this ticket says whether that is begun.
+    OrderKeys { ticket: u64, op: KeyOp },
+    /// The result of [`Effect::SaveKeys`], with the reason why not.
+    KeysSaved(Result<(), String>),
+    /// This member will not come back: everybody is to list it no more. Nothing happens while it is alive or suspect.
+    Forget(NodeId),
     /// Say goodbye. [`Effect::LeaveDone`] follows within a second.
     Leave,
 }
@@ -64,6 +71,10 @@ pub enum Effect {
     SaveGeneration(u32),
     /// Keep these peers in place of those kept before; they are handed in at the next start.
     SavePeers(Vec<Peer>),
+    /// Replace what the key file holds, and tell by [`Input::KeysSaved`] once it is durable.
+    SaveKeys { keys: Vec<GossipKey>, order: u64 },
+    /// The change that was asked for is made here, and the other members are told; or nothing is changed.
+    KeysAnswered { ticket: u64, answer: Result<(), KeyRefusal> },
     /// Try a TCP connection to `addr` and tell by [`Input::HostAnswer`] what came of it.
     AskHost { id: NodeId, addr: SocketAddr },
     /// Open a stream to `to`, say these frames, read what is said in return until the stream ends, and tell by

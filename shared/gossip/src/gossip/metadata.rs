@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use rand::RngExt;
-use watchfire_shared::member::{Metadata, NodeId};
+use watchfire_shared::member::{HeldKeys, Metadata, NodeId};
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::{ANSWERS_PER_SECOND, Gossip};
-use crate::announced::{decode_metadata, encode_metadata};
+use crate::announced::{Spoken, decode_metadata, encode_metadata};
 use crate::identity::Identity;
 use crate::packet::{
     LEAVE_IDENTITIES, META_QUESTIONS, MetaItem, NEWER_NOTES, PROTOCOL, Packet, pack_metadata, pack_metadata_frames,
@@ -34,11 +34,12 @@ const LONGEST_RETRY_MS: i64 = 30_000;
 pub(super) struct Rumors {
     metadata: BTreeMap<NodeId, u8>,
     left: BTreeMap<Identity, u8>,
+    dismissed: BTreeMap<Identity, u8>,
 }
 
 impl Rumors {
     fn is_empty(&self) -> bool {
-        self.metadata.is_empty() && self.left.is_empty()
+        self.metadata.is_empty() && self.left.is_empty() && self.dismissed.is_empty()
     }
 }
 
@@ -62,7 +63,8 @@ pub(super) fn first_stamp(generation: u32) -> u64 {
 
 impl Gossip {
     pub(super) fn set_own_metadata(&mut self, now: Timestamp, metadata: Metadata) {
-        let Ok(bytes) = encode_metadata(&metadata) else {
+        let keys = self.view.own().keys().clone();
+        let Ok(bytes) = encode_metadata(&metadata, &keys) else {
             self.stats.metadata_refused += 1;
             return;
         };
@@ -73,7 +75,17 @@ impl Gossip {
         let stamp = own.stamp() + 1;
         let id = own.identity.id;
         self.role = metadata.role;
-        self.view.set_metadata(id, Held { stamp, bytes, value: metadata, protocol: PROTOCOL });
+        self.view.set_metadata(id, Held { stamp, bytes, value: metadata, protocol: PROTOCOL, keys });
+        self.spread_own_metadata(now);
+    }
+
+    /// What this node says of its keys from now on.
+    pub(super) fn announce_keys(&mut self, now: Timestamp, keys: HeldKeys) {
+        let own = self.view.own();
+        let Some(held) = own.metadata.clone().filter(|held| held.keys != keys) else { return };
+        let bytes = encode_metadata(&held.value, &keys).expect("the own metadata was encoded before");
+        let (id, stamp) = (own.identity.id, held.stamp + 1);
+        self.view.set_metadata(id, Held { stamp, bytes, keys, ..held });
         self.spread_own_metadata(now);
     }
 
@@ -125,16 +137,26 @@ impl Gossip {
         self.schedule.set_by(Alarm::Rumors, now);
     }
 
+    pub(super) fn spread_dismissed(&mut self, now: Timestamp, identity: Identity) {
+        let times = self.transmissions();
+        self.rumors.dismissed.insert(identity, times);
+        self.schedule.set_by(Alarm::Rumors, now);
+    }
+
     /// Sends one datagram of each kind of news to a few random members.
     pub(super) fn spread_rumors(&mut self, now: Timestamp) {
         let targets = self.random_members(self.pace.fanout);
         let sent = u8::try_from(targets.len()).unwrap_or(u8::MAX);
         let left: Vec<Identity> = self.rumors.left.keys().take(LEAVE_IDENTITIES).copied().collect();
+        let dismissed: Vec<Identity> = self.rumors.dismissed.keys().take(LEAVE_IDENTITIES).copied().collect();
         let (items, notes) = self.next_news();
         let from = self.own();
         for target in &targets {
             if !left.is_empty() {
                 self.send(target.addr, &Packet::Leave(left.clone()));
+            }
+            if !dismissed.is_empty() {
+                self.tell_dismissed(target, dismissed.clone());
             }
             if !items.is_empty() {
                 self.send(target.addr, &Packet::Meta { news: true, items: items.clone() });
@@ -147,6 +169,7 @@ impl Gossip {
             self.rumors = Rumors::default();
         }
         spend(&mut self.rumors.left, left.into_iter(), sent);
+        spend(&mut self.rumors.dismissed, dismissed.into_iter(), sent);
         let told = items.iter().map(|item| item.id).chain(notes.iter().map(|(id, _)| *id));
         spend(&mut self.rumors.metadata, told, sent);
         if !self.rumors.is_empty() {
@@ -203,14 +226,14 @@ impl Gossip {
             if stamp <= known.stamp() {
                 continue;
             }
-            let Some((value, protocol)) = decode_metadata(&bytes) else {
+            let Some((value, Spoken { protocol, keys })) = decode_metadata(&bytes) else {
                 self.stats.dropped_malformed += 1;
                 continue;
             };
             // What was fetched because of a note, or turned out to be newer by comparing views, is news to others too.
             let noted = self.wants.get(&id).is_some_and(|want| want.by_stream && want.via.is_some());
             let missed = known.stamp() > 0;
-            self.view.set_metadata(id, Held { stamp, bytes, value, protocol });
+            self.view.set_metadata(id, Held { stamp, bytes, value, protocol, keys });
             if self.wants.get(&id).is_some_and(|want| want.stamp <= stamp) {
                 self.wants.remove(&id);
             }

@@ -3,13 +3,15 @@
 //! A body that does not decode to its last byte is refused whole. Kinds are never given out twice; one that is not known
 //! here is of a later version, and is dropped and counted.
 
-use watchfire_shared::member::NodeId;
+use watchfire_shared::member::{KeyId, NodeId};
 
 use super::{Hello, MetaItem, Packet, PageEntry, Standing, TwinNote};
 use crate::envelope::Refusal;
 use crate::identity::{Malformed, Reader, put_identity};
+use crate::keyring::GossipKey;
 use crate::note::{Note, put_note, read_note};
 use crate::place::Place;
+use crate::rotation::KeyOp;
 
 const FOCA: u8 = 1;
 const JOIN: u8 = 2;
@@ -28,6 +30,8 @@ const NEWER: u8 = 14;
 const LOCATED: u8 = 15;
 const PLACES: u8 = 16;
 const TWIN: u8 = 17;
+const KEYS: u8 = 18;
+const FORGET: u8 = 19;
 
 pub(crate) fn put_body(out: &mut Vec<u8>, packet: &Packet) -> u8 {
     match packet {
@@ -74,6 +78,10 @@ pub(crate) fn put_body(out: &mut Vec<u8>, packet: &Packet) -> u8 {
         Packet::Leave(identities) => {
             identities.iter().for_each(|identity| put_identity(out, identity));
             LEAVE
+        }
+        Packet::Forget(identities) => {
+            identities.iter().for_each(|identity| put_identity(out, identity));
+            FORGET
         }
         Packet::Suspected { identity, incarnation } => {
             put_identity(out, identity);
@@ -123,7 +131,22 @@ pub(crate) fn put_body(out: &mut Vec<u8>, packet: &Packet) -> u8 {
             out.push(*number);
             NACK
         }
+        Packet::Keys { order, op } => {
+            out.extend_from_slice(&order.to_le_bytes());
+            put_key_op(out, op);
+            KEYS
+        }
     }
+}
+
+fn put_key_op(out: &mut Vec<u8>, op: &KeyOp) {
+    let (word, bytes): (u8, &[u8]) = match op {
+        KeyOp::Install(key) => (1, key.bytes()),
+        KeyOp::Use(id) => (2, &id.0),
+        KeyOp::Remove(id) => (3, &id.0),
+    };
+    out.push(word);
+    out.extend_from_slice(bytes);
 }
 
 fn put_noted(out: &mut Vec<u8>, body: &[u8], notes: &[Note]) {
@@ -173,6 +196,7 @@ pub(crate) fn read_body(kind: u8, body: &[u8]) -> Result<Packet, Refusal> {
         META_REQUEST => Packet::MetaRequest { from: reader.identity()?, wanted: read_all(&mut reader, read_stamp)? },
         META => Packet::Meta { news: reader.u8()? == 1, items: read_all(&mut reader, read_meta_item)? },
         LEAVE => Packet::Leave(read_all(&mut reader, |reader| reader.identity())?),
+        FORGET => Packet::Forget(read_all(&mut reader, |reader| reader.identity())?),
         SUSPECTED => Packet::Suspected { identity: reader.identity()?, incarnation: reader.u16()? },
         REFUSED => Packet::Refused { from: reader.identity()?, identity: reader.identity()? },
         NOTED => {
@@ -193,6 +217,7 @@ pub(crate) fn read_body(kind: u8, body: &[u8]) -> Result<Packet, Refusal> {
             identity: reader.identity()?,
         }),
         SYNC => Packet::Sync { from: reader.identity()? },
+        KEYS => Packet::Keys { order: reader.u64()?, op: read_key_op(&mut reader)? },
         NEWER => Packet::Newer { from: reader.identity()?, held: read_all(&mut reader, read_stamp)? },
         _ => return Err(Refusal::UnknownKind),
     };
@@ -207,6 +232,15 @@ fn read_all<T>(reader: &mut Reader, read: impl Fn(&mut Reader) -> Result<T, Malf
         items.push(read(reader)?);
     }
     Ok(items)
+}
+
+fn read_key_op(reader: &mut Reader) -> Result<KeyOp, Malformed> {
+    match reader.u8()? {
+        1 => Ok(KeyOp::Install(GossipKey::new(reader.array()?))),
+        2 => Ok(KeyOp::Use(KeyId(reader.array()?))),
+        3 => Ok(KeyOp::Remove(KeyId(reader.array()?))),
+        _ => Err(Malformed),
+    }
 }
 
 fn read_noted(reader: &mut Reader) -> Result<(Vec<u8>, Vec<Note>), Malformed> {

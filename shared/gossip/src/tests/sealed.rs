@@ -35,7 +35,7 @@ fn keys_are_rotated_node_by_node_without_a_down() {
     let start = net.now;
     for keys in [[key(1), key(2)].as_slice(), &[key(2), key(1)], &[key(2)]] {
         for at in 0..6 {
-            net.input(at, Input::SetKeys(keys.to_vec()));
+            net.input(at, Input::SetKeys { keys: keys.to_vec(), order: 0 });
             net.run_for(Span::from_millis(700));
         }
     }

@@ -1,6 +1,6 @@
 //! What goes over streams: whole views, large metadata, and probes where datagrams do not get through.
 
-use watchfire_shared::member::{MemberState, Metadata, NodeId};
+use watchfire_shared::member::{HeldKeys, MemberState, Metadata, NodeId};
 use watchfire_shared::time::Span;
 
 use crate::announced::encode_metadata;
@@ -35,7 +35,7 @@ fn tell_of(net: &mut Net, count: usize) {
         age_seconds: 0,
     };
     let metadata = |number: usize| {
-        let bytes = encode_metadata(&Net::metadata(&format!("other-{number:04}"))).unwrap();
+        let bytes = encode_metadata(&Net::metadata(&format!("other-{number:04}")), &HeldKeys::default()).unwrap();
         MetaItem { id: member(number).id, stamp: 1, bytes }
     };
     let entries: Vec<PageEntry> = (0..count).map(entry).collect();
@@ -108,7 +108,7 @@ fn metadata_of_four_kibibytes_is_everywhere_within_a_second() {
     net.run_for(seconds(40));
     let labels = (0..40).map(|n| (format!("label{n:02}"), "v".repeat(85))).collect();
     let large = Metadata { labels, ..Net::metadata("node-007") };
-    assert!(encode_metadata(&large).unwrap().len() > 3800);
+    assert!(encode_metadata(&large, &HeldKeys::default()).unwrap().len() > 3800);
     net.input(7, Input::SetMetadata(large.clone()));
     let has = |net: &Net, at: usize| net.members(at).iter().any(|m| m.name == "node-007" && m.labels == large.labels);
     let took = net.run_until(seconds(10), |net| (0..50).all(|at| has(net, at)));

@@ -1,7 +1,7 @@
 //! One member of the view.
 
 use foca::State;
-use watchfire_shared::member::{DownCause, Member, MemberState, Metadata, NodeId, ProbePath, SuspicionEnd};
+use watchfire_shared::member::{DownCause, HeldKeys, Member, MemberState, Metadata, NodeId, ProbePath, SuspicionEnd};
 use watchfire_shared::time::Timestamp;
 
 use super::doubts::Doubts;
@@ -18,6 +18,8 @@ pub(crate) struct Held {
     pub(crate) value: Metadata,
     /// The latest protocol that the node speaks.
     pub(crate) protocol: u16,
+    /// The keys that the node says it holds.
+    pub(crate) keys: HeldKeys,
 }
 
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub(crate) struct Entry {
     pub(crate) seen_alive: bool,
     /// Another id lives under its name.
     pub(crate) replaced: bool,
+    /// Somebody said that it will not come back: kept so that old news does not bring it back, and listed no more.
+    pub(crate) dismissed: bool,
     /// The life that said goodbye.
     pub(crate) left_generation: Option<u32>,
     doubts: Doubts,
@@ -69,6 +73,7 @@ impl Entry {
             waited: false,
             seen_alive: matches!(state, MemberState::Alive | MemberState::Suspect),
             replaced: false,
+            dismissed: false,
             left_generation: (state == MemberState::Left).then_some(identity.generation),
             doubts: Doubts::default(),
             answer: None,
@@ -97,6 +102,12 @@ impl Entry {
     /// The latest protocol that it is known to speak: the first while it has not said so.
     pub(crate) fn protocol(&self) -> u16 {
         self.metadata.as_ref().map_or(1, |held| held.protocol)
+    }
+
+    /// The keys that it says it holds: none while it has not said so.
+    pub(crate) fn keys(&self) -> &HeldKeys {
+        const NONE: &HeldKeys = &HeldKeys { ids: Vec::new(), order: 0, trouble: String::new() };
+        self.metadata.as_ref().map_or(NONE, |held| &held.keys)
     }
 
     /// The name that it goes by: its own, or its id while that is not known.
@@ -130,9 +141,27 @@ impl Entry {
         if identity.generation > self.identity.generation {
             self.doubts.close(now, SuspicionEnd::Restarted);
         }
+        if identity.generation > self.identity.generation && state != State::Down {
+            self.dismissed = false;
+        }
         self.identity = identity;
         self.incarnation = incarnation;
         self.enter(now, self.state_for(identity.generation, state))
+    }
+
+    /// Takes note that nobody expects this life back.
+    pub(crate) fn dismiss(&mut self, now: Timestamp) {
+        if self.is_active() {
+            self.enter(now, MemberState::Down);
+        }
+        self.dismissed = true;
+        // Kept for as long as others may still speak of it.
+        self.since = now;
+    }
+
+    /// Whether it counts among the members, and is told to others.
+    pub(crate) fn is_listed(&self) -> bool {
+        !self.replaced && !self.dismissed
     }
 
     /// Marks this life as one that said goodbye. Returns the states before and after if the state changed.
@@ -227,6 +256,7 @@ impl Entry {
             suspected_by: suspected_by.unwrap_or_default(),
             cause: self.cause(),
             suspicions,
+            keys: self.keys().clone(),
         }
     }
 

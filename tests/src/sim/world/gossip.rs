@@ -45,6 +45,8 @@ impl World {
                 Effect::Exchange { exchange, to, frames } => self.open_stream(id, exchange, to, frames),
                 // Replies are taken where the stream is answered, or not at all.
                 Effect::Reply { .. } => {}
+                // Its gossip is plain.
+                Effect::SaveKeys { .. } | Effect::KeysAnswered { .. } => {}
                 // Nothing here needs times finer than those of the world, and no two hosts have one id.
                 Effect::TimeProbe | Effect::Cloned { .. } => {}
                 Effect::LeaveDone => {

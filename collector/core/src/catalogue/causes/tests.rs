@@ -47,6 +47,7 @@ impl World {
             rtt_ms: None,
             suspected_by: Vec::new(),
             suspicions: Vec::new(),
+            keys: Default::default(),
             cause: None,
         };
         self.fleet.member(at(second), MemberChange { at: at(second), previous: None, member });

@@ -270,6 +270,7 @@ impl World {
             rtt_ms: None,
             suspected_by: Vec::new(),
             suspicions: Vec::new(),
+            keys: Default::default(),
             cause,
         };
         self.input(Input::Member(MemberChange { at: self.now, previous: None, member }));
