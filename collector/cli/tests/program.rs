@@ -325,3 +325,22 @@ idle         auto  idle
 nginx        auto  blocked  web-3  2026-01-01T00:00:00Z  a; b\n";
     assert_eq!(stdout, expected);
 }
+
+#[test]
+fn keys_are_listed_changed_and_waited_for() {
+    let list = r#"{"view":{"node":"watch-1"},"index":"1:4","next_cursor":null,
+        "items":[{"id":"aaaaaaaa","primary":true,"installed":2,"primary_on":2,"missing":[]},
+                 {"id":"bbbbbbbb","primary":false,"installed":1,"primary_on":0,"missing":["web-1"]}],
+        "nodes":[{"id":"1","name":"watch-1","state":"alive","keys":["aaaaaaaa","bbbbbbbb"],"primary":"aaaaaaaa","order":2},
+                 {"id":"2","name":"web-1","state":"alive","keys":["aaaaaaaa"],"primary":"aaaaaaaa","order":1,"error":"no room"}]}"#;
+    let table = check(vec![(Some(200), list)], &["keys"], 0, "");
+    assert!(table.contains("1 of 2   web-1"), "{table}");
+    check(vec![(Some(200), list)], &["keys", "list", "--nodes"], 0, "2 members");
+    let lacking = r#"{"status":409,"code":"blocked","detail":"web-1 does not hold the key bbbbbbbb yet"}"#;
+    check(vec![(Some(409), lacking)], &["keys", "use", "bbbbbbbb"], 6, "web-1 does not hold the key");
+    // Every member has made the change at the first look.
+    let done = r#"{"op":"use","key":"aaaaaaaa","waiting_for":[]}"#;
+    check(vec![(Some(200), done), (Some(200), list)], &["keys", "use", "aaaaaaaa"], 0, "every member encrypts with");
+    let gone = r#"{"status":404,"code":"not_found","detail":"there is no member called web-9, did you mean web-1?"}"#;
+    check(vec![(Some(404), gone)], &["members", "forget", "web-9"], 1, "did you mean web-1?");
+}
