@@ -283,8 +283,8 @@ impl Shell {
             self.published = now;
             let members = machine.members().into_iter().map(|member| self.member_on_wall(member)).collect();
             let on_wall = |gone: Forgotten| Forgotten { at: self.clock.wall_of(gone.at), ..gone };
-            let forgotten = machine.forgotten().into_iter().map(on_wall).collect();
-            self.publisher.publish(members, forgotten, changes, removed);
+            self.publisher.forgotten(machine.forgotten().into_iter().map(on_wall).collect());
+            self.publisher.publish(members, changes, removed);
         }
         if left {
             self.publisher.left();

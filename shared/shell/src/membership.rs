@@ -110,13 +110,7 @@ pub(crate) fn channel(id: NodeId, view: MembershipView) -> (Publisher, Membershi
 impl Publisher {
     /// Publishes the members after `changes` and, if some are `removed`, without those. Otherwise it is a refresh (of
     /// round-trip times) and nobody is woken for it.
-    pub(crate) fn publish(
-        &self,
-        mut members: Vec<Member>,
-        forgotten: Vec<Forgotten>,
-        changes: Vec<MemberChange>,
-        removed: bool,
-    ) {
+    pub(crate) fn publish(&self, mut members: Vec<Member>, changes: Vec<MemberChange>, removed: bool) {
         members.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         let mut index = self.view.borrow().index;
         let events: Vec<_> = changes
@@ -136,8 +130,21 @@ impl Publisher {
             ring.drain(..spare);
         }
         // The events stand in the ring before anybody is woken to look for them.
-        let node = self.view.borrow().node.clone();
+        let (node, forgotten) = {
+            let view = self.view.borrow();
+            (view.node.clone(), view.forgotten.clone())
+        };
         self.view.send_replace(Arc::new(MembershipView { node, index, members, forgotten }));
+    }
+
+    /// Replaces who is forgotten; shown with the next members that are published.
+    pub(crate) fn forgotten(&self, forgotten: Vec<Forgotten>) {
+        self.view.send_if_modified(|view| {
+            if view.forgotten != forgotten {
+                Arc::make_mut(view).forgotten = forgotten;
+            }
+            false
+        });
     }
 
     /// Shows what gossip has counted.
@@ -351,14 +358,14 @@ pub(crate) mod tests {
     async fn a_reader_gets_each_change_once_and_in_order() {
         let (publisher, handle, _requests) = started();
         let mut changes = handle.changes();
-        publisher.publish(vec![member(1, MemberState::Alive)], vec![], vec![change(1, MemberState::Alive)], false);
-        publisher.publish(vec![], vec![], vec![change(1, MemberState::Suspect), change(1, MemberState::Down)], false);
+        publisher.publish(vec![member(1, MemberState::Alive)], vec![change(1, MemberState::Alive)], false);
+        publisher.publish(vec![], vec![change(1, MemberState::Suspect), change(1, MemberState::Down)], false);
         let Some(Events::Changes(seen)) = changes.next().await else { panic!() };
         let states: Vec<_> = seen.iter().map(|event| (event.index.counter, event.change.member.state)).collect();
         assert_eq!(states, [(1, MemberState::Alive), (2, MemberState::Suspect), (3, MemberState::Down)]);
         // A removal makes a later view but is no change.
-        publisher.publish(vec![], vec![], vec![], true);
-        publisher.publish(vec![], vec![], vec![change(2, MemberState::Alive)], false);
+        publisher.publish(vec![], vec![], true);
+        publisher.publish(vec![], vec![change(2, MemberState::Alive)], false);
         let Some(Events::Changes(seen)) = changes.next().await else { panic!() };
         assert_eq!(seen.iter().map(|event| event.index.counter).collect::<Vec<_>>(), [5]);
         drop(publisher);
@@ -370,10 +377,10 @@ pub(crate) mod tests {
         let (publisher, handle, _requests) = started();
         let mut changes = handle.changes();
         for _ in 0..=MAX_EVENTS_KEPT {
-            publisher.publish(vec![], vec![], vec![change(1, MemberState::Alive)], false);
+            publisher.publish(vec![], vec![change(1, MemberState::Alive)], false);
         }
         assert_eq!(changes.next().await, Some(Events::Lost));
-        publisher.publish(vec![], vec![], vec![change(2, MemberState::Alive)], false);
+        publisher.publish(vec![], vec![change(2, MemberState::Alive)], false);
         let Some(Events::Changes(seen)) = changes.next().await else { panic!() };
         assert_eq!(seen.len(), 1);
         let other_life = Index { epoch: 6, counter: MAX_EVENTS_KEPT as u64 };
@@ -389,7 +396,7 @@ pub(crate) mod tests {
         });
         tokio::task::yield_now().await;
         let members = vec![member(2, MemberState::Alive), member(1, MemberState::Alive)];
-        publisher.publish(members, vec![], vec![change(2, MemberState::Alive)], false);
+        publisher.publish(members, vec![change(2, MemberState::Alive)], false);
         let view = waiting.await.unwrap();
         assert_eq!(view.members.iter().map(|member| member.id.0).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(view.index.to_string().parse(), Ok(view.index));

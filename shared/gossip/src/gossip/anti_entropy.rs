@@ -225,7 +225,7 @@ impl Gossip {
                 if member.state() == State::Down { old.push(member) } else { news.push(member) }
             }
         }
-        self.correct(via, dismissed);
+        self.correct(via, &dismissed);
         // What a newcomer learns is news to nobody else.
         let spread = self.pulling.done > 0;
         self.with_foca(now, |foca, outbox| foca.apply_many(old.into_iter(), false, outbox));

@@ -63,7 +63,7 @@ impl Gossip {
     }
 
     /// Tells a member whose view holds what was dismissed here.
-    pub(super) fn correct(&mut self, id: NodeId, dismissed: Vec<Identity>) {
+    pub(super) fn correct(&mut self, id: NodeId, dismissed: &[Identity]) {
         let target = self.view.get(id).filter(|entry| entry.is_active()).map(|entry| entry.identity);
         for part in dismissed.chunks(LEAVE_IDENTITIES) {
             target.iter().for_each(|target| self.tell_dismissed(target, part.to_vec()));
