@@ -28,6 +28,8 @@ mod writer;
 
 mod merge;
 
+mod rows;
+
 mod verify;
 
 use crate::dint;
@@ -38,6 +40,7 @@ pub(crate) use group::Group;
 use group::{Column, Detail};
 use index::Index;
 pub(crate) use merge::{Part, SourceMerge};
+pub(crate) use rows::{GroupRows, sizes};
 pub(crate) use writer::{Writer, new_path};
 
 /// The folder of the blocks.

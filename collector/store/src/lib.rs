@@ -50,6 +50,8 @@ mod snapshot;
 
 mod store;
 
+mod feed;
+
 mod state;
 
 mod verify;
@@ -58,6 +60,7 @@ pub use disk::{CrashKeeps, Disk, DiskFile, RealDisk, SimDisk};
 pub use error::{
     AppendError, DictionaryError, Quarantined, Recovery, Refusal, RefusedSlot, StateError, StoreError, SyncError,
 };
+pub use feed::{CopiedBlocks, Feed, RowSize};
 pub use options::Options;
 pub use snapshot::{Newest, SelectedSeries, Snapshot};
 pub use source::Source;

@@ -27,8 +27,11 @@ mod retention;
 #[cfg(test)]
 mod tests;
 
+use crate::block::Block;
 use crate::disk::Disk;
 use crate::error::{AppendError, Quarantined, Recovery, StoreError, SyncError};
+use crate::head::timeline::Timeline;
+use crate::index::{Index, SourceId};
 use crate::options::Options;
 use crate::snapshot::Snapshot;
 use crate::source::Source;
@@ -158,6 +161,13 @@ impl<D: Disk> Store<D> {
         Snapshot::new(head.index.clone(), Arc::clone(&head.timelines), Arc::clone(self.blocks.list()))
     }
 
+    /// What a [`Feed`](crate::Feed) is made of.
+    pub(crate) fn feed_parts(&self) -> FeedParts {
+        let sources = self.memory.streams.iter().map(|(source, stream)| (source.clone(), stream.id)).collect();
+        let head = &self.memory.head;
+        (head.index.clone(), Arc::clone(&head.timelines), Arc::clone(self.blocks.list()), sources)
+    }
+
     /// What waits for [`sync`](Self::sync).
     #[must_use]
     pub fn pending(&self) -> Pending {
@@ -264,3 +274,5 @@ fn prepare<D: Disk>(wal: &mut Wal<D>, touched: &mut Vec<Source>, stream: &mut St
 }
 
 type Streams = BTreeMap<Source, Stream>;
+
+type FeedParts = (Index, Arc<Vec<Arc<Timeline>>>, Arc<Vec<Arc<Block>>>, BTreeMap<Source, SourceId>);

@@ -28,10 +28,20 @@ pub(crate) struct Row {
 impl Row {
     pub(crate) fn value(&self, series: SeriesId) -> Option<f64> {
         match self.layout.slot_of(series) {
-            Some(slot) if self.present.as_ref().is_some_and(|present| !present.has(slot)) => None,
-            Some(slot) => self.values.get(slot as usize).copied(),
+            Some(slot) => self.at_slot(slot),
             None => self.gone.contains(&series).then(stale_nan),
         }
+    }
+
+    /// The value in a slot, which holds a series; `None` if the row has none for it.
+    pub(crate) fn at_slot(&self, slot: u32) -> Option<f64> {
+        let absent = self.present.as_ref().is_some_and(|present| !present.has(slot));
+        self.values.get(slot as usize).copied().filter(|_| !absent)
+    }
+
+    /// How many points it has.
+    pub(crate) fn samples(&self) -> usize {
+        self.present.as_ref().map_or(self.layout.len(), Present::count) + self.gone.len()
     }
 }
 
@@ -69,6 +79,11 @@ impl Timeline {
         let chunk = Arc::new(Chunk::seal(&self.tail));
         Arc::make_mut(&mut self.sealed).push(chunk);
         self.tail.clear();
+    }
+
+    /// The rows that are not sealed yet.
+    pub(crate) fn tail(&self) -> &[Arc<Row>] {
+        &self.tail
     }
 
     pub(crate) fn has_tail(&self) -> bool {

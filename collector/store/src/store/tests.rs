@@ -8,6 +8,8 @@ mod crash;
 
 mod damage;
 
+mod feeding;
+
 mod formats;
 
 mod full_disk;
