@@ -16,6 +16,7 @@ use watchfire_shell::arguments::Origin;
 use watchfire_shell::bind;
 use watchfire_shell::config::common::{self, Gossip, Log, Security, key};
 use watchfire_shell::config::{ConfigError, Loaded as LoadedRaw, Program, load};
+use watchfire_shell::tls;
 
 use crate::action::{self, KeySource, Source, Trust};
 
@@ -56,6 +57,30 @@ pub const KEYS: &[ConfigKey] = &[
         ConfigKind::HostPorts,
         "[]",
         "Where collectors take samples, at most three; each gets everything. Empty: those that gossip finds.",
+    ),
+    key(
+        "uplink.tls.ca_file",
+        ConfigKind::Path,
+        "\"\"",
+        "Certificates, in PEM, of those who sign collectors' certificates. It makes the uplink speak TLS 1.3; empty: plaintext. A reload reads the files again.",
+    ),
+    key(
+        "uplink.tls.cert_file",
+        ConfigKind::Path,
+        "\"\"",
+        "This agent's own certificate, in PEM with what leads to its authority; for collectors that ask for one. It need not exist yet.",
+    ),
+    key(
+        "uplink.tls.key_file",
+        ConfigKind::Path,
+        "\"\"",
+        "The key of that certificate, in PEM. A file that everybody can read is refused. It need not exist yet.",
+    ),
+    key(
+        "uplink.tls.server_name",
+        ConfigKind::Text,
+        "\"\"",
+        "The name that collectors' certificates have. Default: the host of the address; for collectors from gossip, their IP address.",
     ),
     key(
         "spool.max_bytes",
@@ -121,6 +146,7 @@ struct RawCollect {
 #[derive(Deserialize, Clone, PartialEq, Debug)]
 struct RawUplink {
     collectors: Vec<String>,
+    tls: tls::RawClient,
 }
 
 #[derive(Deserialize, Clone, PartialEq, Debug)]
@@ -147,6 +173,8 @@ pub struct Settings {
     pub gossip: watchfire_shell::gossip::Settings,
     pub http_bind: SocketAddr,
     pub(crate) actions: action::Settings,
+    /// How the uplink speaks TLS; `None` is plaintext.
+    pub(crate) tls: Option<tls::ClientFiles>,
     /// What the core needs of it.
     pub core: CoreSettings,
     pub log: Log,
@@ -168,6 +196,8 @@ pub enum SettingsError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     NotLoopback(#[from] bind::NotLoopback),
+    #[error(transparent)]
+    Tls(#[from] tls::SectionError),
     #[error("actions.collector_key: {0}")]
     CollectorKey(String),
     #[error("actions.collector_key and actions.collector_key_file are both given; one of them is to be empty")]
@@ -208,6 +238,7 @@ fn resolve(loaded: LoadedRaw<Raw>) -> Result<Loaded, SettingsError> {
     };
     let settings = Settings {
         actions,
+        tls: raw.uplink.tls.resolve()?,
         data_dir: raw.node.data_dir,
         core: CoreSettings {
             cluster: raw.gossip.cluster.clone(),
@@ -280,6 +311,25 @@ mod tests {
             assert!(error.contains("agent.toml:2:12: 50ms is not between 100ms and 1h"), "{error}");
             assert!(error.contains("agent.toml:4:10: a node label may not be called `cpu`"), "{error}");
         }
+    }
+
+    #[test]
+    fn certificates_are_named_together_and_need_not_exist() {
+        let read = |keys: &str| read_text(&format!("[uplink.tls]\n{keys}\n"), true);
+        assert_eq!(read("").unwrap().settings.tls, None);
+        assert!(read("ca_file = \"/no/ca.pem\"").unwrap().settings.tls.is_some());
+        let all =
+            "ca_file = \"/no/ca.pem\"\ncert_file = \"/no/c.pem\"\nkey_file = \"/no/k.pem\"\nserver_name = \"watch\"";
+        assert!(read(all).unwrap().settings.tls.is_some());
+        let refused = |keys: &str| read(keys).unwrap_err().to_string();
+        let own = "cert_file = \"/no/c.pem\"";
+        assert_eq!(refused(own), "uplink.tls.cert_file is given without uplink.tls.key_file");
+        let both = format!("{own}\nkey_file = \"/no/k.pem\"");
+        assert_eq!(refused(&both), "uplink.tls.cert_file is given without uplink.tls.ca_file");
+        let name = refused("ca_file = \"/no/ca.pem\"\nserver_name = \"a b\"");
+        assert_eq!(name, "uplink.tls.server_name: expected a host name or an IP address, found \"a b\"");
+        let typo = refused("ca_fil = \"/no/ca.pem\"");
+        assert!(typo.contains("agent.toml:2:1: unknown key `ca_fil`, did you mean `ca_file`?"), "{typo}");
     }
 
     #[test]

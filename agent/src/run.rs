@@ -24,12 +24,13 @@ use watchfire_shell::files::DataDir;
 use watchfire_shell::http::Server;
 use watchfire_shell::lifecycle::{self, Signal, Signals, Tasks, exit};
 use watchfire_shell::membership::MembershipHandle;
+use watchfire_shell::tls::ClientFiles;
 use watchfire_shell::{bind, gossip, telemetry};
 
 use crate::config::{self, Loaded, Settings};
 use crate::sampling::{self, Request};
 use crate::spool::{DiskOrder, LifeFile, SpoolDisk};
-use crate::uplink::Connections;
+use crate::uplink::{Connections, Secrecy};
 use crate::{action, http, log, spool};
 
 /// Inputs that wait for the core: frames of three collectors and what the disk says. All of them wait for room.
@@ -61,6 +62,8 @@ struct Agent {
     metadata: Metadata,
     tasks: Tasks,
     inputs: mpsc::Sender<Input>,
+    /// Which certificate files the uplink's next connection reads.
+    tls: watch::Sender<Option<ClientFiles>>,
     actions: action::Handle,
     core: tokio::task::JoinHandle<()>,
     spool: std::thread::JoinHandle<()>,
@@ -106,8 +109,9 @@ impl Agent {
         };
         let core = AgentCore::new(clock.wall(), start, found, &mut effects);
         let (figures_writer, figures) = watch::channel(core.figures());
+        let (tls, tls_files) = watch::channel(settings.tls.clone());
         let mut performer = Performer {
-            connections: Connections::new(inputs.clone()),
+            connections: Connections::new(inputs.clone(), Secrecy::new(tls_files)),
             sampler: sampler.clone(),
             orders,
             inputs: inputs.clone(),
@@ -137,7 +141,20 @@ impl Agent {
         let app = http::App { membership: membership.clone(), clock, sampler, figures, stopping: stopping.clone() };
         tracing::info!(http = %server.address(), "listening");
         tasks.spawn("http", |stop| server.run(http::router(app), stop));
-        Ok(Self { settings, origin, metadata, tasks, inputs, actions, core, spool, membership, stopping, _data: data })
+        Ok(Self {
+            settings,
+            origin,
+            metadata,
+            tasks,
+            inputs,
+            tls,
+            actions,
+            core,
+            spool,
+            membership,
+            stopping,
+            _data: data,
+        })
     }
 
     /// Waits for the end, and gives the exit code.
@@ -164,6 +181,10 @@ impl Agent {
     async fn reload(&mut self) {
         lifecycle::reloading();
         let loaded = config::read(&self.origin, false).map_err(|error| error.to_string());
+        let loaded = loaded.and_then(|loaded| match loaded.settings.tls.as_ref().map(ClientFiles::read) {
+            Some(Err(error)) => Err(format!("uplink.tls: {error}")),
+            _ => Ok(loaded),
+        });
         let loaded = loaded.and_then(|loaded| match telemetry::reconfigure(&loaded.settings.log.level) {
             Ok(()) => Ok(loaded),
             Err(error) => Err(format!("log.level: {error}")),
@@ -191,6 +212,7 @@ impl Agent {
             tracing::warn!(key, "a change of this key needs a restart");
         }
         self.actions.reload(&settings.actions).await;
+        self.tls.send_replace(settings.tls);
         let mut core = settings.core;
         core.name.clone_from(&self.settings.core.name);
         core.cluster.clone_from(&self.settings.core.cluster);

@@ -1,18 +1,22 @@
 //! Connections to collectors: bytes out, whole frames in. Two tasks per connection, so that a peer that does not read
-//! cannot keep us from hearing what it says.
+//! cannot keep us from hearing what it says. Where certificate files are configured, the bytes travel in TLS 1.3.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use watchfire_agent_core::agent::Input;
 use watchfire_shared::frame::FrameReader;
+use watchfire_shell::tls;
 
-/// How long a connection, names resolved, may take to come about.
+mod secrecy;
+
+pub(crate) use secrecy::Secrecy;
+
+/// How long a connection, names resolved and certificates shown, may take to come about.
 const MAX_CONNECT_TIME: Duration = Duration::from_secs(5);
 /// How long a peer may take to read one frame.
 const MAX_WRITE_TIME: Duration = Duration::from_secs(15);
@@ -22,12 +26,18 @@ const MAX_FLUSH_TIME: Duration = Duration::from_millis(500);
 const MAX_FRAMES: usize = 256;
 /// Bytes read at a time. Collectors say little.
 const READ_BYTES: usize = 4 << 10;
+/// What the other side is called in messages.
+const PEER: &str = "the collector";
+
+type Reading = Box<dyn AsyncRead + Send + Unpin>;
+type Writing = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// The connections, by the core's numbers.
 #[derive(Debug)]
 pub(crate) struct Connections {
     open: BTreeMap<u64, Connection>,
     inputs: mpsc::Sender<Input>,
+    secrecy: Secrecy,
 }
 
 #[derive(Debug)]
@@ -40,8 +50,8 @@ struct Connection {
 }
 
 impl Connections {
-    pub(crate) fn new(inputs: mpsc::Sender<Input>) -> Self {
-        Self { open: BTreeMap::new(), inputs }
+    pub(crate) fn new(inputs: mpsc::Sender<Input>, secrecy: Secrecy) -> Self {
+        Self { open: BTreeMap::new(), inputs, secrecy }
     }
 
     /// Begins to connect; how it went is told as an input.
@@ -51,11 +61,12 @@ impl Connections {
         let handle = Connection { frames, hung_up: CancellationToken::new(), choked: CancellationToken::new() };
         let (hung_up, choked, inputs) = (handle.hung_up.clone(), handle.choked.clone(), self.inputs.clone());
         self.open.insert(connection, handle);
+        let secrecy = self.secrecy.clone();
         tokio::spawn(async move {
             let reason = tokio::select! {
                 () = hung_up.cancelled() => return,
                 () = choked.cancelled() => "the collector does not read".to_owned(),
-                reason = serve(connection, &address, outbox, &inputs) => reason,
+                reason = serve(connection, &address, &secrecy, outbox, &inputs) => reason,
             };
             let _ = inputs.send(Input::Disconnected { connection, reason }).await;
         });
@@ -78,27 +89,40 @@ impl Connections {
     }
 }
 
+/// Connects, and shows certificates if some are configured.
+async fn dial(address: &str, secrecy: &Secrecy) -> Result<(Reading, Writing), String> {
+    let connector = secrecy.connector().await?;
+    let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    let Some((connector, files)) = connector else {
+        let (reading, writing) = stream.into_split();
+        return Ok((Box::new(reading), Box::new(writing)));
+    };
+    let name = files.name_for(address.rsplit_once(':').map_or(address, |(host, _)| host))?;
+    let stream = connector.connect(name, stream).await.map_err(|error| tls::explain(&error, PEER))?;
+    let (reading, writing) = tokio::io::split(stream);
+    Ok((Box::new(reading), Box::new(writing)))
+}
+
 /// Serves one connection until it ends; returns why.
 async fn serve(
     connection: u64,
     address: &str,
+    secrecy: &Secrecy,
     outbox: mpsc::Receiver<Vec<u8>>,
     inputs: &mpsc::Sender<Input>,
 ) -> String {
-    let stream = match tokio::time::timeout(MAX_CONNECT_TIME, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return error.to_string(),
+    let (mut reading, writing) = match tokio::time::timeout(MAX_CONNECT_TIME, dial(address, secrecy)).await {
+        Ok(Ok(halves)) => halves,
+        Ok(Err(reason)) => return reason,
         Err(_) => return "no answer".to_owned(),
     };
-    if let Err(error) = stream.set_nodelay(true) {
-        return error.to_string();
-    }
-    let (mut reading, writing) = stream.into_split();
     // The writer outlives this function when the core hangs up: its channel closes, and it still writes what it was given.
     let writer = tokio::spawn(write(writing, outbox));
     let _ = inputs.send(Input::Connected { connection }).await;
     let mut frames = FrameReader::default();
     let mut buffer = vec![0; READ_BYTES];
+    let mut is_first = true;
     tokio::pin!(writer);
     loop {
         let read = tokio::select! {
@@ -109,8 +133,12 @@ async fn serve(
         };
         match read {
             Ok(0) => return "the collector closed the connection".to_owned(),
+            Ok(length) if std::mem::take(&mut is_first) && tls::is_alert(&buffer[..length]) => {
+                return "the collector speaks TLS, and [uplink.tls] is not configured".to_owned();
+            }
             Ok(length) => frames.push(&buffer[..length]),
-            Err(error) => return error.to_string(),
+            // With TLS 1.3 the other side judges our certificate after the handshake has ended here.
+            Err(error) => return tls::explain(&error, PEER),
         }
         loop {
             match frames.next_frame() {
@@ -128,15 +156,19 @@ async fn serve(
 }
 
 /// Writes frames until the channel closes or the peer fails; returns why.
-async fn write(mut writing: OwnedWriteHalf, mut outbox: mpsc::Receiver<Vec<u8>>) -> String {
+async fn write(mut writing: Writing, mut outbox: mpsc::Receiver<Vec<u8>>) -> String {
     while let Some(frame) = outbox.recv().await {
         let limit = if outbox.is_closed() { MAX_FLUSH_TIME } else { MAX_WRITE_TIME };
-        match tokio::time::timeout(limit, writing.write_all(&frame)).await {
+        let written = async {
+            writing.write_all(&frame).await?;
+            writing.flush().await
+        };
+        match tokio::time::timeout(limit, written).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return error.to_string(),
+            Ok(Err(error)) => return tls::explain(&error, PEER),
             Err(_) => return "the collector does not read".to_owned(),
         }
     }
-    let _ = writing.shutdown().await;
+    let _ = tokio::time::timeout(MAX_FLUSH_TIME, writing.shutdown()).await;
     "closed".to_owned()
 }

@@ -14,6 +14,7 @@ use watchfire_shared::time::Span;
 use watchfire_shell::bind;
 use watchfire_shell::config::common::{self, Gossip, Log, Security, key};
 use watchfire_shell::config::{ConfigError, Loaded, Program, load, optional};
+use watchfire_shell::tls;
 
 const DAY: i64 = 86_400;
 
@@ -51,6 +52,24 @@ pub const KEYS: &[ConfigKey] = &[
         ConfigKind::Address,
         "\"\"",
         "Where agents reach ingest. Default: the bound address; for 0.0.0.0 that of the default route.",
+    ),
+    key(
+        "ingest.tls.cert_file",
+        ConfigKind::Path,
+        "\"\"",
+        "This collector's certificate, in PEM with what leads to its authority. It makes ingest speak TLS 1.3 only, and lets it listen to a network; empty: plaintext. It need not exist yet when it is checked. A reload reads the files again.",
+    ),
+    key(
+        "ingest.tls.key_file",
+        ConfigKind::Path,
+        "\"\"",
+        "The key of that certificate, in PEM. A file that everybody can read is refused.",
+    ),
+    key(
+        "ingest.tls.client_ca_file",
+        ConfigKind::Path,
+        "\"\"",
+        "Certificates, in PEM, of those who sign agents' certificates: only agents that show one may send. Empty: any agent may.",
     ),
     key(
         "storage.retention",
@@ -187,6 +206,7 @@ struct RawIngest {
     bind: SocketAddr,
     #[serde(deserialize_with = "optional")]
     advertise: Option<SocketAddr>,
+    tls: tls::RawServer,
 }
 
 #[derive(Deserialize, Clone, PartialEq, Debug)]
@@ -249,6 +269,8 @@ pub struct Settings {
     pub external_url: Option<String>,
     pub ingest_bind: SocketAddr,
     pub ingest_advertise: Option<SocketAddr>,
+    /// How ingest speaks TLS; `None` is plaintext.
+    pub ingest_tls: Option<tls::ServerFiles>,
     pub storage: Storage,
     pub rules: Rules,
     /// `None` if the default file does not exist.
@@ -272,6 +294,8 @@ pub enum SettingsError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     NotLoopback(#[from] bind::NotLoopback),
+    #[error(transparent)]
+    Tls(#[from] tls::SectionError),
     #[error("node.name is empty and the host has no name")]
     NoName,
     #[error("nodes.group_minimum: expected a number of nodes for {group}, found {found:?}")]
@@ -289,8 +313,10 @@ pub fn read(config: Option<&Path>, overrides: Vec<(String, String)>) -> Result<S
 
 fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
     let raw = loaded.value;
-    let others = [("http.bind", raw.http.bind), ("ingest.bind", raw.ingest.bind)];
-    let plain: Vec<_> = raw.gossip.plain_bind().into_iter().chain(others).collect();
+    let ingest_tls = raw.ingest.tls.resolve()?;
+    let plain_ingest = ingest_tls.is_none().then_some(("ingest.bind", raw.ingest.bind));
+    let plain = raw.gossip.plain_bind().into_iter().chain([("http.bind", raw.http.bind)]).chain(plain_ingest);
+    let plain: Vec<_> = plain.collect();
     bind::check(&plain, raw.security.insecure)?;
     let name = common::node_name(raw.node.name).ok_or(SettingsError::NoName)?;
     let default_notify = raw.notify.file == Path::new(DEFAULT_NOTIFY_FILE);
@@ -303,6 +329,7 @@ fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
         external_url: (!raw.http.external_url.is_empty()).then_some(raw.http.external_url),
         ingest_bind: raw.ingest.bind,
         ingest_advertise: raw.ingest.advertise,
+        ingest_tls,
         storage: raw.storage,
         rules: raw.rules,
         notify_file: (!default_notify || raw.notify.file.exists()).then_some(raw.notify.file),
@@ -376,5 +403,19 @@ mod tests {
         let message = settings("[ingest]\nbind = \"0.0.0.0:7961\"\n").unwrap_err().to_string();
         assert!(message.starts_with("`ingest.bind` = 0.0.0.0:7961 is not a loopback address"), "{message}");
         settings("[ingest]\nbind = \"0.0.0.0:7961\"\n[security]\ninsecure = true\n").unwrap();
+    }
+
+    #[test]
+    fn with_a_certificate_ingest_may_listen_to_a_network() {
+        let read = |keys: &str| settings(&format!("[ingest]\nbind = \"0.0.0.0:7961\"\n[ingest.tls]\n{keys}\n"));
+        let own = "cert_file = \"/no/c.pem\"\nkey_file = \"/no/k.pem\"";
+        assert!(!read(own).unwrap().ingest_tls.unwrap().asks());
+        assert!(read(&format!("{own}\nclient_ca_file = \"/no/ca.pem\"")).unwrap().ingest_tls.unwrap().asks());
+        let refused = |keys: &str| read(keys).unwrap_err().to_string();
+        assert_eq!(
+            refused("client_ca_file = \"/no/ca.pem\""),
+            "ingest.tls.client_ca_file is given without ingest.tls.cert_file"
+        );
+        assert_eq!(refused("key_file = \"/no/k.pem\""), "ingest.tls.key_file is given without ingest.tls.cert_file");
     }
 }

@@ -252,6 +252,7 @@ impl Load {
             ("gossip", new.gossip != running.gossip),
             ("http.bind", new.http_bind != running.http_bind),
             ("ingest.bind", (new.ingest_bind, new.ingest_advertise) != (running.ingest_bind, running.ingest_advertise)),
+            ("ingest.tls", new.ingest_tls.is_some() != running.ingest_tls.is_some()),
             ("storage", new.storage != running.storage),
             ("log.format", new.log.format != running.log.format),
         ];

@@ -16,6 +16,7 @@ use watchfire_shell::telemetry;
 
 use crate::config::Settings;
 use crate::engine::Inbox;
+use crate::ingest::Tls;
 use crate::load::{Load, load};
 use crate::sender::Senders;
 
@@ -66,6 +67,8 @@ pub(crate) struct Context {
     pub(crate) metadata: Metadata,
     pub(crate) inbox: Inbox,
     pub(crate) senders: Senders,
+    /// What ingest shows to the next connection; `None` is plaintext, until a restart.
+    pub(crate) tls: Option<Tls>,
     pub(crate) membership: MembershipHandle,
     pub(crate) clock: Clock,
 }
@@ -114,8 +117,15 @@ impl Context {
         let origin = self.origin.clone();
         let loaded = tokio::task::spawn_blocking(move || load(&origin)).await;
         let loaded: Load = loaded.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let tls = match loaded.settings.ingest_tls.as_ref().filter(|_| self.tls.is_some()) {
+            Some(files) => Some(files.read().map_err(|error| format!("ingest.tls: {error}"))?),
+            None => None,
+        };
         self.membership.reload_keys().await.map_err(|error| format!("gossip.keyring_file: {error}"))?;
         telemetry::reconfigure(&loaded.settings.log.level).map_err(|error| format!("log.level: {error}"))?;
+        if let (Some(running), Some(read)) = (&self.tls, tls) {
+            running.store(read);
+        }
         let keys = loaded.needs_restart(&self.running);
         if !keys.is_empty() {
             tracing::warn!(keys = keys.join(", "), "these keys changed and take effect with a restart");

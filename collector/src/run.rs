@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use watchfire_collector_core::engine::{Engine, Recovery};
@@ -23,9 +24,10 @@ use watchfire_shell::membership::MembershipHandle;
 use watchfire_shell::{bind, gossip, telemetry};
 use watchfire_store::RealDisk;
 
+use crate::config::Settings;
 use crate::engine::{self, Published, Running};
 use crate::http::{self, App, MAX_QUERIES, MAX_WRITES};
-use crate::ingest::{self, Connections};
+use crate::ingest::{self, Connections, Tls};
 use crate::load::Load;
 use crate::order_key::OrderKey;
 use crate::reload::{self, Reloader};
@@ -79,6 +81,7 @@ impl Collector {
         let ingest = TcpListener::bind(settings.ingest_bind).await;
         let ingest = ingest.with_context(|| format!("cannot bind ingest to {}", settings.ingest_bind))?;
         let ingest_address = ingest.local_addr()?;
+        let tls = ingest_tls(&settings)?;
         let external_url = format!("http://{}", bind::advertised(server.address()));
 
         let order_key = OrderKey::open(&data)?;
@@ -111,6 +114,7 @@ impl Collector {
             metadata,
             inbox: inbox.clone(),
             senders: senders.clone(),
+            tls: tls.clone(),
             membership: membership.clone(),
             clock: clock.clone(),
             running: settings,
@@ -120,7 +124,7 @@ impl Collector {
             lifecycle::watchdog(stop.clone()).await;
             stop.cancelled().await;
         });
-        tasks.spawn("ingest", |stop| ingest::run(ingest, connections.clone(), inbox.clone(), stop));
+        tasks.spawn("ingest", |stop| ingest::run(ingest, tls, connections.clone(), inbox.clone(), stop));
         let app = Arc::new(App {
             inbox,
             is_local: server.address().ip().is_loopback(),
@@ -176,6 +180,16 @@ impl Collector {
         self.tasks.stop().await;
         self.engine.stop().await;
     }
+}
+
+/// What ingest shows to agents; `None` is plaintext.
+fn ingest_tls(settings: &Settings) -> anyhow::Result<Option<Tls>> {
+    let Some(files) = &settings.ingest_tls else { return Ok(None) };
+    let config = files.read().context("ingest.tls")?;
+    if !files.asks() && !settings.ingest_bind.ip().to_canonical().is_loopback() {
+        tracing::warn!("ingest takes samples from anybody who reaches it: ingest.tls.client_ca_file is not configured");
+    }
+    Ok(Some(Arc::new(ArcSwap::new(config))))
 }
 
 fn metadata(load: &Load, ingest: SocketAddr, http: SocketAddr) -> Metadata {

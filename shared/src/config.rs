@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use crate::document::{self, Node, Report, Table, Value};
+use crate::document::{self, Key, Node, Report, Table, Value};
 use crate::limits;
 use crate::time::Span;
 
@@ -52,24 +52,38 @@ pub enum ConfigKind {
 /// of bounds. Everything goes into the report.
 pub fn check(root: &Node, keys: &[ConfigKey], report: &mut Report) {
     let Value::Table(entries) = &root.value else { return };
-    for (section, node) in entries {
-        let prefix = format!("{}.", section.name);
-        let known: Vec<&ConfigKey> = keys.iter().filter(|key| key.path.starts_with(&prefix)).collect();
-        if known.is_empty() {
-            let mut sections: Vec<&str> = keys.iter().filter_map(|key| key.path.split('.').next()).collect();
-            sections.dedup();
-            report.add(section.at, unknown("section", &section.name, &sections));
-            continue;
-        }
-        let Some(table) = Table::of(node, report) else { continue };
-        for (key, value) in table.entries() {
-            let names: Vec<&str> = known.iter().map(|known| &known.path[prefix.len()..]).collect();
-            match known.iter().find(|known| known.path[prefix.len()..] == key.name) {
-                Some(known) => check_value(known.kind, value, report),
-                None => report.add(key.at, unknown("key", &key.name, &names)),
+    check_entries("", entries, keys, report);
+}
+
+/// Checks the entries of the table at `prefix`, which ends with a dot unless it is the file itself.
+fn check_entries(prefix: &str, entries: &[(Key, Node)], keys: &[ConfigKey], report: &mut Report) {
+    for (key, node) in entries {
+        let path = format!("{prefix}{}", key.name);
+        if let Some(known) = keys.iter().find(|known| known.path == path) {
+            check_value(known.kind, node, report);
+        } else if is_section(keys, &path) {
+            if let Some(table) = Table::of(node, report) {
+                check_entries(&format!("{path}."), table.entries(), keys, report);
             }
+        } else {
+            let what = if prefix.is_empty() { "section" } else { "key" };
+            report.add(key.at, unknown(what, &key.name, &names_in(keys, prefix)));
         }
     }
+}
+
+/// Whether a path is that of a table which holds keys: `gossip`, `uplink.tls`.
+#[must_use]
+pub fn is_section(keys: &[ConfigKey], path: &str) -> bool {
+    keys.iter().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// The names that may stand in the table at `prefix`.
+fn names_in<'a>(keys: &'a [ConfigKey], prefix: &str) -> Vec<&'a str> {
+    let inside = keys.iter().filter_map(|key| key.path.strip_prefix(prefix));
+    let mut names: Vec<&str> = inside.filter_map(|rest| rest.split('.').next()).collect();
+    names.dedup();
+    names
 }
 
 fn unknown(what: &str, name: &str, known: &[&str]) -> String {
@@ -206,7 +220,7 @@ pub fn reference(keys: &[ConfigKey]) -> String {
     let mut out = String::new();
     let mut section = "";
     for key in keys {
-        let (own, name) = key.path.split_once('.').unwrap_or(("", key.path));
+        let (own, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
         if own != section {
             let space = if out.is_empty() { "" } else { "\n" };
             out += &format!("{space}[{own}]\n");
@@ -225,6 +239,7 @@ mod tests {
         ConfigKey { path: "gossip.bind", kind: ConfigKind::Address, default: "\"127.0.0.1:7950\"", help: "Where." },
         ConfigKey { path: "gossip.join", kind: ConfigKind::HostPorts, default: "[]", help: "Whom." },
         ConfigKey { path: "gossip.profile", kind: ConfigKind::Word(&["lan", "wan"]), default: "\"lan\"", help: "How." },
+        ConfigKey { path: "gossip.tls.file", kind: ConfigKind::Path, default: "\"\"", help: "Deeper." },
         ConfigKey { path: "node.labels", kind: ConfigKind::Labels, default: "{}", help: "What." },
     ];
 
@@ -246,6 +261,21 @@ mod tests {
                 "agent.toml:8:10: a node label may not be called `cpu`: series have a label of their own of that name",
             ]
         );
+    }
+
+    #[test]
+    fn tables_lie_within_tables() {
+        let mut report = Report::new("agent.toml");
+        let file = "[gossip.tls]\nfile = 1\nfil = \"x\"\n[gossip.tsl]\n";
+        let root = document::toml::parse(file, &mut report).unwrap();
+        check(&root, KEYS, &mut report);
+        let mistakes: Vec<String> = report.into_mistakes().iter().map(ToString::to_string).collect();
+        let expected = [
+            "agent.toml:2:8: expected text, found \"1\"",
+            "agent.toml:3:1: unknown key `fil`, did you mean `file`?",
+            "agent.toml:4:9: unknown key `tsl`, did you mean `tls`?",
+        ];
+        assert_eq!(mistakes, expected);
     }
 
     #[test]

@@ -50,9 +50,7 @@ pub async fn run(binary: PathBuf, effort: Effort, only: Option<&str>) -> anyhow:
     if wanted("agent") {
         footprint::run(&binary, effort).await?;
     }
-    if wanted("ingest") {
-        ingest::run(&binary, effort).await?;
-    }
+    ingest::run(&binary, effort, &wanted).await?;
     if wanted("latency") {
         latency::run(&binary, effort).await?;
     }

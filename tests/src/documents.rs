@@ -140,7 +140,7 @@ fn file_page(program: &Program, file: &ConfigFile) -> String {
     page.text([roman("reloads; a bad file leaves the old configuration in force and says so.")]);
     let mut section = "";
     for key in file.keys {
-        let (own, key_name) = key.path.split_once('.').unwrap_or(("", key.path));
+        let (own, key_name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
         if own != section {
             page.control("SH", [format!("[{own}]").as_str()]);
             section = own;
@@ -176,7 +176,7 @@ mod tests {
             let example = fs::read_to_string(own.join(format!("{}.example", file.name))).unwrap();
             for key in file.keys {
                 assert!(example.contains(key.help), "{} is not in the example", key.path);
-                let name = key.path.split_once('.').unwrap().1.replace('-', "\\-");
+                let name = key.path.rsplit_once('.').unwrap().1.replace('-', "\\-");
                 assert!(page.contains(&format!("\\fB{name}\\fR")), "{} is not in the page", key.path);
             }
         }

@@ -75,6 +75,11 @@ fn ingest(app: &App, out: &mut Exposition) {
     out.gauge("watchfire_ingest_connections", "Open connections of agents.", app.connections.count() as f64)
         .counter("watchfire_ingest_connections_accepted_total", "Connections accepted.", read(&stats.accepted))
         .counter("watchfire_ingest_connections_cut_off_total", "Connections closed at the door.", read(&stats.cut_off))
+        .counter(
+            "watchfire_ingest_handshakes_failed_total",
+            "Connections that ended in the TLS handshake.",
+            read(&stats.handshakes_failed),
+        )
         .counter("watchfire_ingest_received_frames_total", "Frames that arrived.", read(&stats.frames))
         .counter("watchfire_ingest_received_bytes_total", "Bytes that arrived.", read(&stats.bytes));
     let view = app.published.view();

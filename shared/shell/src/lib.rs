@@ -27,6 +27,8 @@ pub mod driver;
 
 pub mod bind;
 
+pub mod tls;
+
 pub mod membership;
 
 pub mod gossip;

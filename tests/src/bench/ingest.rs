@@ -1,142 +1,219 @@
-//! Ingest: CPU per million samples of the collector under saturating load, acknowledged when durable, against Prometheus
-//! fed the same values by remote write 1.0.
+//! Ingest: what a collector costs under saturating load of 100,000 series, acknowledged when durable, over the uplink, over
+//! the uplink in TLS, and over remote write; what it keeps in memory and on disk, and how soon it is back after kill -9.
+//! Beside Prometheus and VictoriaMetrics, fed the same values by remote write 1.0, one system at a time.
 
 mod load;
 
+mod native;
+
 mod remote_write;
 
+mod sizes;
+
+mod systems;
+
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::account::usage;
+use anyhow::Context;
+
+use super::Effort;
 use super::row::{Peer, Row};
-use super::{Effort, peer, version_of};
-use crate::house::{House, Setup, free_ports};
-use load::{HOSTS, Load, SERIES_PER_HOST};
+use load::Load;
+use native::Frames;
+use remote_write::{Requests, SHARDS};
+use systems::{Kind, System};
+
+/// Hosts of the load, 500 series each.
+const HOSTS: usize = 200;
+
+/// How the load travels.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Native,
+    NativeTls,
+    RemoteWrite,
+}
 
 /// One system's run.
 struct Outcome {
-    samples: f64,
+    name: String,
     cpu_seconds: f64,
     wall_seconds: f64,
+    /// Resident memory before the load, bytes.
+    empty_bytes: f64,
+    /// Memory after the load that no file backs, bytes.
     anonymous_bytes: f64,
+    /// From start to ready after kill -9, and how many samples were found then.
+    back: Option<(Duration, f64)>,
 }
 
-impl Outcome {
-    fn cpu_per_million(&self) -> f64 {
-        self.cpu_seconds / self.samples * 1e6
-    }
-}
-
-/// Loads a collector, then Prometheus.
+/// Measures the parts whose names the filter is part of: `ingest-load`, `ingest-sizes`.
 ///
 /// # Errors
 /// If a process cannot be started or refuses the load.
-pub async fn run(binary: &Path, effort: Effort) -> anyhow::Result<()> {
-    let steps = effort.of(1440).max(120);
-    let ours = collector(binary, steps).await?;
-    let theirs = prometheus(steps).await?;
-    let series = HOSTS * SERIES_PER_HOST;
-    let peer = |figure: &dyn Fn(&Outcome) -> (String, f64)| {
-        theirs.as_ref().map(|(name, outcome)| {
-            let (figure, ratio) = figure(outcome);
-            Peer { name: name.clone(), figure, ratio }
-        })
-    };
-    Row {
-        what: format!("ingest, CPU per million samples, {series} series x {steps}, saturated"),
-        ours: format!("{:.3} s (acknowledged = durable)", ours.cpu_per_million()),
-        peer: peer(&|theirs| {
-            (
-                format!("{:.2} s (remote write)", theirs.cpu_per_million()),
-                theirs.cpu_per_million() / ours.cpu_per_million(),
-            )
-        }),
+pub async fn run(binary: &Path, effort: Effort, wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<()> {
+    if wanted("ingest-load") {
+        saturate(binary, effort).await?;
     }
-    .print();
-    let rate = |outcome: &Outcome| outcome.samples / outcome.wall_seconds;
-    Row {
-        what: "ingest, samples per second of wall time".into(),
-        ours: format!("{:.2} M, {HOSTS} connections", rate(&ours) / 1e6),
-        peer: peer(&|theirs| (format!("{:.2} M, 1 connection", rate(theirs) / 1e6), rate(&ours) / rate(theirs))),
+    if wanted("ingest-sizes") {
+        sizes::run(binary, effort).await?;
     }
-    .print();
-    let per_series = |outcome: &Outcome| outcome.anonymous_bytes / series as f64;
-    Row {
-        what: "ingest, anonymous memory per series after the load".into(),
-        ours: format!("{:.0} B", per_series(&ours)),
-        peer: peer(&|theirs| (format!("{:.0} B", per_series(theirs)), per_series(theirs) / per_series(&ours))),
-    }
-    .print();
     Ok(())
 }
 
-async fn collector(binary: &Path, steps: usize) -> anyhow::Result<Outcome> {
-    // No rules: their evaluation is another figure.
-    let setup = Setup { rules: "/nonexistent/*.yml".into(), ..Setup::default() };
-    let mut house = House::new(binary, setup).await;
-    house.add_collector("watch", &[]);
-    house.wait_until_complete(Duration::from_secs(30)).await;
-    let pid = house.pid("watch");
-    let address = house.node("watch").ingest.expect("a collector takes frames");
-    let before = usage(pid);
+async fn saturate(binary: &Path, effort: Effort) -> anyhow::Result<()> {
+    let load = Load::new(HOSTS, effort.of(360).max(60));
+    let native = ours(binary, &load, Way::Native).await?;
+    let tls = ours(binary, &load, Way::NativeTls).await?;
+    // A third of the ticks: the requests of all systems are made beforehand, and take ten times the bytes of frames.
+    let pushed = Load::new(HOSTS, (load.steps / 3).max(30));
+    let push = ours(binary, &pushed, Way::RemoteWrite).await?;
+    let mut peers = Vec::new();
+    for kind in Kind::ALL {
+        if let Some(system) = System::peer(kind).await? {
+            peers.push(measure(kind.name(), system, &pushed, Way::RemoteWrite).await?);
+        }
+    }
+    report(&load, &pushed, [&native, &tls, &push], &peers);
+    Ok(())
+}
+
+/// Loads a collector of ours.
+async fn ours(binary: &Path, load: &Load, way: Way) -> anyhow::Result<Outcome> {
+    let folder = tempfile::tempdir()?;
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+    let mut extra = String::new();
+    if way == Way::NativeTls {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+        std::fs::write(&cert, made.cert.pem())?;
+        std::fs::write(&key, made.signing_key.serialize_pem())?;
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
+        extra = format!("[ingest.tls]\ncert_file = {cert:?}\nkey_file = {key:?}\nclient_ca_file = {cert:?}\n");
+    }
+    let system = System::ours(binary, extra).await?;
+    let outcome = match way {
+        Way::NativeTls => send_native(system, load, Some(native::connector(&cert, &key)?)).await,
+        Way::Native => send_native(system, load, None).await,
+        Way::RemoteWrite => measure("Watchfire".into(), system, load, way).await,
+    };
+    let mut outcome = outcome?;
+    outcome.name = "Watchfire".into();
+    Ok(outcome)
+}
+
+async fn send_native(system: System, load: &Load, tls: Option<tokio_rustls::TlsConnector>) -> anyhow::Result<Outcome> {
+    let address = system.ingest()?;
+    let frames = Frames::of(*load);
+    around("Watchfire".into(), system, load, async move { frames.send(address, tls).await }).await
+}
+
+async fn measure(name: String, system: System, load: &Load, _way: Way) -> anyhow::Result<Outcome> {
+    let address = system.http();
+    let requests = Requests::of(load);
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    around(name, system, load, async move { requests.send(&client, address).await.map(drop) }).await
+}
+
+/// Measures a system around the sending, then kills it and counts what it still has.
+async fn around(
+    name: String,
+    mut system: System,
+    load: &Load,
+    sending: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<Outcome> {
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let before = system.usage();
     let started = Instant::now();
-    let samples = Load::new(steps).send_native(address).await?;
+    sending.await.with_context(|| format!("loading {name}"))?;
     let wall_seconds = started.elapsed().as_secs_f64();
-    let after = usage(pid);
-    let stored = house.query("watch", "count({job=\"node\"})").await.unwrap_or_default();
-    anyhow::ensure!(stored as usize >= HOSTS * SERIES_PER_HOST, "only {stored} series can be queried");
+    let after = system.usage();
+    let back = system.kill_and_restart(&client).await?;
+    let found = system.count(&client, load).await?;
     Ok(Outcome {
-        samples: samples as f64,
+        name,
         cpu_seconds: after.cpu_seconds - before.cpu_seconds,
         wall_seconds,
+        empty_bytes: before.rss_bytes,
         anonymous_bytes: after.anonymous_bytes,
+        back: Some((back, found)),
     })
 }
 
-/// Ends its process when dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+/// One row for each peer, or one without.
+fn rows(what: &str, ours: &str, own: f64, peers: &[Outcome], figure: impl Fn(&Outcome) -> (String, f64)) {
+    let row = |peer| Row { what: what.to_owned(), ours: ours.to_owned(), peer }.print();
+    if peers.is_empty() {
+        row(None);
+    }
+    for peer in peers {
+        let (text, value) = figure(peer);
+        row(Some(Peer { name: peer.name.clone(), figure: text, ratio: value / own }));
     }
 }
 
-async fn prometheus(steps: usize) -> anyhow::Result<Option<(String, Outcome)>> {
-    let Some(program) = peer("prometheus") else { return Ok(None) };
-    let folder = tempfile::tempdir()?;
-    std::fs::write(folder.path().join("prometheus.yml"), "global: {}\n")?;
-    let address = free_ports()[0];
-    let child = Command::new(&program)
-        .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
-        .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-        .arg(format!("--web.listen-address={address}"))
-        .args(["--web.enable-remote-write-receiver", "--storage.tsdb.retention.time=10y"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let running = Running(child);
-    let client = reqwest::Client::builder().no_proxy().build()?;
-    let ready = format!("http://{address}/-/ready");
-    let started = Instant::now();
-    while !client.get(&ready).send().await.is_ok_and(|response| response.status().is_success()) {
-        anyhow::ensure!(started.elapsed() < Duration::from_secs(30), "Prometheus does not become ready");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let requests = remote_write::requests(&Load::new(steps));
-    let before = usage(running.0.id());
-    let started = Instant::now();
-    let samples = remote_write::send(&client, address, requests).await?;
-    let wall_seconds = started.elapsed().as_secs_f64();
-    let after = usage(running.0.id());
-    let outcome = Outcome {
-        samples: samples as f64,
-        cpu_seconds: after.cpu_seconds - before.cpu_seconds,
-        wall_seconds,
-        anonymous_bytes: after.anonymous_bytes,
+fn report(load: &Load, pushed: &Load, [native, tls, push]: [&Outcome; 3], peers: &[Outcome]) {
+    let (series, per_million) =
+        (load.series(), |outcome: &Outcome, load: &Load| outcome.cpu_seconds / load.samples() as f64 * 1e6);
+    let cpu = |what: &str, own: &Outcome, load: &Load, peers: &[Outcome]| {
+        let own = per_million(own, load);
+        let what = format!("ingest, CPU per million samples, {series} series x {}, {what}", load.steps);
+        rows(&what, &format!("{own:.3} s (acknowledged = durable)"), own, peers, |peer| {
+            let figure = per_million(peer, pushed);
+            (format!("{figure:.2} s (remote write)"), figure)
+        });
     };
-    Ok(Some((format!("Prometheus {}", version_of(&program)), outcome)))
+    cpu("uplink", native, load, peers);
+    cpu("uplink in TLS 1.3, both sides with a certificate", tls, load, &[]);
+    cpu("remote write", push, pushed, peers);
+
+    let rate = |outcome: &Outcome, load: &Load| load.samples() as f64 / outcome.wall_seconds / 1e6;
+    let own = rate(native, load);
+    rows(
+        "ingest, samples per second of wall time, one sender, uplink",
+        &format!("{own:.2} M, {} connections", load.hosts),
+        own,
+        &[],
+        |_| unreachable!("there is no peer"),
+    );
+    let own = rate(push, pushed);
+    for peer in peers {
+        let theirs = rate(peer, pushed);
+        Row {
+            what: format!("ingest, samples per second of wall time, one sender, remote write, {SHARDS} at a time"),
+            ours: format!("{own:.2} M"),
+            peer: Some(Peer { name: peer.name.clone(), figure: format!("{theirs:.2} M"), ratio: own / theirs }),
+        }
+        .print();
+    }
+
+    let memory = |outcome: &Outcome| outcome.anonymous_bytes / series as f64;
+    let own = memory(native);
+    let what =
+        format!("memory per series (anonymous), {series} series, {} samples each; peers {}", load.steps, pushed.steps);
+    rows(&what, &format!("{own:.0} B"), own, peers, |peer| (format!("{:.0} B", memory(peer)), memory(peer)));
+    let own = native.empty_bytes / 1048576.0;
+    rows("memory of the empty process (resident)", &format!("{own:.1} MiB"), own, peers, |peer| {
+        (format!("{:.1} MiB", peer.empty_bytes / 1048576.0), peer.empty_bytes / 1048576.0)
+    });
+
+    let back = |outcome: &Outcome| outcome.back.map(|(took, _)| took.as_secs_f64()).unwrap_or(f64::NAN);
+    let lost = |outcome: &Outcome, load: &Load| {
+        load.samples() as f64 - outcome.back.map(|(_, found)| found).unwrap_or_default()
+    };
+    let own = back(native);
+    let what = format!(
+        "ready after kill -9, {} M samples in the log; peers {} M",
+        load.samples() / 1_000_000,
+        pushed.samples() / 1_000_000
+    );
+    rows(&what, &format!("{own:.2} s, {:.0} acknowledged lost", lost(native, load)), own, peers, |peer| {
+        (format!("{:.2} s, {:.0} lost", back(peer), lost(peer, pushed)), back(peer))
+    });
+    for (what, outcome, load) in [("TLS", tls, load), ("remote write", push, pushed)] {
+        let what = format!("ready after kill -9, {} M samples that came by {what}", load.samples() / 1_000_000);
+        let ours = format!("{:.2} s, {:.0} acknowledged lost", back(outcome), lost(outcome, load));
+        Row { what, ours, peer: None }.print();
+    }
 }

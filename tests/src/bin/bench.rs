@@ -1,5 +1,5 @@
-//! The benchmark's binary: `bench [--full] [--only agent|ingest|latency|membership]`. It is also every program of the house, so that
-//! it can start them.
+//! The benchmark's binary: `bench [--full] [--only agent|ingest|ingest-load|ingest-sizes|latency|membership]`. It is also
+//! every program of the house, so that it can start them.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark is a shell")]
 

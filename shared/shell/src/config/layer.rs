@@ -36,13 +36,12 @@ impl Layer {
         let kind = keys.iter().find(|key| key.path == path).map(|key| key.kind);
         let mut report = Report::new(name);
         let value = value_of(kind, text, &mut report);
-        let (section, key) = path.split_once('.').unwrap_or((path, ""));
-        let table = |name: &str, node: Node| Node {
+        let table = |node: Node, name: &str| Node {
             at: START,
             value: Value::Table(vec![(Key { at: START, name: name.to_owned() }, node)]),
         };
         let value = Node { at: Position { line: 1, column: 2 }, value };
-        let root = table(section, if key.is_empty() { value } else { table(key, value) });
+        let root = path.rsplit('.').fold(value, table);
         let mut layer = Self::checked(keys, name, Some(root), report);
         // There is no place in such a source but the source itself.
         for mistake in layer.mistakes.iter_mut().chain(&mut layer.unknown) {
@@ -56,11 +55,8 @@ impl Layer {
         let mut values = Dict::new();
         if let Some(root) = root {
             config::check(&root, keys, &mut report);
-            if let Value::Table(sections) = root.value {
-                values = sections
-                    .into_iter()
-                    .filter_map(|(section, node)| known_section(keys, section, node, &mut unknown_at))
-                    .collect();
+            if let Value::Table(entries) = root.value {
+                values = known_entries(keys, "", entries, &mut unknown_at);
             }
         }
         let (unknown, mistakes) = report
@@ -71,28 +67,23 @@ impl Layer {
     }
 }
 
-/// Keeps of a section what has a key, and notes where the rest stands.
-fn known_section(
-    keys: &[ConfigKey],
-    section: Key,
-    node: Node,
-    unknown_at: &mut Vec<Position>,
-) -> Option<(String, Figment)> {
-    let known = |key: &str| keys.iter().any(|known| known.path.split_once('.') == Some((&section.name, key)));
-    if !keys.iter().any(|key| key.path.split_once('.').is_some_and(|(own, _)| own == section.name)) {
-        unknown_at.push(section.at);
-        return None;
-    }
-    let Value::Table(entries) = node.value else { return None };
+/// Keeps of the table at `prefix` what has a key, and notes where the rest stands.
+fn known_entries(keys: &[ConfigKey], prefix: &str, entries: Vec<(Key, Node)>, unknown_at: &mut Vec<Position>) -> Dict {
     let mut values = Dict::new();
     for (key, node) in entries {
-        if known(&key.name) {
+        let path = format!("{prefix}{}", key.name);
+        if keys.iter().any(|known| known.path == path) {
             values.insert(key.name, figment_value(node.value));
+        } else if config::is_section(keys, &path) {
+            // A section that is no table is a mistake that the check has named.
+            if let Value::Table(entries) = node.value {
+                values.insert(key.name, known_entries(keys, &format!("{path}."), entries, unknown_at).into());
+            }
         } else {
             unknown_at.push(key.at);
         }
     }
-    Some((section.name, values.into()))
+    values
 }
 
 /// Reads the text of a variable or flag as its key's kind wants it: lists and tables as TOML, or as `a,b` and `a=b,c=d`.
