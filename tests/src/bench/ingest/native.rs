@@ -60,11 +60,6 @@ impl Frames {
     }
 }
 
-/// The bytes that one host's values take on the wire.
-pub(super) fn data_bytes(load: &Load, entries: &[SeriesEntry], tick: impl FnMut(&mut Vec<f64>)) -> usize {
-    frames(load, entries, tick)[1..].iter().map(Vec::len).sum()
-}
-
 /// A connector that trusts the certificate in this file and shows it, with the key, as its own.
 ///
 /// # Errors
