@@ -19,21 +19,23 @@ fn authority(name: &str) -> Authority {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(DnType::CommonName, name);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    let key = KeyPair::generate().expect("keys can be made");
+    CertifiedIssuer::self_signed(params, key).expect("the parameters are sound")
 }
 
 fn write(path: &Path, text: &str) {
-    std::fs::write(path, text).unwrap();
-    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::write(path, text).expect("the folder is ours");
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).expect("the file is ours");
 }
 
 /// Writes a certificate for loopback and its key, valid until the beginning of a year.
 fn sign(folder: &Path, name: &str, issuer: &Authority, until: i32) {
-    let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("an address is a name");
     params.not_before = date_time_ymd(2000, 1, 1);
     params.not_after = date_time_ymd(until, 1, 1);
-    let key = KeyPair::generate().unwrap();
-    write(&folder.join(format!("{name}.pem")), &params.signed_by(&key, issuer).unwrap().pem());
+    let key = KeyPair::generate().expect("keys can be made");
+    let certificate = params.signed_by(&key, issuer).expect("the parameters are sound");
+    write(&folder.join(format!("{name}.pem")), &certificate.pem());
     write(&folder.join(format!("{name}.key")), &key.serialize_pem());
 }
 
