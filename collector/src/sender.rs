@@ -24,6 +24,24 @@ mod msteamsv2;
 
 mod pushover;
 
+mod msteams;
+
+mod victorops;
+
+mod webex;
+
+mod rocketchat;
+
+mod mattermost;
+
+mod wechat;
+
+mod incidentio;
+
+mod jira;
+
+mod sns;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,6 +70,15 @@ const SENDERS: &[Sender] = &[
     Sender { kind: "discord", send: |context, delivery| Box::pin(discord::send(context, delivery)) },
     Sender { kind: "msteamsv2", send: |context, delivery| Box::pin(msteamsv2::send(context, delivery)) },
     Sender { kind: "pushover", send: |context, delivery| Box::pin(pushover::send(context, delivery)) },
+    Sender { kind: "msteams", send: |context, delivery| Box::pin(msteams::send(context, delivery)) },
+    Sender { kind: "victorops", send: |context, delivery| Box::pin(victorops::send(context, delivery)) },
+    Sender { kind: "webex", send: |context, delivery| Box::pin(webex::send(context, delivery)) },
+    Sender { kind: "rocketchat", send: |context, delivery| Box::pin(rocketchat::send(context, delivery)) },
+    Sender { kind: "mattermost", send: |context, delivery| Box::pin(mattermost::send(context, delivery)) },
+    Sender { kind: "wechat", send: |context, delivery| Box::pin(wechat::send(context, delivery)) },
+    Sender { kind: "incidentio", send: |context, delivery| Box::pin(incidentio::send(context, delivery)) },
+    Sender { kind: "jira", send: |context, delivery| Box::pin(jira::send(context, delivery)) },
+    Sender { kind: "sns", send: |context, delivery| Box::pin(sns::send(context, delivery)) },
 ];
 
 /// What senders share.
@@ -60,6 +87,8 @@ struct Context {
     clients: Clients,
     /// The folder of the file that names the receivers; relative paths of secrets begin there.
     folder: ArcSwap<PathBuf>,
+    /// What WeCom lent.
+    wechat: wechat::Tokens,
 }
 
 /// Attempts by kind of receiver and how they ended.

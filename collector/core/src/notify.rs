@@ -45,6 +45,22 @@ pub mod msteamsv2;
 
 pub mod pushover;
 
+pub mod msteams;
+
+pub mod victorops;
+
+pub mod webex;
+
+pub mod rocketchat;
+
+pub mod mattermost;
+
+pub mod wechat;
+
+pub mod jira;
+
+pub mod sns;
+
 pub mod outbox;
 
 pub mod query;

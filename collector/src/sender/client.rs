@@ -33,6 +33,8 @@ const MAX_ANSWER_BYTES: usize = 4096;
 const MAX_PARSED_BYTES: usize = 1 << 20;
 /// Characters of an answer that go into the reason.
 const MAX_ANSWER_CHARS: usize = 200;
+/// The type of a form, as it is posted and signed.
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 /// Named to receivers. Some only take what comes from Alertmanager by this name.
 const USER_AGENT: &str = concat!("Alertmanager/0.34 (Watchfire/", env!("CARGO_PKG_VERSION"), ")");
 
@@ -231,6 +233,17 @@ impl Prepared {
         self
     }
 
+    /// The same, with more headers.
+    ///
+    /// # Errors
+    /// If a value cannot stand in a header.
+    pub(super) fn with_headers(mut self, headers: Vec<(&'static str, String)>) -> Result<Self, String> {
+        for (name, value) in headers {
+            self.headers.insert(HeaderName::from_static(name), sensitive(name, &value)?);
+        }
+        Ok(self)
+    }
+
     /// Posts JSON to a URL, which counts as a secret, and judges the answer: 2xx is success; 429, 5xx and a
     /// connection that fails may be tried again; anything else is refused for now.
     pub(super) async fn post_json(self, url: String, body: String) -> DeliveryOutcome {
@@ -247,9 +260,7 @@ impl Prepared {
 
     /// As [`Prepared::post_json`], with a form.
     pub(super) async fn post_form(self, url: String, form: &BTreeMap<String, String>) -> DeliveryOutcome {
-        let pairs: Vec<String> =
-            form.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
-        match self.request(Method::POST, url, "application/x-www-form-urlencoded", pairs.join("&")).await {
+        match self.request(Method::POST, url, FORM, form_text(form)).await {
             Ok(_) => DeliveryOutcome::Ok,
             Err(outcome) => outcome,
         }
@@ -260,7 +271,15 @@ impl Prepared {
     /// # Errors
     /// The outcome, if the status is not 2xx or there is no answer.
     pub(super) async fn ask_json(self, url: String, body: String) -> Result<Answer, DeliveryOutcome> {
-        let (response, secrets) = self.request(Method::POST, url, "application/json", body).await?;
+        self.ask(Method::POST, url, body).await
+    }
+
+    /// As [`Prepared::ask_json`], by another method.
+    ///
+    /// # Errors
+    /// The outcome, if the status is not 2xx or there is no answer.
+    pub(super) async fn ask(self, method: Method, url: String, body: String) -> Result<Answer, DeliveryOutcome> {
+        let (response, secrets) = self.request(method, url, "application/json", body).await?;
         let json = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let json = json.is_some_and(|value| value.starts_with("application/json"));
         let bytes = beginning(response, MAX_PARSED_BYTES).await;
@@ -298,8 +317,19 @@ pub(super) fn group_id(group_key: &str) -> String {
     hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The body of a form.
+pub(super) fn form_text(form: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> = form.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
+    pairs.join("&")
+}
+
+/// A text as one part of a URL's path. Dots alone would be a way up.
+pub(super) fn escaped_segment(text: &str) -> String {
+    if text.chars().all(|char| char == '.') { text.replace('.', "%2E") } else { escaped(text) }
+}
+
 /// A text in a form (<https://url.spec.whatwg.org/#urlencoded-serializing>).
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"*-._".contains(&byte);
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

@@ -19,6 +19,24 @@ pub mod msteamsv2;
 
 pub mod pushover;
 
+pub mod msteams;
+
+pub mod victorops;
+
+pub mod webex;
+
+pub mod rocketchat;
+
+pub mod mattermost;
+
+pub mod wechat;
+
+pub mod incidentio;
+
+pub mod jira;
+
+pub mod sns;
+
 pub mod field;
 
 mod kinds;
@@ -35,14 +53,23 @@ use super::{Global, http, items, route};
 pub use discord::Discord;
 pub use email::{Email, Smarthost, Threading};
 pub use field::Template;
+pub use incidentio::IncidentIo;
+pub use jira::Jira;
 pub use kinds::{KINDS, Kind};
+pub use mattermost::Mattermost;
+pub use msteams::TeamsConnector;
 pub use msteamsv2::Teams;
 pub use opsgenie::Opsgenie;
 pub use pagerduty::PagerDuty;
 pub use pushover::Pushover;
+pub use rocketchat::RocketChat;
 pub use slack::Slack;
+pub use sns::Sns;
 pub use telegram::Telegram;
+pub use victorops::VictorOps;
+pub use webex::Webex;
 pub use webhook::Webhook;
+pub use wechat::WeChat;
 
 /// A receiver: a name and what is sent to when a route names it. Without integrations it is a place for alerts that nobody
 /// wants to hear of.
@@ -77,6 +104,15 @@ pub enum IntegrationConfig {
     Discord(Box<Discord>),
     Teams(Box<Teams>),
     Pushover(Box<Pushover>),
+    TeamsConnector(Box<TeamsConnector>),
+    VictorOps(Box<VictorOps>),
+    Webex(Box<Webex>),
+    RocketChat(Box<RocketChat>),
+    Mattermost(Box<Mattermost>),
+    WeChat(Box<WeChat>),
+    IncidentIo(Box<IncidentIo>),
+    Jira(Box<Jira>),
+    Sns(Box<Sns>),
 }
 
 /// The longest time that handing over a mail may take. A server that is asked as rarely as once a minute is not hurt, and one
@@ -93,14 +129,15 @@ impl IntegrationConfig {
             Self::PagerDuty(pagerduty) => pagerduty.timeout,
             Self::Telegram(telegram) => telegram.timeout,
             Self::Email(_) => MAIL_TIMEOUT,
-            Self::Opsgenie(_) | Self::Discord(_) | Self::Teams(_) | Self::Pushover(_) => Span::ZERO,
+            Self::IncidentIo(incidentio) => incidentio.timeout,
+            _ => Span::ZERO,
         }
     }
 
     /// The texts that are templates.
     pub(super) fn templates(&self) -> Vec<&Template> {
         match self {
-            Self::Webhook(_) => Vec::new(),
+            Self::Webhook(_) | Self::IncidentIo(_) => Vec::new(),
             Self::Email(email) => {
                 let Email { to, from, html, text, headers, .. } = &**email;
                 [to, from, html, text].into_iter().chain(headers.values()).collect()
@@ -112,6 +149,14 @@ impl IntegrationConfig {
             Self::Discord(discord) => discord.templates(),
             Self::Teams(teams) => teams.templates(),
             Self::Pushover(pushover) => pushover.templates(),
+            Self::TeamsConnector(teams) => teams.templates(),
+            Self::VictorOps(victorops) => victorops.templates(),
+            Self::Webex(webex) => webex.templates(),
+            Self::RocketChat(rocketchat) => rocketchat.templates(),
+            Self::Mattermost(mattermost) => mattermost.templates(),
+            Self::WeChat(wechat) => wechat.templates(),
+            Self::Jira(jira) => jira.templates(),
+            Self::Sns(sns) => sns.templates(),
         }
     }
 }
@@ -157,7 +202,7 @@ pub(super) fn read(node: &Node, global: &Global, report: &mut Report) -> Option<
     for kind in KINDS {
         let Some(list) = table.node(kind.key) else { continue };
         for (index, item) in items(list, report).unwrap_or_default().iter().enumerate() {
-            match kind.read(item, &called, global, report) {
+            match (kind.read)(item, global, report) {
                 Some((send_resolved, config)) => integrations.push(Arc::new(Integration {
                     receiver: called.clone(),
                     kind: kind.name,

@@ -44,8 +44,13 @@ const SECRET_KEYS: &[&str] = &[
 ];
 
 /// Keys that are secret inside of a certain other key only.
-const SECRET_INSIDE: &[(&str, &str)] =
-    &[("webhook_configs", "url"), ("slack_configs", "api_url"), ("tls_config", "key"), ("smtp_tls_config", "key")];
+const SECRET_INSIDE: &[(&str, &str)] = &[
+    ("webhook_configs", "url"),
+    ("incidentio_configs", "url"),
+    ("slack_configs", "api_url"),
+    ("tls_config", "key"),
+    ("smtp_tls_config", "key"),
+];
 
 /// Keys below which names are the user's labels and not ours.
 const LABELS: &[&str] =

@@ -102,7 +102,18 @@ pub(super) fn needed(
 
 /// As [`needed`] without `global`, for a URL that counts as a secret.
 pub(super) fn needed_url(table: &mut Table<'_>, report: &mut Report, keys: [&'static str; 2]) -> Option<SecretSource> {
-    let url = needed(table, report, keys, &Global::default(), "");
+    needed_url_or(table, report, keys, &Global::default(), "")
+}
+
+/// As [`needed`], for a URL that counts as a secret.
+pub(super) fn needed_url_or(
+    table: &mut Table<'_>,
+    report: &mut Report,
+    keys: [&'static str; 2],
+    global: &Global,
+    global_key: &'static str,
+) -> Option<SecretSource> {
+    let url = needed(table, report, keys, global, global_key);
     if let (Some(SecretSource::Inline(url)), Some((_, node))) = (&url, table.entry(keys[0]))
         && let Err(reason) = check_url(url.expose())
     {

@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use watchfire_shared::document::{Report, yaml};
 use watchfire_shared::labels::Labels;
 use watchfire_shared::time::Timestamp;
 
 use crate::alert::Alert;
+use crate::alertmanager::receiver::field::{Part, Tree, json};
 use crate::alertmanager::{Config, Integration, IntegrationConfig, Template};
 use crate::template::notification::{NotificationData, NotificationFunctions};
 use crate::template::{Escape, TemplateSet, Value};
 
 use super::dedup::{Reason, ReceiverData};
 use super::route_labels;
-use super::{discord, email, msteamsv2, opsgenie, pagerduty, pushover, slack, telegram, webhook};
+use super::{
+    discord, email, jira, mattermost, msteams, msteamsv2, opsgenie, pagerduty, pushover, rocketchat, slack, sns,
+    telegram, victorops, webex, webhook, wechat,
+};
 
 /// What a message says beside its alerts.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +51,12 @@ pub(super) fn render(
 ) -> Result<Rendered, String> {
     let mut renderer = Renderer::new(now, &config.templates, context, alerts);
     let body = match &integration.config {
-        IntegrationConfig::Webhook(webhook) => webhook::render(now, context, alerts, webhook.max_alerts, &renderer),
+        IntegrationConfig::Webhook(webhook) => {
+            webhook::render(now, context, alerts, webhook.max_alerts, webhook::VERSION, &renderer)
+        }
+        IntegrationConfig::IncidentIo(incidentio) => {
+            webhook::render_for_incidentio(now, context, alerts, incidentio.max_alerts, &renderer)
+        }
         IntegrationConfig::Email(email) => email::render(now, email, integration, context, &mut renderer),
         IntegrationConfig::Slack(slack) => slack::render(slack, context, &mut renderer),
         IntegrationConfig::PagerDuty(pagerduty) => pagerduty::render(pagerduty, &mut renderer),
@@ -55,6 +65,14 @@ pub(super) fn render(
         IntegrationConfig::Discord(discord) => discord::render(discord, &mut renderer),
         IntegrationConfig::Teams(teams) => msteamsv2::render(teams, &mut renderer),
         IntegrationConfig::Pushover(pushover) => pushover::render(pushover, &mut renderer),
+        IntegrationConfig::TeamsConnector(teams) => msteams::render(teams, &mut renderer),
+        IntegrationConfig::VictorOps(victorops) => victorops::render(victorops, &mut renderer),
+        IntegrationConfig::Webex(webex) => webex::render(webex, &mut renderer),
+        IntegrationConfig::RocketChat(rocketchat) => rocketchat::render(rocketchat, &mut renderer),
+        IntegrationConfig::Mattermost(mattermost) => mattermost::render(mattermost, &mut renderer),
+        IntegrationConfig::WeChat(wechat) => wechat::render(wechat, &mut renderer),
+        IntegrationConfig::Jira(jira) => jira::render(jira, &mut renderer),
+        IntegrationConfig::Sns(sns) => sns::render(sns, &mut renderer),
     };
     Ok(Rendered { body: body?, mistakes: renderer.mistakes })
 }
@@ -124,6 +142,53 @@ impl<'a> Renderer<'a> {
         self.templates
             .render_text(&template.text, &self.data, &self.functions, escape)
             .map_err(|error| format!("the template of `{key}` failed: {error}"))
+    }
+}
+
+impl Renderer<'_> {
+    /// A value of any shape, its texts filled in. A text that reads as a number, a truth, a list or a table is one: that is
+    /// how files name numbers in a template.
+    ///
+    /// # Errors
+    /// Why it cannot be rendered.
+    pub(super) fn tree(&self, key: &str, tree: &Tree) -> Result<serde_json::Value, String> {
+        Ok(match tree {
+            Tree::Leaf(value) => value.clone(),
+            Tree::Text(template) => typed(self.exact(key, template, Escape::None)?),
+            Tree::List(items) => items.iter().map(|item| self.tree(key, item)).collect::<Result<_, _>>()?,
+            Tree::Table(entries) => {
+                let entry = |(name, value): &(Template, Tree)| {
+                    Ok::<_, String>((self.exact(key, name, Escape::None)?, self.tree(key, value)?))
+                };
+                serde_json::Value::Object(entries.iter().map(entry).collect::<Result<_, _>>()?)
+            }
+        })
+    }
+}
+
+fn typed(text: String) -> serde_json::Value {
+    let mut report = Report::new("");
+    match yaml::parse(&text, &mut report) {
+        Some(node) if report.is_empty() => match json(&node) {
+            serde_json::Value::String(_) => text.into(),
+            value => value,
+        },
+        _ => text.into(),
+    }
+}
+
+/// Puts texts into a message under their names, each cut; those that say nothing are left out.
+pub(super) fn insert_parts(
+    message: &mut serde_json::Map<String, serde_json::Value>,
+    parts: &[Part],
+    most: usize,
+    renderer: &mut Renderer<'_>,
+) {
+    for (key, template) in parts {
+        let text = cut(renderer.text(key, template, Escape::Markdown), most);
+        if !text.is_empty() {
+            message.insert((*key).to_owned(), text.into());
+        }
     }
 }
 

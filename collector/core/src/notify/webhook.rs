@@ -47,12 +47,35 @@ struct AlertMessage<'a> {
     fingerprint: Fingerprint,
 }
 
+/// Of Alertmanager's own message.
+pub(super) const VERSION: &str = "4";
+/// Of incident.io's, which has the same shape.
+const INCIDENTIO_VERSION: &str = "1";
+/// Bytes that incident.io takes.
+const MAX_INCIDENTIO_BYTES: usize = 512 << 10;
+
+/// Writes the message for incident.io. Of one that is too large the first alert has to do: an incident is made of it.
+pub(super) fn render_for_incidentio(
+    now: Timestamp,
+    context: &Context<'_>,
+    alerts: &[&Alert],
+    max_alerts: usize,
+    renderer: &Renderer<'_>,
+) -> Result<String, String> {
+    let message = render(now, context, alerts, max_alerts, INCIDENTIO_VERSION, renderer)?;
+    if message.len() <= MAX_INCIDENTIO_BYTES {
+        return Ok(message);
+    }
+    render(now, context, alerts, 1, INCIDENTIO_VERSION, renderer)
+}
+
 /// Writes the message; alerts past `max_alerts` (0 for no bound) are only counted.
 pub(super) fn render(
     now: Timestamp,
     context: &Context<'_>,
     alerts: &[&Alert],
     max_alerts: usize,
+    version: &'static str,
     renderer: &Renderer<'_>,
 ) -> Result<String, String> {
     let shown = if max_alerts > 0 { &alerts[..alerts.len().min(max_alerts)] } else { alerts };
@@ -67,7 +90,7 @@ pub(super) fn render(
         external_url: context.external_url,
         notification_reason: context.reason.words(),
         route_labels: renderer.route_labels(),
-        version: "4",
+        version,
         group_key: context.group_key,
         truncated_alerts: alerts.len() - shown.len(),
     };

@@ -18,7 +18,7 @@ pub enum Escape {
     /// Slack's mrkdwn: `&`, `<` and `>` of values are no markup, unless `safeHtml` lets a value through.
     /// <https://docs.slack.dev/messaging/formatting-message-text#escaping>
     Mrkdwn,
-    /// Markdown of chats: no value makes up a link whose text hides where it leads.
+    /// Markdown of chats: no value makes up a link whose text hides where it leads, nor calls everybody.
     Markdown,
 }
 
@@ -58,7 +58,7 @@ impl Escaper {
                 Value::Markup(Markup::Html, text) => Ok(text.to_string()),
                 value => value.print().map(|text| mrkdwn(&straight(&text))),
             },
-            Self::Markdown => value.print().map(|text| straight(&text).replace("](", "] (")),
+            Self::Markdown => value.print().map(|text| markdown(&straight(&text))),
         }
     }
 
@@ -77,6 +77,18 @@ impl Escaper {
 pub(crate) fn straight(text: &str) -> String {
     let turns = |char: char| matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().map(|char| if turns(char) { char::REPLACEMENT_CHARACTER } else { char }).collect()
+}
+
+/// What calls all the readers of a chat: <https://docs.mattermost.com/collaborate/mention-people.html>; in Webex, `<@` begins
+/// any mention. A character without width takes the meaning and leaves the look.
+fn markdown(text: &str) -> String {
+    let mut text = text.replace("](", "] (").replace("<@", "<\u{200b}@");
+    for everybody in ["@all", "@here", "@channel", "@everyone"] {
+        if text.contains(everybody) {
+            text = text.replace(everybody, &format!("@\u{200b}{}", &everybody[1..]));
+        }
+    }
+    text
 }
 
 fn mrkdwn(text: &str) -> String {
