@@ -31,6 +31,18 @@ pub(crate) struct ClientArguments {
     addr: Option<String>,
 }
 
+impl ClientArguments {
+    /// As if this address had been given.
+    pub(crate) fn of(addr: &str) -> Self {
+        Self { addr: Some(addr.to_owned()) }
+    }
+
+    /// Whether an address was given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.addr.is_some()
+    }
+}
+
 /// A client and the addresses that it tries in turn.
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -60,6 +72,23 @@ impl Client {
     /// The same client for one other address.
     pub(crate) fn at(&self, address: String) -> Self {
         Self { http: self.http.clone(), addresses: vec![address] }
+    }
+
+    /// One for the address that is tried first, and one for the agent on this machine.
+    pub(crate) fn first_and_local(&self) -> [Self; 2] {
+        let [_, local] = DEFAULT_ADDRESSES;
+        [self.at(self.address().to_owned()), self.at(local.to_owned())]
+    }
+
+    /// The address that is tried first.
+    pub(crate) fn address(&self) -> &str {
+        self.addresses.first().map(String::as_str).unwrap_or_default()
+    }
+
+    /// Asks for a path whose answer is plain text.
+    pub(crate) async fn get_text(&self, path: &str) -> Result<String, Failure> {
+        let response = self.send(Method::GET, path, |request| request.timeout(TIMEOUT)).await?;
+        response.text().await.map_err(|error| Failure::Other(error.into()))
     }
 
     /// Asks for a path at the first address that answers.

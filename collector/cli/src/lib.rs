@@ -32,6 +32,8 @@ mod alerts;
 
 mod status;
 
+mod doctor;
+
 mod events;
 
 mod query;
@@ -50,6 +52,11 @@ mod dev;
 #[derive(Parser)]
 #[command(name = "watchfire", version, about, max_term_width = 100)]
 struct Arguments {
+    /// Of every command: their arguments may stand before it as well.
+    #[command(flatten)]
+    _client: client::ClientArguments,
+    #[command(flatten)]
+    _output: output::OutputArguments,
     #[command(subcommand)]
     command: Command,
 }
@@ -67,6 +74,8 @@ enum Command {
     Alerts(alerts::AlertsArguments),
     /// Show how the collectors are
     Status(status::StatusArguments),
+    /// Look for what is wrong: collectors, the agent here, clocks, members, receivers, rules, disks
+    Doctor(doctor::DoctorArguments),
     /// Follow changes of members
     Events(events::EventsArguments),
     /// Evaluate a PromQL expression
@@ -106,6 +115,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Nodes(arguments) => nodes::run(&arguments),
         Command::Alerts(arguments) => alerts::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
         Command::Query(arguments) => query::run(&arguments),
         Command::Silence(arguments) => silence::run(&arguments),

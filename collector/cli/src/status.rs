@@ -34,7 +34,8 @@ pub(crate) fn run(arguments: &StatusArguments) -> Result<ExitCode, Failure> {
     Ok(crate::code(arguments.fail_unhealthy && unhealthy))
 }
 
-async fn fetch(client: &Client) -> Result<Page, Failure> {
+/// What every collector says of itself, asked from here.
+pub(crate) async fn every(client: &Client) -> Result<Vec<Value>, Failure> {
     let members = client.get_list("/v1/members?role=collector").await?;
     let asked = text(&members, "/view/node").to_owned();
     let mut statuses = Vec::new();
@@ -55,6 +56,11 @@ async fn fetch(client: &Client) -> Result<Page, Failure> {
     if statuses.is_empty() {
         return Err(Failure::Refused(format!("{asked} knows of no collector")));
     }
+    Ok(statuses)
+}
+
+async fn fetch(client: &Client) -> Result<Page, Failure> {
+    let statuses = every(client).await?;
     let rows = statuses.iter().flat_map(|status| {
         let name = text(status, "/node");
         lines(status)
@@ -70,7 +76,7 @@ fn absent(member: &Value, reason: &str) -> Value {
 }
 
 /// What is said of a collector: part, text, and whether it is worth a look.
-fn lines(status: &Value) -> Vec<(&'static str, String, Tone)> {
+pub(crate) fn lines(status: &Value) -> Vec<(&'static str, String, Tone)> {
     let version = text(status, "/version");
     if !text(status, "/error").is_empty() {
         let told = format!("{version}, {}, not asked: {}", text(status, "/state"), text(status, "/error"));

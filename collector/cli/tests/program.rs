@@ -279,6 +279,41 @@ fn completions_know_every_command() {
 }
 
 #[test]
+fn doctor_tells_what_is_wrong_line_by_line() {
+    let status = r#"{"node":"w","version":"0.1.0","ready":true,"fresh":true,"generated_at":"2020-01-01T00:00:00Z",
+        "config":{"reload_successful":false,"loaded_at":"t"},"storage":{"series":1,"retention":"15d","full":true},
+        "rules":{"failing":[{"rule":"R","group":"g","error":"many-to-many"}]},
+        "notifications":{"integrations":[{"id":"team/webhook[0]","failing":true,"last_error":"refused"}]}}"#;
+    let collectors = r#"{"view":{"node":"w"},"next_cursor":null,"items":[{"name":"w","role":"collector"}]}"#;
+    let nodes = r#"{"next_cursor":null,"items":[{"name":"b","health":"degraded","reasons":["no reports"],"clock_offset_seconds":3.0}]}"#;
+    let full = r#"{"status":"success","data":{"result":[{"metric":{"instance":"b","mountpoint":"/var"},"value":[1,"0.021"]}]}}"#;
+    let none = r#"{"status":"success","data":{"result":[]}}"#;
+    let answers = [status, "ok", collectors, status, MEMBERS, nodes, full, none, none, none];
+    let server = Server::start(answers.into_iter().map(|answer| (Some(200), answer)).collect());
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (code, stdout, stderr) = run(server.address, &["doctor", "--agent", &closed]);
+    assert_eq!((code, stderr.as_str()), (3, "7 problems, 3 warnings\n"), "{stdout}");
+    let lines: Vec<String> = stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for told in [
+        "problem agent",
+        "problem config w",
+        "problem storage w",
+        "problem rule w R of g fails: many-to-many",
+        "problem receiver w",
+        "problem member b is down (silent) since 2026-01-01T00:00:00Z",
+        "problem disk b /var has 2.1 % left",
+        "warning clock w",
+        "warning clock b is 3.0 s ahead of the collector's",
+        "warning node b is degraded: no reports",
+        "ok collector w",
+    ] {
+        assert!(lines.iter().any(|line| line.starts_with(told)), "{told:?} is missing in\n{stdout}");
+    }
+    let (code, _, stderr) = run(closed.parse().unwrap(), &["doctor", "--agent", &closed]);
+    assert_eq!((code, stderr.as_str()), (4, "2 problems, 0 warnings\n"));
+}
+
+#[test]
 fn remediate_tells_what_would_be_done_and_ends_with_the_guards_code() {
     let would = r#"{"remediation":"nginx","mode":"auto","node":"web-3","would_act":true,"reasons":[],"blocked_by":[],
         "orders":[{"node":"web-3","action":"restart","params":{"unit":"nginx.service"}}]}"#;
