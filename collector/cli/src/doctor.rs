@@ -222,7 +222,7 @@ async fn look_at_cluster(client: &Client, findings: &mut Vec<Finding>) -> Result
     findings.extend(checks::nodes(&client.get_list("/v1/nodes").await?));
     for (query, tell) in checks::QUERIES {
         let answer = client.post_form("/api/v1/query", &[("query", (*query).to_owned())]).await?;
-        findings.extend(items(&answer, "/data/result").iter().map(|sample| tell(sample)));
+        findings.extend(items(&answer, "/data/result").iter().map(tell));
     }
     Ok(())
 }

@@ -90,14 +90,16 @@ pub(super) fn agent_metrics(node: &str, metrics: &str) -> Vec<Finding> {
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
         line.split(' ').next()?.parse::<f64>().ok()
     };
-    let checks: [(&str, fn(f64) -> bool, Level, &str, &str); 4] = [
-        ("watchfire_agent_config_unknown_keys", |keys| keys > 0.0, Level::Warning, "config", UNKNOWN_KEYS),
-        ("watchfire_agent_config_last_reload_successful", |good| good == 0.0, Level::Problem, "config", BAD_RELOAD),
-        ("watchfire_agent_uplinks_connected", |links| links == 0.0, Level::Problem, "uplink", NO_UPLINK),
-        ("watchfire_agent_spool_degraded", |degraded| degraded > 0.0, Level::Problem, "spool", BAD_SPOOL),
+    let more_than_none = |name: &str| value(name).is_some_and(|value| value > 0.0);
+    let none = |name: &str| value(name) == Some(0.0);
+    let checks = [
+        (more_than_none("watchfire_agent_config_unknown_keys"), Level::Warning, "config", UNKNOWN_KEYS),
+        (none("watchfire_agent_config_last_reload_successful"), Level::Problem, "config", BAD_RELOAD),
+        (none("watchfire_agent_uplinks_connected"), Level::Problem, "uplink", NO_UPLINK),
+        (more_than_none("watchfire_agent_spool_degraded"), Level::Problem, "spool", BAD_SPOOL),
     ];
-    let wrong = checks.into_iter().filter(|(name, is_wrong, ..)| value(name).is_some_and(is_wrong));
-    wrong.map(|(_, _, level, part, told)| finding(level, part, node, told)).collect()
+    let wrong = checks.into_iter().filter(|(wrong, ..)| *wrong);
+    wrong.map(|(_, level, part, told)| finding(level, part, node, told)).collect()
 }
 
 const UNKNOWN_KEYS: &str =
