@@ -15,7 +15,7 @@ use watchfire_shared::time::Span;
 use watchfire_shell::arguments::Origin;
 use watchfire_shell::bind;
 use watchfire_shell::config::common::{self, Gossip, Log, Security, key};
-use watchfire_shell::config::{ConfigError, Loaded as LoadedRaw, Program, load};
+use watchfire_shell::config::{ConfigError, Loaded as LoadedRaw, Program, load, optional};
 use watchfire_shell::tls;
 
 use crate::action::{self, KeySource, Source, Trust};
@@ -112,6 +112,12 @@ pub const KEYS: &[ConfigKey] = &[
         "\"127.0.0.1:7951\"",
         "Where /metrics, /v1/members and /v1/events are served.",
     ),
+    key(
+        "http.advertise",
+        ConfigKind::Address,
+        "\"\"",
+        "Where others reach that, for /v1/sd/prometheus. Default: the bound address; for 0.0.0.0 gossip.advertise's host, or that of the default route.",
+    ),
     common::SECURITY_INSECURE,
     common::LOG_LEVEL,
     common::LOG_FORMAT,
@@ -164,6 +170,8 @@ struct RawActions {
 #[derive(Deserialize, Clone, PartialEq, Debug)]
 struct RawHttp {
     bind: SocketAddr,
+    #[serde(deserialize_with = "optional")]
+    advertise: Option<SocketAddr>,
 }
 
 /// The configuration of an agent, resolved.
@@ -172,6 +180,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     pub gossip: watchfire_shell::gossip::Settings,
     pub http_bind: SocketAddr,
+    /// Where others reach that, if it is said.
+    pub http_advertise: Option<SocketAddr>,
     pub(crate) actions: action::Settings,
     /// How the uplink speaks TLS; `None` is plaintext.
     pub(crate) tls: Option<tls::ClientFiles>,
@@ -250,6 +260,7 @@ fn resolve(loaded: LoadedRaw<Raw>) -> Result<Loaded, SettingsError> {
         },
         gossip: raw.gossip.into(),
         http_bind: raw.http.bind,
+        http_advertise: raw.http.advertise,
         log: raw.log,
     };
     Ok(Loaded { settings, unknown: loaded.warnings.iter().map(ToString::to_string).collect(), files: loaded.files })

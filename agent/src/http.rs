@@ -11,7 +11,8 @@ use axum::routing::get;
 use tokio::sync::{mpsc, oneshot, watch};
 use watchfire_agent_core::sampler::OwnFigures;
 use watchfire_shell::clock::Clock;
-use watchfire_shell::http::{METRICS_CONTENT_TYPE, member_routes, not_found, probe_routes};
+use watchfire_shell::http::{METRICS_CONTENT_TYPE, discovery_routes, member_routes, not_found, probe_routes};
+use watchfire_shell::journal::{Journal, Topic};
 use watchfire_shell::membership::MembershipHandle;
 
 use crate::sampling::Request;
@@ -19,10 +20,14 @@ use crate::sampling::Request;
 /// How long a scrape may wait for the sampler. Prometheus itself gives up after 10 s.
 const MAX_SCRAPE_TIME: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// What an agent has events about.
+const TOPICS: [(&str, Topic); 2] = [Topic::ALL[0], Topic::ALL[1]];
+
 /// What requests need.
 #[derive(Clone, Debug)]
 pub(crate) struct App {
     pub(crate) membership: MembershipHandle,
+    pub(crate) journal: Journal,
     pub(crate) clock: Clock,
     pub(crate) sampler: mpsc::Sender<Request>,
     pub(crate) figures: watch::Receiver<OwnFigures>,
@@ -36,7 +41,8 @@ pub(crate) fn router(app: App) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .with_state(app.clone())
-        .merge(member_routes(app.membership, app.clock))
+        .merge(discovery_routes(app.membership.clone(), |view| Ok(view.members.clone())))
+        .merge(member_routes(app.membership, app.journal, &TOPICS, app.clock))
         .merge(probe_routes(not_ready))
         .fallback(not_found)
 }

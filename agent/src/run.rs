@@ -4,6 +4,7 @@
 //! program says that it is ready.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,8 +23,9 @@ use watchfire_shell::clock::Clock;
 use watchfire_shell::driver::drive;
 use watchfire_shell::files::DataDir;
 use watchfire_shell::http::Server;
+use watchfire_shell::journal::{self, Journal};
 use watchfire_shell::lifecycle::{self, Signal, Signals, Tasks, exit};
-use watchfire_shell::membership::MembershipHandle;
+use watchfire_shell::membership::{Index, MembershipHandle};
 use watchfire_shell::tls::ClientFiles;
 use watchfire_shell::{bind, gossip, telemetry};
 
@@ -138,7 +140,10 @@ impl Agent {
             stop.cancelled().await;
         });
         let stopping = Arc::new(AtomicBool::new(false));
-        let app = http::App { membership: membership.clone(), clock, sampler, figures, stopping: stopping.clone() };
+        let journal = Journal::new(Index { counter: 0, ..membership.view().index });
+        tasks.spawn("events", |stop| journal::follow_members(membership.clone(), journal.clone(), stop));
+        let app =
+            http::App { membership: membership.clone(), journal, clock, sampler, figures, stopping: stopping.clone() };
         tracing::info!(http = %server.address(), "listening");
         tasks.spawn("http", |stop| server.run(http::router(app), stop));
         Ok(Self {
@@ -254,6 +259,7 @@ fn fixed_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("node.data_dir", old.data_dir != new.data_dir),
         ("gossip", old.gossip != new.gossip),
         ("http.bind", old.http_bind != new.http_bind),
+        ("http.advertise", old.http_advertise != new.http_advertise),
         ("log.format", old.log.format != new.log.format),
     ];
     pairs.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
@@ -280,8 +286,15 @@ fn metadata(settings: &Settings, server: &Server) -> Metadata {
         role: Role::Agent,
         labels: settings.core.labels.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        services: BTreeMap::from([(SERVICE_HTTP.to_owned(), bind::advertised(server.address()))]),
+        services: BTreeMap::from([(SERVICE_HTTP.to_owned(), http_address(settings, server.address()))]),
     }
+}
+
+/// Where others reach what is bound to `bound`.
+fn http_address(settings: &Settings, bound: SocketAddr) -> SocketAddr {
+    let host = settings.gossip.advertise.map(|gossip| gossip.ip()).filter(|_| bound.ip().is_unspecified());
+    let by_host = || host.map_or_else(|| bind::advertised(bound), |host| SocketAddr::new(host, bound.port()));
+    settings.http_advertise.unwrap_or_else(by_host)
 }
 
 /// Tells the core of collectors. Other members do not matter to it, and there may be thousands.

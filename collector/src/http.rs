@@ -21,6 +21,8 @@ mod rules;
 
 mod nodes;
 
+mod discovery;
+
 mod health;
 
 mod history;
@@ -52,6 +54,7 @@ use tokio::sync::Semaphore;
 use watchfire_shared::time::Timestamp;
 use watchfire_shell::clock::Clock;
 use watchfire_shell::http::{Guard, member_routes, not_found, probe_routes};
+use watchfire_shell::journal::{Journal, Topic};
 use watchfire_shell::membership::MembershipHandle;
 
 use crate::engine::{Inbox, Published};
@@ -67,6 +70,7 @@ pub(crate) const MAX_QUERIES: usize = 4;
 pub(crate) struct App {
     pub(crate) clock: Clock,
     pub(crate) membership: MembershipHandle,
+    pub(crate) journal: Journal,
     pub(crate) published: Published,
     pub(crate) connections: Connections,
     pub(crate) senders: Senders,
@@ -117,7 +121,8 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/api/v1/write", guard.over(post(write::write)))
         .merge(alertmanager::routes(&app.guard))
         .with_state(app.clone())
-        .merge(member_routes(app.membership.clone(), app.clock.clone()))
+        .merge(discovery::routes(app))
+        .merge(member_routes(app.membership.clone(), app.journal.clone(), &Topic::ALL, app.clock.clone()))
         .merge(probe_routes(not_ready))
         .fallback(not_found)
 }

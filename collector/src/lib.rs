@@ -38,6 +38,8 @@ mod reload;
 
 mod prometheus;
 
+mod events;
+
 mod http;
 
 mod run;

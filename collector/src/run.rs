@@ -19,13 +19,15 @@ use watchfire_shell::arguments::Origin;
 use watchfire_shell::clock::Clock;
 use watchfire_shell::files::DataDir;
 use watchfire_shell::http::{Guard, Server};
+use watchfire_shell::journal::{self, Journal};
 use watchfire_shell::lifecycle::{self, Signal, Signals, Tasks, exit};
-use watchfire_shell::membership::MembershipHandle;
+use watchfire_shell::membership::{Index, MembershipHandle};
 use watchfire_shell::{bind, gossip, telemetry};
 use watchfire_store::RealDisk;
 
 use crate::config::Settings;
 use crate::engine::{self, Published, Running};
+use crate::events;
 use crate::http::{self, App, MAX_QUERIES, MAX_WRITES};
 use crate::ingest::{self, Connections, Tls};
 use crate::load::Load;
@@ -125,8 +127,12 @@ impl Collector {
             stop.cancelled().await;
         });
         tasks.spawn("ingest", |stop| ingest::run(ingest, tls, connections.clone(), inbox.clone(), stop));
+        let journal = Journal::new(Index { counter: 0, ..membership.view().index });
+        tasks.spawn("events", |stop| journal::follow_members(membership.clone(), journal.clone(), stop));
+        tasks.spawn("collector-events", |stop| events::follow(published.clone(), journal.clone(), clock.clone(), stop));
         let app = Arc::new(App {
             inbox,
+            journal,
             is_local: server.address().ip().is_loopback(),
             started_at: clock.wall(),
             guard: Guard::new(load.settings.external_url.as_deref()),

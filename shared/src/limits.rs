@@ -48,6 +48,10 @@ pub const MAX_GOSSIP_EXCHANGE_BYTES: usize = 8 << 20;
 
 /// Events kept in memory for readers that come back (`/v1/events`); at ten changes a second, a minute and a half.
 pub const MAX_EVENTS_KEPT: usize = 1024;
+/// The same events, bytes. A change of a member with usual labels has some 700; the agent is not to grow by megabytes.
+pub const MAX_EVENT_BYTES_KEPT: usize = 1 << 20;
+/// Readers of events that stay, at a time. Each costs a connection, of which a server has 512.
+pub const MAX_EVENT_STREAMS: usize = 128;
 
 /// A configuration or rule file, bytes. The largest public rule sets are under 2 MiB.
 pub const MAX_CONFIG_FILE_BYTES: usize = 8 << 20;

@@ -241,6 +241,11 @@ impl Contacts {
         (tries, self.next())
     }
 
+    /// Whether no address is tried at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_addr.is_empty()
+    }
+
     /// Peers that are tried, whoever they turn out to be.
     pub(crate) fn peers(&self) -> impl Iterator<Item = &Peer> {
         self.by_addr.values().filter_map(|contact| contact.peer.as_ref())

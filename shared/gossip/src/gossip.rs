@@ -4,6 +4,7 @@
 //! became visible is told. The parts, each a file: foca's side, joining, anti-entropy, metadata, leaving, evidence.
 
 mod anti_entropy;
+mod contact;
 mod evidence;
 mod foca_side;
 mod forget;
@@ -17,6 +18,7 @@ mod rtt;
 mod stream;
 mod twin;
 
+pub use contact::Contact;
 pub use io::{Effect, HostAnswer, Input};
 
 use std::collections::BTreeMap;

@@ -42,7 +42,7 @@ mod tests;
 
 pub use announced::{MetadataError, check_metadata};
 pub use config::{ConfigError, GossipConfig, Peer, Profile};
-pub use gossip::{Effect, Gossip, HostAnswer, Input};
+pub use gossip::{Contact, Effect, Gossip, HostAnswer, Input};
 pub use keyring::{GossipKey, KeyError, MAX_GOSSIP_KEYS};
 pub use rotation::{KeyOp, KeyRefusal};
 pub use stats::Stats;

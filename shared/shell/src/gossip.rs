@@ -27,7 +27,7 @@ use std::sync::Arc;
 use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use watchfire_gossip::{Effect, Forgotten, Gossip, GossipConfig, HostAnswer, Input, Profile};
+use watchfire_gossip::{Contact, Effect, Forgotten, Gossip, GossipConfig, HostAnswer, Input, Profile};
 use watchfire_shared::member::{Member, MemberChange, MemberState, Metadata, NodeId};
 use watchfire_shared::time::{Span, Timestamp};
 
@@ -54,6 +54,8 @@ const MAX_QUESTIONS: usize = 32;
 
 /// Round-trip times change all the time and are no news; readers see them this fresh.
 const REFRESH_EVERY: Span = Span::from_seconds(5);
+/// How this node stands to the others changes with time alone; readers see it this fresh.
+const LOOK_EVERY: Span = Span::from_millis(1000);
 
 /// How a program gossips: the section `[gossip]` of its file.
 #[derive(Clone, PartialEq, Debug)]
@@ -151,6 +153,8 @@ pub async fn start(
         yields: false,
         clock: clock.clone(),
         published: Timestamp::MIN,
+        looked: Timestamp::MIN,
+        joins: !settings.join.is_empty(),
     };
     // The node's own view is there before anybody asks for it.
     shell.perform(&mut effects, &machine);
@@ -248,6 +252,10 @@ struct Shell {
     clock: Clock,
     /// When the members were published last, on the monotonic scale.
     published: Timestamp,
+    /// When it was last looked how this node stands to the others, on the same scale.
+    looked: Timestamp,
+    /// There are names to join by, though none may have been resolved yet.
+    joins: bool,
 }
 
 impl Shell {
@@ -285,6 +293,13 @@ impl Shell {
             let on_wall = |gone: Forgotten| Forgotten { at: self.clock.wall_of(gone.at), ..gone };
             self.publisher.forgotten(machine.forgotten().into_iter().map(on_wall).collect());
             self.publisher.publish(members, changes, removed);
+        }
+        if self.looked + LOOK_EVERY <= now || self.published == now {
+            self.looked = now;
+            self.publisher.stands(match machine.contact(now) {
+                Contact::Alone if self.joins => Contact::Joining,
+                contact => contact,
+            });
         }
         if left {
             self.publisher.left();

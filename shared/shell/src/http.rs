@@ -17,6 +17,8 @@ mod members;
 
 mod events;
 
+mod discovery;
+
 mod exposition;
 
 use std::sync::Arc;
@@ -26,21 +28,28 @@ use axum::http::StatusCode;
 use axum::routing::get;
 
 use crate::clock::Clock;
+use crate::journal::{Journal, Topic};
 use crate::membership::MembershipHandle;
 
+pub use discovery::discovery_routes;
 pub use exposition::{Exposition, METRICS_CONTENT_TYPE};
 pub use guard::Guard;
 pub use list::{Choice, Filter, FilterError, List, ListQuery, Shown};
 pub use problem::{Problem, not_found};
 pub use serve::{Server, bounded};
 
-/// The routes `/v1/members`, `/v1/members/{name}` and `/v1/events`.
-pub fn member_routes(membership: MembershipHandle, clock: Clock) -> Router {
+/// The routes `/v1/members`, `/v1/members/{name}` and `/v1/events`; the journal knows of events about these topics.
+pub fn member_routes(
+    membership: MembershipHandle,
+    journal: Journal,
+    topics: &'static [(&'static str, Topic)],
+    clock: Clock,
+) -> Router {
     Router::new()
         .route("/v1/members", get(members::list))
         .route("/v1/members/{name}", get(members::one))
-        .route("/v1/events", get(events::stream))
-        .with_state(Arc::new(Shared { membership, clock }))
+        .route("/v1/events", get(events::events))
+        .with_state(Arc::new(Shared { membership, journal, topics, clock }))
 }
 
 /// The routes `/livez` (the program answers) and `/readyz`.
@@ -61,6 +70,8 @@ pub fn probe_routes(not_ready: impl Fn() -> Option<String> + Clone + Send + Sync
 
 struct Shared {
     membership: MembershipHandle,
+    journal: Journal,
+    topics: &'static [(&'static str, Topic)],
     clock: Clock,
 }
 

@@ -29,6 +29,8 @@ pub mod bind;
 
 pub mod tls;
 
+pub mod journal;
+
 pub mod membership;
 
 pub mod gossip;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use watchfire_gossip::{Forgotten, KeyOp, KeyRefusal, Stats};
+use watchfire_gossip::{Contact, Forgotten, KeyOp, KeyRefusal, Stats};
 use watchfire_shared::limits::MAX_EVENTS_KEPT;
 use watchfire_shared::member::{Member, MemberChange, Metadata, NodeId};
 
@@ -29,7 +29,7 @@ pub struct MembershipView {
 }
 
 /// A version of the view: rises with each change, and begins anew with each life of the program.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Index {
     /// Which life of the program; two lives never have the same.
     pub epoch: u64,
@@ -73,6 +73,7 @@ pub(crate) enum Request {
 /// The membership of a running program. Clones share it.
 #[derive(Clone, Debug)]
 pub struct MembershipHandle {
+    contact: watch::Receiver<Contact>,
     view: watch::Receiver<Arc<MembershipView>>,
     ring: Arc<Mutex<VecDeque<Arc<MemberEvent>>>>,
     requests: mpsc::Sender<Request>,
@@ -85,6 +86,7 @@ pub struct MembershipHandle {
 /// Where the gossip task puts what it learns.
 #[derive(Debug)]
 pub(crate) struct Publisher {
+    contact: watch::Sender<Contact>,
     view: watch::Sender<Arc<MembershipView>>,
     ring: Arc<Mutex<VecDeque<Arc<MemberEvent>>>>,
     left: watch::Sender<bool>,
@@ -101,10 +103,17 @@ pub(crate) fn channel(id: NodeId, view: MembershipView) -> (Publisher, Membershi
     let ring = Arc::new(Mutex::new(VecDeque::new()));
     let (view_writer, view) = watch::channel(Arc::new(view));
     let (left_writer, left) = watch::channel(false);
+    let (contact_writer, contact) = watch::channel(Contact::default());
     let (requests, inbox) = mpsc::channel(MAX_REQUESTS);
     let counters = Arc::new(Mutex::new(Stats::default()));
-    let publisher = Publisher { view: view_writer, ring: ring.clone(), left: left_writer, counters: counters.clone() };
-    (publisher, MembershipHandle { view, ring, requests, left, counters, keyring: None, id }, inbox)
+    let publisher = Publisher {
+        contact: contact_writer,
+        view: view_writer,
+        ring: ring.clone(),
+        left: left_writer,
+        counters: counters.clone(),
+    };
+    (publisher, MembershipHandle { contact, view, ring, requests, left, counters, keyring: None, id }, inbox)
 }
 
 impl Publisher {
@@ -152,6 +161,11 @@ impl Publisher {
         *self.counters.lock().expect("no holder of this lock can panic") = stats;
     }
 
+    /// Shows how this node stands to the others.
+    pub(crate) fn stands(&self, contact: Contact) {
+        self.contact.send_if_modified(|last| std::mem::replace(last, contact) != contact);
+    }
+
     /// Tells everybody who waits that the goodbye was said.
     pub(crate) fn left(&self) {
         self.left.send_replace(true);
@@ -178,6 +192,12 @@ impl MembershipHandle {
     #[must_use]
     pub fn view(&self) -> Arc<MembershipView> {
         self.view.borrow().clone()
+    }
+
+    /// What the view is worth, as of a second ago at most.
+    #[must_use]
+    pub fn contact(&self) -> Contact {
+        *self.contact.borrow()
     }
 
     /// Waits until the view is later than `index` (or of another life) and returns it.

@@ -51,6 +51,11 @@ struct Pull {
 }
 
 impl Pulling {
+    /// Whether views were compared since this node joined.
+    pub(super) fn has_compared(&self) -> bool {
+        self.done > 0
+    }
+
     /// The node joins anew: it compares often at first.
     pub(super) fn start_over(&mut self) {
         self.done = 0;

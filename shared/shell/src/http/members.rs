@@ -13,7 +13,7 @@ use super::Shared;
 use super::list::{List, ListQuery};
 use super::problem::Problem;
 
-const ROLES: &[(&str, Role)] = &[("agent", Role::Agent), ("collector", Role::Collector)];
+pub(super) const ROLES: &[(&str, Role)] = &[("agent", Role::Agent), ("collector", Role::Collector)];
 
 /// What `filter` and `fields` may name.
 const FIELDS: &[&str] = &[

@@ -33,6 +33,12 @@ impl Problem {
         Self { kind: "about:blank", title, status: status.as_u16(), detail: detail.into(), code }
     }
 
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
     /// 400: a parameter was not understood.
     #[must_use]
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -42,7 +48,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = self.status();
         let body = serde_json::to_vec(&self).expect("texts and numbers always encode");
         (status, [(header::CONTENT_TYPE, PROBLEM_TYPE)], body).into_response()
     }

@@ -1,3 +1,7 @@
+mod discovery;
+
+mod events;
+
 use axum::body::Body;
 use axum::http::Request;
 use futures_util::StreamExt;
@@ -9,10 +13,13 @@ use tower::ServiceExt;
 use watchfire_shared::member::{MemberState, Role};
 
 use super::*;
+use crate::journal::follow_members;
+use crate::membership::Index;
 use crate::membership::tests::{change, member, started};
 
 struct World {
     publisher: crate::membership::Publisher,
+    journal: Journal,
     router: Router,
     _requests: tokio::sync::mpsc::Receiver<crate::membership::Request>,
 }
@@ -25,8 +32,12 @@ fn world() -> World {
     let members = vec![member(2, MemberState::Down), collector, member(1, MemberState::Alive)];
     publisher.publish(members, vec![change(2, MemberState::Down)], false);
     let probes = probe_routes(|| Some("still starting".to_owned()));
-    let router = bounded(member_routes(handle, Clock::start()).merge(probes).fallback(not_found));
-    World { publisher, router, _requests: requests }
+    let journal = Journal::new(Index { epoch: 7, counter: 0 });
+    tokio::spawn(follow_members(handle.clone(), journal.clone(), CancellationToken::new()));
+    let members = member_routes(handle.clone(), journal.clone(), &Topic::ALL, Clock::start());
+    let members = members.merge(discovery_routes(handle, |view| Ok(view.members.clone())));
+    let router = bounded(members.merge(probes).fallback(not_found));
+    World { publisher, journal, router, _requests: requests }
 }
 
 async fn get(world: &World, uri: &str) -> (u16, Value) {

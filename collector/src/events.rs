@@ -1,0 +1,155 @@
+//! What happens at the collector beside changes of members, as events: alerts, orders, maintenance.
+//!
+//! Two pictures are compared, and what differs is noted. Pictures are made at most every 50 ms, so what came and went
+//! between two of them is no event; what rules and notifications see is not decided here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use watchfire_collector_core::remediation::view::OrderView;
+use watchfire_collector_core::rules::view::AlertView;
+use watchfire_collector_core::view::{NodeView, View};
+use watchfire_shared::labels::{INSTANCE, Labels};
+use watchfire_shared::order::OrderId;
+use watchfire_shared::time::Timestamp;
+use watchfire_shell::clock::Clock;
+use watchfire_shell::journal::{Journal, Topic};
+
+use crate::engine::Published;
+
+/// Notes what changes from one picture to the next, until `stop`.
+pub(crate) async fn follow(published: Published, journal: Journal, clock: Clock, stop: CancellationToken) {
+    let mut index = published.index();
+    let mut before = published.view();
+    loop {
+        tokio::select! {
+            () = published.later_than(index) => {}
+            () = stop.cancelled() => return,
+        }
+        let (index_now, after) = (published.index(), published.view());
+        if index_now == index {
+            // The engine has ended, and so will the program.
+            return stop.cancelled().await;
+        }
+        note(&journal, clock.wall(), &before, &after);
+        (index, before) = (index_now, after);
+    }
+}
+
+fn note(journal: &Journal, now: Timestamp, before: &View, after: &View) {
+    if !Arc::ptr_eq(&before.alerts, &after.alerts) {
+        alerts(journal, now, &before.alerts.alerts, &after.alerts.alerts);
+    }
+    if !Arc::ptr_eq(&before.remediation, &after.remediation) {
+        orders(journal, now, &before.remediation.orders, &after.remediation.orders);
+    }
+    if !Arc::ptr_eq(&before.nodes, &after.nodes) {
+        maintenance(journal, now, &before.nodes, &after.nodes);
+    }
+}
+
+fn alerts(journal: &Journal, now: Timestamp, before: &[AlertView], after: &[AlertView]) {
+    let by_labels = |alerts: &'_ [AlertView]| alerts.iter().map(|alert| alert.labels.clone()).zip(0..).collect();
+    let (old, new): (BTreeMap<Labels, usize>, BTreeMap<Labels, usize>) = (by_labels(before), by_labels(after));
+    let tell = |alert: &AlertView, previous: Option<&str>, state: &str| {
+        let node = Some(alert.labels.value(INSTANCE)).filter(|name| !name.is_empty());
+        let data = json!({"at": now, "previous": previous, "state": state, "labels": alert.labels,
+            "annotations": alert.annotations, "active_at": alert.active_at, "value": alert.value});
+        journal.note(Topic::Alert, now, node, &data);
+    };
+    for (labels, at) in &old {
+        if !new.contains_key(labels) {
+            let was = &before[*at];
+            tell(was, Some(was.state), if was.state == "firing" { "resolved" } else { "inactive" });
+        }
+    }
+    for (labels, at) in &new {
+        let is = &after[*at];
+        let previous = old.get(labels).map(|at| before[*at].state);
+        if previous != Some(is.state) {
+            tell(is, previous, is.state);
+        }
+    }
+}
+
+fn orders(journal: &Journal, now: Timestamp, before: &[OrderView], after: &[OrderView]) {
+    let old: BTreeMap<OrderId, &OrderView> = before.iter().map(|order| (order.id, order)).collect();
+    // The newest stand first.
+    for order in after.iter().rev() {
+        let previous = old.get(&order.id).map(|was| was.state);
+        if previous != Some(order.state) {
+            let data = json!({"at": now, "previous": previous, "state": order.state, "id": order.id,
+                "remediation": order.remediation, "node": order.node, "action": order.action, "detail": order.detail,
+                "issued_at": order.issued_at, "ended_at": order.ended_at, "exit_code": order.exit_code});
+            journal.note(Topic::Order, now, Some(&order.node), &data);
+        }
+    }
+}
+
+fn maintenance(journal: &Journal, now: Timestamp, before: &[NodeView], after: &[NodeView]) {
+    let until = |nodes: &[NodeView]| -> BTreeMap<String, Timestamp> {
+        nodes.iter().filter_map(|node| Some((node.name.clone(), node.maintenance_until?))).collect()
+    };
+    let (old, new) = (until(before), until(after));
+    let tell = |node: &str, until: Option<Timestamp>, previous: Option<Timestamp>| {
+        let data = json!({"at": now, "node": node, "until": until, "previous_until": previous});
+        journal.note(Topic::Maintenance, now, Some(node), &data);
+    };
+    old.iter().filter(|(node, _)| !new.contains_key(*node)).for_each(|(node, was)| tell(node, None, Some(*was)));
+    for (node, until) in &new {
+        let previous = old.get(node).copied();
+        if previous != Some(*until) {
+            tell(node, Some(*until), previous);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+    use watchfire_shell::journal::Batch;
+    use watchfire_shell::membership::Index;
+
+    use super::*;
+
+    fn alert(instance: &str, state: &'static str) -> AlertView {
+        AlertView {
+            labels: Labels::new([("alertname", "NodeDown"), (INSTANCE, instance)]),
+            annotations: Labels::default(),
+            state,
+            active_at: Timestamp::EPOCH,
+            keep_firing_since: None,
+            value: "1".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_alert_is_told_at_each_turn() {
+        let journal = Journal::new(Index::default());
+        let mut reader = journal.follow(Index::default().into());
+        let steps = [vec![], vec![alert("a", "pending"), alert("b", "firing")], vec![alert("a", "firing")], vec![]];
+        for pair in steps.windows(2) {
+            alerts(&journal, Timestamp::EPOCH, &pair[0], &pair[1]);
+        }
+        let Some(Batch::Events(events)) = reader.next(&BTreeSet::new()).await else { panic!() };
+        let told: Vec<String> = events
+            .iter()
+            .map(|event| {
+                let data: Value = serde_json::from_str(&event.data).unwrap();
+                format!("{} {} -> {}", event.node.as_deref().unwrap(), data["previous"], data["state"])
+            })
+            .collect();
+        let expected = [
+            r#"a null -> "pending""#,
+            r#"b null -> "firing""#,
+            r#"b "firing" -> "resolved""#,
+            r#"a "pending" -> "firing""#,
+            r#"a "firing" -> "resolved""#,
+        ];
+        assert_eq!(told, expected);
+    }
+}
