@@ -50,3 +50,49 @@ fn listed(members: &MembershipView, nodes: &[NodeView], gathers: bool) -> Result
     let stays = |member: &&Member| !is_gone(member) || registered.contains(&member.id);
     Ok(members.members.iter().filter(stays).cloned().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use watchfire_collector_core::view::{AlertCounts, Health};
+    use watchfire_shared::time::Timestamp;
+
+    use super::*;
+
+    fn node(number: u64, state: Option<MemberState>) -> NodeView {
+        NodeView {
+            id: Some(NodeId(number)),
+            name: format!("web-{number}"),
+            role: Role::Agent,
+            state,
+            health: Health::Ok,
+            reasons: Vec::new(),
+            last_report_at: None,
+            clock_offset_seconds: None,
+            alerts: AlertCounts::default(),
+            labels: Default::default(),
+            version: String::new(),
+            maintenance_until: None,
+            target: None,
+        }
+    }
+
+    fn member(number: u64, state: &str) -> Member {
+        let member = serde_json::json!({"id": NodeId(number), "name": format!("web-{number}"), "addr": "10.0.0.1:7950",
+            "state": state, "since": Timestamp::EPOCH, "incarnation": 0, "generation": 1, "role": "agent", "labels": {},
+            "version": "", "services": {}, "rtt_ms": null, "suspected_by": [], "cause": null});
+        serde_json::from_value(member).unwrap()
+    }
+
+    #[test]
+    fn a_collector_that_gathers_says_so_and_what_was_decommissioned_is_no_target() {
+        let nodes = [node(1, Some(MemberState::Alive)), node(2, Some(MemberState::Down)), node(3, None)];
+        let view = |members: Vec<Member>| MembershipView { members, ..MembershipView::default() };
+        let some = view(vec![member(1, "alive")]);
+        let doubt = listed(&some, &nodes, true).unwrap_err();
+        assert_eq!(doubt, "1 of 2 registered agents are not among the members yet (web-2)");
+        assert_eq!(listed(&some, &nodes, false).unwrap(), some.members);
+        let all = view(vec![member(1, "alive"), member(2, "down"), member(4, "down"), member(5, "alive")]);
+        let names: Vec<String> = listed(&all, &nodes, true).unwrap().into_iter().map(|member| member.name).collect();
+        assert_eq!(names, ["web-1", "web-2", "web-5"], "4 is gone and not registered; 5 is new");
+    }
+}

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::request::Parts;
@@ -16,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
+use tokio::time::Instant;
 use watchfire_gossip::Contact;
 use watchfire_shared::member::{Member, MemberState, Role, SERVICE_HTTP};
 
@@ -26,6 +28,9 @@ use crate::membership::{MembershipHandle, MembershipView};
 
 /// When a client may try again after a doubt, seconds: most doubts are a program that starts.
 const RETRY_AFTER: &str = "5";
+/// Who is alone for longer than this after its start was not just waiting to be joined again, for members look for one that
+/// they lost.
+const LONELY_START: Duration = Duration::from_secs(10);
 /// Nodes with this label come and go; one that is gone is no target any more.
 const EPHEMERAL: &str = "ephemeral";
 
@@ -35,6 +40,7 @@ type Listing = dyn Fn(&MembershipView) -> Result<Vec<Member>, String> + Send + S
 struct Discovery {
     membership: MembershipHandle,
     listing: Box<Listing>,
+    started: Instant,
 }
 
 /// One group of targets, as Prometheus reads it.
@@ -49,7 +55,7 @@ pub fn discovery_routes(
     membership: MembershipHandle,
     listing: impl Fn(&MembershipView) -> Result<Vec<Member>, String> + Send + Sync + 'static,
 ) -> Router {
-    let discovery = Discovery { membership, listing: Box::new(listing) };
+    let discovery = Discovery { membership, listing: Box::new(listing), started: Instant::now() };
     Router::new().route("/v1/sd/prometheus", get(prometheus)).with_state(Arc::new(discovery))
 }
 
@@ -70,8 +76,14 @@ fn groups(discovery: &Discovery, parts: &Parts) -> Result<Vec<Group>, Problem> {
     let labels = query.labels()?;
     query.finish()?;
     let view = discovery.membership.view();
-    let members =
-        certain(&view, discovery.membership.contact()).and_then(|()| (discovery.listing)(&view)).map_err(in_doubt)?;
+    let contact = discovery.membership.contact();
+    let is_known = match contact {
+        Contact::Alone if discovery.started.elapsed() < LONELY_START => {
+            Err(format!("{} has just started and heard nobody yet", view.node))
+        }
+        _ => certain(&view, contact),
+    };
+    let members = is_known.and_then(|()| (discovery.listing)(&view)).map_err(in_doubt)?;
     let label = |member: &Member, name: &str| member.labels.get(name).cloned().unwrap_or_default();
     let members = members.iter().filter(|member| {
         let has_role = if roles.is_empty() { member.role == Role::Agent } else { roles.contains(&member.role) };

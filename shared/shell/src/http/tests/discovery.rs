@@ -48,7 +48,7 @@ async fn every_agent_that_can_be_reached_is_a_target_the_dead_included() {
     assert_eq!(groups[1]["labels"], expected);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn in_doubt_there_is_an_error_and_no_list() {
     let world = world();
     for (contact, says) in [
@@ -67,5 +67,7 @@ async fn in_doubt_there_is_an_error_and_no_list() {
     // Nobody was ever there.
     world.publisher.publish(vec![], vec![], true);
     world.publisher.stands(Contact::Alone);
+    assert_eq!(get(&world, "/v1/sd/prometheus").await.0, 503, "somebody may be about to come back");
+    tokio::time::advance(std::time::Duration::from_secs(10)).await;
     assert_eq!(get(&world, "/v1/sd/prometheus").await, (200, serde_json::json!([])));
 }
