@@ -53,17 +53,17 @@ impl Request {
         let since = query.text("since").or_else(|| query.text("index"));
         let last_id = parts.headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default().to_owned());
         let since = match (since, last_id) {
-            (Some(since), _) => Some(place(shared, &since).map_err(|error| bad("since", error))?),
-            (None, Some(id)) => Some(id.parse().map_err(|error: String| bad("Last-Event-ID", error))?),
+            (Some(since), _) => Some(place(shared, &since).map_err(|error| bad("since", &error))?),
+            (None, Some(id)) => Some(id.parse().map_err(|error: String| bad("Last-Event-ID", &error))?),
             (None, None) => None,
         };
         let topics = query.words("topics", shared.topics)?.into_iter().collect();
         let nodes = query.texts("node");
-        let wait = query.text("wait").map(|text| Span::parse(&text).map_err(|error| bad("wait", error.to_string())));
+        let wait = query.text("wait").map(|text| Span::parse(&text).map_err(|error| bad("wait", &error.to_string())));
         let wait = wait.transpose()?.map(|wait| wait.min(MAX_BLOCKING_WAIT).to_std());
         let limit = query.text("limit").map_or(Ok(DEFAULT_LIMIT), |text| {
             let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-            limit.ok_or_else(|| bad("limit", format!("expected a number from 1 to {MAX_LIMIT}, found {text:?}")))
+            limit.ok_or_else(|| bad("limit", &format!("expected a number from 1 to {MAX_LIMIT}, found {text:?}")))
         })?;
         query.finish()?;
         Ok(Self { since, topics, nodes, wait, limit })
@@ -75,7 +75,7 @@ impl Request {
     }
 }
 
-fn bad(name: &str, error: String) -> Problem {
+fn bad(name: &str, error: &str) -> Problem {
     Problem::bad_request(format!("{name}: {error}"))
 }
 
