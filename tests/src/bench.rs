@@ -16,6 +16,8 @@ pub mod latency;
 
 pub mod membership;
 
+pub mod sweep;
+
 use std::path::PathBuf;
 
 use row::Row;
@@ -44,7 +46,12 @@ impl Effort {
 ///
 /// # Errors
 /// If a process of the house cannot be started; a missing peer is no error.
-pub async fn run(binary: PathBuf, effort: Effort, only: Option<&str>) -> anyhow::Result<()> {
+pub async fn run(
+    binary: PathBuf,
+    effort: Effort,
+    only: Option<&str>,
+    part: &membership::Part,
+) -> anyhow::Result<()> {
     Row::print_heading();
     let wanted = |name: &str| only.is_none_or(|only| name.contains(only));
     if wanted("agent") {
@@ -55,7 +62,7 @@ pub async fn run(binary: PathBuf, effort: Effort, only: Option<&str>) -> anyhow:
         latency::run(&binary, effort).await?;
     }
     if wanted("membership") {
-        membership::run(&binary, effort).await?;
+        membership::run(&binary, effort, part).await?;
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use foca::{Foca, Header, Member, Message, NoCustomBroadcast, Notification, OwnedNotification, Runtime, State, Timer};
 use rand::rngs::StdRng;
-use watchfire_shared::member::NodeId;
+use watchfire_shared::member::{NodeId, ProbePath};
 use watchfire_shared::time::{Span, Timestamp};
 
 use crate::codec::{Parsed, WireCodec};
@@ -283,6 +283,15 @@ impl Detector {
             self.heard(now);
         } else {
             self.told.push(Told::Unexpected);
+        }
+    }
+
+    /// This node could not connect to a member that is suspected. While it hears nobody, that says nothing of the member.
+    pub(crate) fn unreachable(&mut self, now: Timestamp, identity: &Identity) {
+        let suspected = self.suspicions.incarnation_of(identity).filter(|_| !self.leaving && !self.doubts(now));
+        if let Some(incarnation) = suspected {
+            let own = note(identity, incarnation, self.identity().id, Paths::from(&BTreeSet::from([ProbePath::Tcp])));
+            self.suspect(now, *identity, own);
         }
     }
 

@@ -4,6 +4,7 @@
 //! became visible is told. The parts, each a file: foca's side, joining, anti-entropy, metadata, leaving, evidence.
 
 mod anti_entropy;
+mod assume;
 mod contact;
 mod evidence;
 mod foca_side;
@@ -100,12 +101,26 @@ impl Gossip {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Result<Self, ConfigError> {
+        let pace = config.profile.pace();
+        Self::with_pace(config, pace, seed, now, effects)
+    }
+
+    /// As [`Gossip::new`], with figures that belong to no profile: for simulations that look for better ones.
+    ///
+    /// # Errors
+    /// As [`Gossip::new`].
+    pub fn with_pace(
+        config: GossipConfig,
+        pace: Pace,
+        seed: u64,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Self, ConfigError> {
         config.check()?;
         let rotation = rotation::Rotation::new(&config.keys, config.key_order);
         let keys = rotation.held("");
         let bytes = encode_metadata(&config.metadata, &keys)?;
         let identity = Identity::new(config.id, config.generation, config.advertise);
-        let pace = config.profile.pace();
         let mut rng = StdRng::seed_from_u64(seed ^ config.id.0.rotate_left(32));
         let detector_rng = StdRng::seed_from_u64(rng.random());
         let envelope = Envelope::new(&config.cluster, &config.keys, &mut StdRng::seed_from_u64(!seed));

@@ -41,7 +41,7 @@ mod harness;
 mod tests;
 
 pub use announced::{MetadataError, check_metadata};
-pub use config::{ConfigError, GossipConfig, Peer, Profile};
+pub use config::{ConfigError, GossipConfig, Pace, Peer, Profile};
 pub use gossip::{Contact, Effect, Gossip, HostAnswer, Input};
 pub use keyring::{GossipKey, KeyError, MAX_GOSSIP_KEYS};
 pub use rotation::{KeyOp, KeyRefusal};

@@ -60,6 +60,11 @@ impl Pulling {
     pub(super) fn start_over(&mut self) {
         self.done = 0;
     }
+
+    /// The node has compared so often already.
+    pub(super) fn rest(&mut self, done: u32) {
+        self.done = done;
+    }
 }
 
 impl Gossip {

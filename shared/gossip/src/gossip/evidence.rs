@@ -16,7 +16,7 @@ const ASKS_PER_SECOND: i64 = 16;
 const MOST_ASKS: u32 = 4;
 const FIRST_ASK_AGAIN_MS: i64 = 5000;
 /// Up to this size every member asks; in larger clusters those whose own probe failed, and collectors.
-const EVERYBODY_ASKS_UP_TO: usize = 64;
+const EVERYBODY_ASKS_UP_TO: usize = 128;
 
 /// Suspects that are told at once when an isolation ends: 64 packets of 50 bytes.
 const REMINDED_AT_ONCE: usize = 64;
@@ -124,8 +124,20 @@ impl Gossip {
         if answer != HostAnswer::Accepted {
             self.asks.forget(id);
         }
-        if answer == HostAnswer::Refused {
-            self.refused(now, id);
+        match answer {
+            HostAnswer::Refused => self.refused(now, id),
+            HostAnswer::Silent => self.unreachable(now, id),
+            HostAnswer::Accepted => {}
+        }
+    }
+
+    /// A suspect's host did not take a connection either: that is a try of this node's own, and confirms the suspicion. Where
+    /// everybody asks, it takes a second until it is confirmed, instead of the turns of three more probes.
+    fn unreachable(&mut self, now: Timestamp, id: NodeId) {
+        let suspect = self.view.get(id).filter(|entry| entry.state == MemberState::Suspect);
+        if let Some(identity) = suspect.map(|entry| entry.identity) {
+            self.detector.unreachable(now, &identity);
+            self.heed(now);
         }
     }
 }

@@ -208,7 +208,12 @@ impl Gossip {
         let mut told = Vec::new();
         for member in self.detector.members().filter(|member| member.id().id != own) {
             let identity = *member.id();
-            let known = self.view.get(identity.id).map(|entry| entry.identity.generation);
+            let known = self.view.get(identity.id);
+            // Nearly all are as they were, and every packet in a storm looks at all of them.
+            if known.is_some_and(|entry| entry.same(&identity, member.incarnation(), member.state())) {
+                continue;
+            }
+            let known = known.map(|entry| entry.identity.generation);
             if known.is_some_and(|generation| generation < identity.generation) {
                 later_lives.push(identity.id);
             }
