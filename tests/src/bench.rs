@@ -46,12 +46,7 @@ impl Effort {
 ///
 /// # Errors
 /// If a process of the house cannot be started; a missing peer is no error.
-pub async fn run(
-    binary: PathBuf,
-    effort: Effort,
-    only: Option<&str>,
-    part: &membership::Part,
-) -> anyhow::Result<()> {
+pub async fn run(binary: PathBuf, effort: Effort, only: Option<&str>, part: &membership::Part) -> anyhow::Result<()> {
     Row::print_heading();
     let wanted = |name: &str| only.is_none_or(|only| name.contains(only));
     if wanted("agent") {

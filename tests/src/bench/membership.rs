@@ -1,14 +1,21 @@
 //! Membership beside Serf: fleets of real processes in one network namespace, each member with an address of its own.
 //!
 //! The same trials for both, one fleet at a time: kill -9 until all others know, a host that falls silent (its packets are
-//! dropped in both directions, so nothing refuses), a graceful leave, and what an idle member costs. The clock runs from the
+//! dropped in both directions, so nothing refuses), a graceful leave, what an idle member costs, and trouble short of death:
+//! stopped processes, a rolling restart, loss, isolation, a split. The clock runs from the
 //! signal to the line or event in which a member tells of it. What others are wrongly said to have failed is counted.
 
+mod faults;
+
 mod fleet;
+
+mod part;
 
 mod namespace;
 
 mod ours;
+
+mod report;
 
 mod serf;
 
@@ -17,49 +24,47 @@ use std::time::{Duration, Instant};
 
 use fleet::{Fleet, What};
 use namespace::Firewall;
+pub use part::Part;
 
 use super::Effort;
-use super::account::{Spread, usage};
-use super::row::{Peer, Row};
+use super::account::usage;
 
 /// How long a trial may take; a fleet that is slower has failed.
 const WITHIN: Duration = Duration::from_secs(120);
 /// What a fleet does after it is complete, and between two trials, does not count.
-const SETTLE: Duration = Duration::from_secs(5);
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// Starts this program again in a network namespace of its own, where [`inside`] measures.
 ///
 /// # Errors
 /// If that cannot be started or fails. Without root nothing is measured, which is said and no error.
-pub async fn run(binary: &Path, effort: Effort) -> anyhow::Result<()> {
+pub async fn run(binary: &Path, effort: Effort, part: &Part) -> anyhow::Result<()> {
     if let Some(reason) = namespace::unavailable() {
         eprintln!("bench: membership is not measured: {reason}");
         return Ok(());
     }
-    namespace::enter(binary, effort).await
+    namespace::enter(binary, effort, part).await
 }
 
 /// Measures all sizes of fleets; this process has a network namespace of its own.
 ///
 /// # Errors
 /// If a process of the house cannot be started; a missing peer or packet filter is said and no error.
-pub async fn inside(binary: &Path, effort: Effort) -> anyhow::Result<()> {
+pub async fn inside(binary: &Path, effort: Effort, part: &Part) -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     namespace::loopback_up()?;
     let firewall = Firewall::find();
     if firewall.is_none() {
         eprintln!("bench: no host falls silent: neither nft nor iptables is installed");
     }
-    let sizes: &[usize] = if effort == Effort::Full { &[10, 50, 100] } else { &[10] };
-    let profiles: &[&str] = if effort == Effort::Full { &["lan", "fast"] } else { &["lan"] };
-    for size in sizes {
+    for size in &part.sizes {
         let theirs = match super::peer("serf") {
-            Some(program) => Some(measure(serf::Serf::new(program), *size, effort, firewall.as_ref()).await?),
+            Some(program) => Some(measure(serf::Serf::new(program), *size, effort, part, firewall.as_ref()).await?),
             None => None,
         };
-        for profile in profiles {
-            let ours = measure(ours::Agents::new(binary, profile), *size, effort, firewall.as_ref()).await?;
-            report(*size, profile, &ours, theirs.as_ref());
+        for profile in &part.profiles {
+            let ours = measure(ours::Agents::new(binary, profile), *size, effort, part, firewall.as_ref()).await?;
+            report::print(*size, profile, &ours, theirs.as_ref());
         }
     }
     Ok(())
@@ -86,21 +91,27 @@ struct Measured {
     cpu: f64,
     rss_bytes: f64,
     seconds: f64,
+    /// Seconds from the first start until everybody knew everybody.
+    complete: f64,
+    faults: Option<faults::Faults>,
 }
 
 async fn measure<F: Fleet>(
     mut fleet: F,
     size: usize,
     effort: Effort,
+    part: &Part,
     firewall: Option<&Firewall>,
 ) -> anyhow::Result<Measured> {
-    let trials = effort.of(10).max(3);
+    let (trials, started) = (part.trials, Instant::now());
     for member in 0..size {
         fleet.start(member)?;
     }
     fleet.wait_until_complete(size, WITHIN).await?;
+    let complete = started.elapsed().as_secs_f64();
     tokio::time::sleep(SETTLE).await;
     let mut measured = idle(&fleet, size, effort).await?;
+    measured.complete = complete;
     fleet.follow(size).await?;
     for trial in 0..trials {
         // Member 0 is the one that all others join.
@@ -126,6 +137,9 @@ async fn measure<F: Fleet>(
         fleet.leave(victim);
         measured.accused += note(&mut measured.leave, &fleet, size, victim, What::Left, since).await?;
         bring_back(&mut fleet, size, victim).await?;
+    }
+    if part.faults {
+        measured.faults = Some(faults::measure(&mut fleet, size, firewall).await?);
     }
     Ok(measured)
 }
@@ -175,58 +189,7 @@ async fn idle<F: Fleet>(fleet: &F, size: usize, effort: Effort) -> anyhow::Resul
         cpu: used / seconds / members,
         rss_bytes: pids.iter().map(|pid| usage(*pid).rss_bytes).sum::<f64>() / members,
         seconds,
+        complete: 0.0,
+        faults: None,
     })
-}
-
-fn report(size: usize, profile: &str, ours: &Measured, theirs: Option<&Measured>) {
-    type Of = fn(&Measured) -> &Times;
-    let cases: [(&str, Of); 3] = [
-        ("kill -9, the host answers", |measured| &measured.kill),
-        ("a host falls silent", |measured| &measured.silent),
-        ("a graceful leave", |measured| &measured.leave),
-    ];
-    for (case, of) in cases {
-        let times = of(ours);
-        if times.all.is_empty() {
-            continue;
-        }
-        let all = Spread::of(times.all.clone());
-        let peer = theirs.filter(|theirs| !of(theirs).all.is_empty()).map(|theirs| {
-            let own = Spread::of(of(theirs).all.clone());
-            Peer { name: theirs.name.clone(), figure: written(of(theirs)), ratio: own.median / all.median }
-        });
-        Row {
-            what: format!(
-                "membership, N={size}, `{profile}`: {case}, first / all others know, {} trials",
-                times.all.len()
-            ),
-            ours: written(times),
-            peer,
-        }
-        .print();
-    }
-    let row = |what: &str, figure: fn(&Measured) -> (String, f64)| {
-        let (own, value) = figure(ours);
-        let peer = theirs.map(|theirs| {
-            let (text, theirs_value) = figure(theirs);
-            Peer { name: theirs.name.clone(), figure: text, ratio: theirs_value / value }
-        });
-        Row { what: format!("membership, N={size}, `{profile}`: {what}"), ours: own, peer }.print();
-    };
-    row("sent by an idle member", |measured| {
-        (format!("{:.0} B/s over {:.0} s", measured.traffic, measured.seconds), measured.traffic)
-    });
-    row("CPU of an idle member", |measured| (format!("{:.3} %", measured.cpu * 100.0), measured.cpu));
-    row("resident memory of a member", |measured| {
-        (format!("{:.1} MiB", measured.rss_bytes / f64::from(1 << 20)), measured.rss_bytes)
-    });
-    let accused = |measured: &Measured| format!("{} wrongly failed", measured.accused);
-    let peer = theirs.map(|theirs| Peer { name: theirs.name.clone(), figure: accused(theirs), ratio: 1.0 });
-    Row { what: format!("membership, N={size}, `{profile}`: others, over all trials"), ours: accused(ours), peer }
-        .print();
-}
-
-fn written(times: &Times) -> String {
-    let (first, all) = (Spread::of(times.first.clone()), Spread::of(times.all.clone()));
-    format!("median {:.2} / {:.2} s (all: {:.2} to {:.2})", first.median, all.median, all.min, all.max)
 }

@@ -33,7 +33,10 @@ pub const CASES: [&str; 11] =
 /// If there is no such case, or `pace` is not understood.
 pub fn run(effort: Effort, case: Option<&str>, pace: Option<&str>) -> anyhow::Result<()> {
     if let Some(case) = case {
-        anyhow::ensure!(case == "curve" || CASES.contains(&case), "there is no case {case}; there are {CASES:?} and curve");
+        anyhow::ensure!(
+            case == "curve" || CASES.contains(&case),
+            "there is no case {case}; there are {CASES:?} and curve"
+        );
     }
     if case == Some("curve") {
         return Ok(curve(effort));
@@ -78,7 +81,11 @@ fn row(case: &str, settings: &str, measure: impl FnOnce() -> String) {
     let (started, before) = (Instant::now(), usage(std::process::id()).cpu_seconds);
     let measured = measure();
     let used = usage(std::process::id());
-    eprintln!("{case}, {settings}: {:.1} s, {:.0} MiB", started.elapsed().as_secs_f64(), used.rss_bytes / f64::from(1 << 20));
+    eprintln!(
+        "{case}, {settings}: {:.1} s, {:.0} MiB",
+        started.elapsed().as_secs_f64(),
+        used.rss_bytes / f64::from(1 << 20)
+    );
     println!("| {case} | {settings} | {measured} | {:.1} s |", used.cpu_seconds - before);
 }
 
@@ -117,7 +124,11 @@ fn measure(case: &str, name: &str, pace: Pace, effort: Effort) {
                 let pauses = (200.0 / 24.0 * compressed).min(60.0);
                 let restarts = (200.0 / 168.0 * compressed).min(30.0);
                 let wrong = cases::ordinary(fleet(200), hours, pauses, restarts);
-                format!("{wrong} wrong downs; {:.0} pauses, {:.0} restarts", pauses * hours as f64, restarts * hours as f64)
+                format!(
+                    "{wrong} wrong downs; {:.0} pauses, {:.0} restarts",
+                    pauses * hours as f64,
+                    restarts * hours as f64
+                )
             });
         }
         "lossy" => {
@@ -209,7 +220,9 @@ fn sweep_raw(effort: Effort) -> String {
 
 /// Detection time against false deaths against bytes, for settings around those of the profiles.
 fn curve(effort: Effort) {
-    println!("| probe / answer | alpha | beta | K | silent N=10 | N=50 | N=100 | wrong downs, at healthy | B/s |\n|---|---|---|---|---|---|---|---|---|");
+    println!(
+        "| probe / answer | alpha | beta | K | silent N=10 | N=50 | N=100 | wrong downs, at healthy | B/s |\n|---|---|---|---|---|---|---|---|---|"
+    );
     for (probe_ms, answer_ms) in [(1000, 500), (500, 200)] {
         for (suspicion, longest, confirmations) in
             [(2.0, 6.0, 3), (3.0, 6.0, 3), (3.0, 8.0, 4), (4.0, 6.0, 3), (5.0, 6.0, 3)]
@@ -217,13 +230,16 @@ fn curve(effort: Effort) {
             let pace = Pace { probe_ms, answer_ms, suspicion, longest, confirmations, ..Profile::Lan.pace() };
             let silent = |members| {
                 let fleet = Fleet::new(pace, members);
-                let times = cases::deaths(fleet, &mut fleet.at_rest(), false, if effort == Effort::Full { 30 } else { 9 });
+                let times =
+                    cases::deaths(fleet, &mut fleet.at_rest(), false, if effort == Effort::Full { 30 } else { 9 });
                 format!("{:.2} / {:.2}", Spread::of(times.first).median, Spread::of(times.all).median)
             };
             let (ten, fifty, hundred) = (silent(10), silent(50), silent(100));
             let wrong = sweep_ours(Fleet::new(pace, 128), effort);
             let (bytes, _) = cases::idle(Fleet { sealed: true, ..Fleet::new(pace, 50) }, 120);
-            println!("| {probe_ms} / {answer_ms} ms | {suspicion} | {longest} | {confirmations} | {ten} | {fifty} | {hundred} | {wrong} | {bytes:.0} |");
+            println!(
+                "| {probe_ms} / {answer_ms} ms | {suspicion} | {longest} | {confirmations} | {ten} | {fifty} | {hundred} | {wrong} | {bytes:.0} |"
+            );
         }
     }
 }

@@ -29,9 +29,11 @@ impl Gossip {
         self.with_foca(now, |foca, outbox| foca.apply_many(alive, false, outbox));
         self.poll(now);
         for (peer, value) in &others {
-            if let Ok(bytes) = encode_metadata(value) {
+            let keys = self.view.own().metadata.as_ref().map(|own| own.keys.clone()).unwrap_or_default();
+            if let Ok(bytes) = encode_metadata(value, &keys) {
                 let stamp = metadata::first_stamp(peer.generation);
-                self.view.set_metadata(peer.id, Held { stamp, bytes, value: value.clone(), protocol: PROTOCOL });
+                let held = Held { stamp, bytes, value: value.clone(), protocol: PROTOCOL, keys };
+                self.view.set_metadata(peer.id, held);
             }
         }
         self.rumors = metadata::Rumors::default();

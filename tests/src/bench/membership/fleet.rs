@@ -58,6 +58,30 @@ impl Journal {
         accused.len()
     }
 
+    /// How many times members told that another had failed since a time, about anybody.
+    pub(super) fn failures(&self, since: Instant) -> usize {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter(|told| told.what == What::Failed && told.by != told.of && told.at >= since).count()
+    }
+
+    /// When `percent` of 100 pairs of so many members last came to hold each other for alive, judged by what each told
+    /// last; nothing while they do not.
+    pub(super) fn whole_since(&self, size: usize, percent: usize) -> Option<Instant> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pairs = size * (size - 1);
+        let mut broken = std::collections::BTreeSet::new();
+        let mut since = None;
+        for told in all.iter().filter(|told| told.by != told.of && told.by < size && told.of < size) {
+            match told.what {
+                What::Alive => broken.remove(&(told.by, told.of)),
+                What::Failed | What::Left => broken.insert((told.by, told.of)),
+            };
+            let whole = broken.len() * 100 <= pairs * (100 - percent);
+            since = if whole { since.or(Some(told.at)) } else { None };
+        }
+        since
+    }
+
     /// How many members each one has told to be alive.
     pub(super) fn alive_counts(&self) -> BTreeMap<usize, usize> {
         let mut known: BTreeMap<usize, std::collections::BTreeSet<usize>> = BTreeMap::new();
@@ -147,6 +171,9 @@ pub(super) trait Fleet {
         }
         Ok(())
     }
+
+    /// The port at which its members gossip.
+    fn port(&self) -> u16;
 
     /// Asks a member to leave.
     fn leave(&self, member: usize) {

@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::Context;
 
 use super::super::{Effort, peer};
+use super::Part;
 
 /// Why there can be no namespace here.
 pub(super) fn unavailable() -> Option<&'static str> {
@@ -20,13 +21,14 @@ pub(super) fn unavailable() -> Option<&'static str> {
 }
 
 /// Runs this program again, in a namespace of its own, to its end.
-pub(super) async fn enter(binary: &Path, effort: Effort) -> anyhow::Result<()> {
+pub(super) async fn enter(binary: &Path, effort: Effort, part: &Part) -> anyhow::Result<()> {
     let mut command = tokio::process::Command::new("unshare");
     // A process namespace as well, so that no member outlives the benchmark, however that ends.
     command
         .args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
         .arg(binary)
         .args(["--only", "membership", "--inside"])
+        .args(part.arguments())
         .kill_on_drop(true);
     if effort == Effort::Full {
         command.arg("--full");
@@ -81,6 +83,51 @@ impl Firewall {
             match self.iptables {
                 true => self.rule(&format!("-A INPUT {iptables} {host} -j DROP"))?,
                 false => self.rule(&format!("add rule ip bench in ip {nft} {host} drop"))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops gossip between a host and all others, whoever opened the connection; what else it serves goes on.
+    pub(super) fn isolate(&self, host: Ipv4Addr, port: u16) -> anyhow::Result<()> {
+        for (nft, iptables) in [("saddr", "-s"), ("daddr", "-d")] {
+            self.gossip(port, &format!("ip {nft} {host}"), &format!("{iptables} {host}"))?;
+        }
+        Ok(())
+    }
+
+    /// Drops gossip between hosts with even and with odd addresses.
+    pub(super) fn split(&self, port: u16) -> anyhow::Result<()> {
+        for (from, to) in [(0, 1), (1, 0)] {
+            self.gossip(
+                port,
+                &format!("ip saddr & 255.0.0.1 == 127.0.0.{from} ip daddr & 255.0.0.1 == 127.0.0.{to}"),
+                &format!("-s 127.0.0.{from}/255.0.0.1 -d 127.0.0.{to}/255.0.0.1"),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Drops that share of gossip's datagrams, in hundredths.
+    pub(super) fn lose(&self, percent: u32, port: u16) -> anyhow::Result<()> {
+        match self.iptables {
+            true => self.rule(&format!(
+                "-A INPUT -p udp --dport {port} -m statistic --mode random --probability {:.2} -j DROP",
+                f64::from(percent) / 100.0
+            )),
+            false => {
+                self.rule(&format!("add rule ip bench in udp dport {port} numgen random mod 100 < {percent} drop"))
+            }
+        }
+    }
+
+    fn gossip(&self, port: u16, nft: &str, iptables: &str) -> anyhow::Result<()> {
+        for protocol in ["udp", "tcp"] {
+            for side in ["sport", "dport"] {
+                match self.iptables {
+                    true => self.rule(&format!("-A INPUT -p {protocol} --{side} {port} {iptables} -j DROP"))?,
+                    false => self.rule(&format!("add rule ip bench in {nft} {protocol} {side} {port} drop"))?,
+                }
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! A fleet of agents without a collector: they sample and gossip, and nobody takes their samples.
+//! A fleet of agents without a collector: they sample and gossip, encrypted, and nobody takes their samples.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -62,6 +62,13 @@ fn url(member: usize) -> String {
     format!("http://{}:7951", address(member))
 }
 
+/// One key, the same for all; the file is its owner's alone, or it would be refused.
+fn write_keys(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, format!("{}\n", "5e".repeat(32)))?;
+    Ok(std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?)
+}
+
 fn note(journal: &Journal, by: usize, line: &str) {
     let Some(change) = line.strip_prefix("data:").and_then(|data| serde_json::from_str::<Value>(data).ok()) else {
         return;
@@ -81,6 +88,10 @@ impl Fleet for Agents {
         "watchfire-agent".to_owned()
     }
 
+    fn port(&self) -> u16 {
+        7950
+    }
+
     fn journal(&self) -> &Journal {
         &self.journal
     }
@@ -96,13 +107,14 @@ impl Fleet for Agents {
     fn start(&mut self, member: usize) -> anyhow::Result<()> {
         let folder = self.folder.path().join(format!("n{member}"));
         std::fs::create_dir_all(&folder)?;
-        let (own, join) = (address(member), address(0));
+        let (own, join, keys) = (address(member), address(0), folder.join("gossip.keys"));
         let join = if member == 0 { String::new() } else { format!("\"{join}:7950\"") };
         let config = format!(
-            "[node]\nname = \"n{member}\"\ndata_dir = {:?}\n[gossip]\nbind = \"{own}:7950\"\njoin = [{join}]\nprofile = \"{}\"\n[http]\nbind = \"{own}:7951\"\n",
+            "[node]\nname = \"n{member}\"\ndata_dir = {:?}\n[gossip]\nbind = \"{own}:7950\"\njoin = [{join}]\nprofile = \"{}\"\nkeyring_file = {keys:?}\n[http]\nbind = \"{own}:7951\"\n",
             folder.join("data"),
             self.profile
         );
+        write_keys(&keys)?;
         let path = folder.join("agent.toml");
         std::fs::write(&path, config)?;
         let mut command = Command::new(&self.binary);

@@ -46,6 +46,10 @@ impl Fleet for Serf {
         format!("serf ({})", text.lines().next().unwrap_or_default().trim())
     }
 
+    fn port(&self) -> u16 {
+        7946
+    }
+
     fn journal(&self) -> &Journal {
         &self.journal
     }

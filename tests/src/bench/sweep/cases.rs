@@ -156,9 +156,8 @@ pub(super) fn newcomer(fleet: Fleet) -> (f64, f64) {
     let mut world = fleet.at_rest_with(fleet.members + 1);
     let begin = world.now;
     fleet.start(&mut world, newcomer);
-    let knows_all = |world: &World<Gossip>| {
-        (0..newcomer).all(|about| world.held(newcomer, about) == Some(MemberState::Alive))
-    };
+    let knows_all =
+        |world: &World<Gossip>| (0..newcomer).all(|about| world.held(newcomer, about) == Some(MemberState::Alive));
     let knows = world.run_until(TICK, LIMIT, knows_all).map_or(f64::INFINITY, Span::as_seconds);
     world.run_until(TICK, LIMIT, |world| world.all_hold(newcomer, MemberState::Alive));
     (knows, world.now.since(begin).as_seconds())

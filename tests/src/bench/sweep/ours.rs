@@ -68,6 +68,7 @@ impl Fleet {
             known: if host == 0 && life > 1 { vec![peer(1)] } else { Vec::new() },
             metadata: self.metadata(host),
             keys: if self.sealed { vec![GossipKey::new([7; 32])] } else { Vec::new() },
+            key_order: 0,
         };
         let mut effects = Vec::new();
         let seed = self.seed.wrapping_mul(1_000_003) ^ (host as u64) << 20 ^ u64::from(life);
@@ -87,9 +88,8 @@ impl Fleet {
         let mut world = World::new(self.seed, hosts);
         let others: Vec<(Peer, Metadata)> = (0..self.members).map(|host| (peer(host), self.metadata(host))).collect();
         // Nobody's probes keep step with anybody else's, and nobody is asked before it runs.
-        let mut starts: Vec<(i64, usize)> = (0..self.members)
-            .map(|host| (world.rng.random_range(0..self.pace.probe_ms as i64), host))
-            .collect();
+        let mut starts: Vec<(i64, usize)> =
+            (0..self.members).map(|host| (world.rng.random_range(0..self.pace.probe_ms as i64), host)).collect();
         starts.sort_unstable();
         let begin = world.now;
         for (after, host) in &starts {

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
-use foca::{
-    Config, Foca, Member, NoCustomBroadcast, Notification, OwnedNotification, PostcardCodec, Runtime, Timer,
-};
+use foca::{Config, Foca, Member, NoCustomBroadcast, Notification, OwnedNotification, PostcardCodec, Runtime, Timer};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};

@@ -238,11 +238,8 @@ impl<S: Subject> World<S> {
                 Effect::Exchange { exchange, to, frames } => self.exchange(host, exchange, at_address(to), frames),
                 Effect::Reply { stream, frames } => self.reply(stream, Ok(frames)),
                 Effect::LeaveDone => self.hosts[host].subject = None,
-                Effect::Changed(_)
-                | Effect::Removed(_)
-                | Effect::SavePeers(_)
-                | Effect::TimeProbe
-                | Effect::Cloned { .. } => {}
+                // Changes are verdicts by now; what else is kept or told does not matter here.
+                _ => {}
             }
         }
         self.rearm(host);
