@@ -40,6 +40,8 @@ pub(crate) struct Node {
     /// When its last probe was sent.
     probed: Option<Timestamp>,
     paused_until: Timestamp,
+    /// Until when what it sends and gets waits; its timers run.
+    held_up_until: Timestamp,
     deadline: Option<Timestamp>,
 }
 
@@ -168,6 +170,7 @@ impl Net {
             clones: Vec::new(),
             probed: None,
             paused_until: Timestamp::EPOCH,
+            held_up_until: Timestamp::EPOCH,
             deadline: None,
         });
         at
@@ -220,6 +223,15 @@ impl Net {
     pub(crate) fn pause(&mut self, at: usize, span: Span) {
         self.nodes[at].paused_until = self.now + span;
         self.rearm(at);
+    }
+
+    /// Holds up all traffic of a node for `span`, while its timers run: a starved process, or a full queue before it.
+    pub(crate) fn hold_up(&mut self, at: usize, span: Span) {
+        self.nodes[at].held_up_until = self.now + span;
+    }
+
+    fn is_held_up(&self, at: usize) -> bool {
+        self.nodes[at].held_up_until > self.now
     }
 
     pub(crate) fn input(&mut self, at: usize, input: Input) {
@@ -279,6 +291,10 @@ impl Net {
         self.enqueue(Span::from_millis(5), Event::KeysSaved { to: at, result });
     }
 
+    fn waits_until(&self, at: usize) -> Timestamp {
+        self.nodes[at].paused_until.max(self.nodes[at].held_up_until)
+    }
+
     fn hears(&self, from: usize, to: usize) -> bool {
         self.groups.as_ref().is_none_or(|groups| groups[from] == groups[to])
     }
@@ -287,14 +303,18 @@ impl Net {
         self.sent += 1;
         let lost = self.rng.random_bool((self.loss)(bytes[1]));
         if let Some(to) = self.by_addr.get(&to).copied().filter(|to| !lost && self.hears(from, *to)) {
-            let latency = Span::from_millis(self.rng.random_range(0..=1));
+            let wait = self.nodes[from].held_up_until.since(self.now).max(Span::ZERO);
+            let latency = wait + Span::from_millis(self.rng.random_range(0..=1));
             self.enqueue(latency, Event::Datagram { from, to, bytes });
         }
     }
 
     /// Streams lose nothing: they come about or they do not.
     fn exchange(&mut self, from: usize, exchange: u64, to: SocketAddr, frames: Vec<Vec<u8>>) {
-        let reachable = |to: &usize| !self.streams_blocked && self.hears(from, *to) && self.nodes[*to].host_is_up;
+        let flows = |at: usize| !self.is_held_up(at);
+        let reachable = |to: &usize| {
+            !self.streams_blocked && self.hears(from, *to) && self.nodes[*to].host_is_up && flows(from) && flows(*to)
+        };
         let to = self.by_addr.get(&to).copied().filter(reachable);
         match to {
             Some(to) => self.enqueue(STREAM_LATENCY, Event::Asked { from, to, exchange, frames }),
@@ -325,7 +345,9 @@ impl Net {
 
     fn ask(&mut self, at: usize, id: NodeId, addr: SocketAddr) {
         self.nodes[at].asked.push(id);
-        let host = self.by_addr.get(&addr).copied().filter(|to| self.hears(at, *to) && self.nodes[*to].host_is_up);
+        let flows = |to: usize| !self.is_held_up(at) && !self.is_held_up(to);
+        let host = self.by_addr.get(&addr).copied();
+        let host = host.filter(|to| self.hears(at, *to) && self.nodes[*to].host_is_up && flows(*to));
         let (after, answer) = match host.map(|to| self.nodes[to].gossip.is_some()) {
             Some(true) => (1, HostAnswer::Accepted),
             Some(false) => (1, HostAnswer::Refused),
@@ -348,8 +370,8 @@ impl Net {
         self.now = next;
         if event == Some(next) {
             match self.queue.pop_first().expect("its key was just read").1 {
-                Event::Datagram { from, to, bytes } if self.nodes[to].paused_until > self.now => {
-                    let wait = self.nodes[to].paused_until.since(self.now);
+                Event::Datagram { from, to, bytes } if self.waits_until(to) > self.now => {
+                    let wait = self.waits_until(to).since(self.now);
                     self.enqueue(wait, Event::Datagram { from, to, bytes });
                 }
                 Event::Datagram { from, to, bytes } => {

@@ -33,8 +33,11 @@ fn who_suspected_a_silent_member_on_which_path_and_how_it_ended_is_known_everywh
         assert!(one.by.len() >= 2, "node {at} heard of several: {one:?}");
         let names: BTreeSet<&str> = one.by.iter().map(|suspecter| suspecter.name.as_str()).collect();
         assert!(names.len() == one.by.len() && !names.contains("node-004"));
-        let tried = [ProbePath::Udp, ProbePath::Indirect];
-        assert!(one.by.iter().all(|suspecter| suspecter.paths == tried && suspecter.at >= one.since), "{one:?}");
+        // By a probe of its own, or by a connection that it tried once it had heard of the suspicion.
+        let probed = |paths: &[ProbePath]| paths == [ProbePath::Udp, ProbePath::Indirect];
+        let tried = |paths: &[ProbePath]| probed(paths) || paths == [ProbePath::Tcp];
+        assert!(one.by.iter().all(|suspecter| tried(&suspecter.paths) && suspecter.at >= one.since), "{one:?}");
+        assert!(one.by.iter().any(|suspecter| probed(&suspecter.paths)), "{one:?}");
         let listed = net.members(at).into_iter().find(|member| member.name == "node-004").unwrap();
         assert_eq!(listed.suspected_by, one.by.iter().map(|by| by.name.clone()).collect::<Vec<_>>());
     }
