@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use watchfire_collector_core::{rules, unit_test};
-use watchfire_promql::script;
+use watchfire_promql::{Syntax, script};
 use watchfire_shell::arguments::Origin;
 use watchfire_shell::files;
 use watchfire_shell::lifecycle::exit;
 
+use crate::junit;
 use crate::load::{LoadError, load};
 
 /// Checks the configuration and everything that it names.
@@ -41,8 +42,8 @@ pub(crate) fn config(origin: &Origin) -> ExitCode {
     }
 }
 
-/// Checks rule files.
-pub(crate) fn rules(paths: &[PathBuf]) -> ExitCode {
+/// Checks rule files; with `fatal_lint`, warnings are failures too.
+pub(crate) fn rules(paths: &[PathBuf], syntax: Syntax, fatal_lint: bool) -> ExitCode {
     let mut unreadable = false;
     let mut contents = Vec::new();
     for path in paths {
@@ -54,40 +55,53 @@ pub(crate) fn rules(paths: &[PathBuf]) -> ExitCode {
             }
         }
     }
-    let report = rules::check(&contents);
+    let report = rules::check_with(&contents, syntax);
     print!("{report}");
-    if report.is_good() && !unreadable { ExitCode::SUCCESS } else { ExitCode::from(exit::ERROR) }
+    let good = report.is_good() && (!fatal_lint || report.warnings.is_empty());
+    if good && !unreadable { ExitCode::SUCCESS } else { ExitCode::from(exit::ERROR) }
 }
 
 /// What the cases of one file gave.
-struct Outcome {
-    passed: usize,
-    failures: Vec<String>,
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// Each case that passed: its place and what it asks.
+    pub(crate) passed: Vec<String>,
+    pub(crate) failures: Vec<String>,
 }
 
 /// Runs tests: promtool's rule unit tests, and PromQL scripts, which are the files that end in `.test`.
 ///
 /// Every case of every file runs. After each file's failures comes `FILE: N passed, M failed`; the last line is the sum.
-pub(crate) fn test(paths: &[PathBuf]) -> ExitCode {
+/// `junit` is a file to write all of it to.
+pub(crate) fn test(paths: &[PathBuf], junit: Option<&Path>) -> ExitCode {
     let (mut passed, mut failed) = (0, 0);
+    let mut outcomes = Vec::new();
     for path in paths {
         let outcome = test_file(path);
         for failure in &outcome.failures {
             println!("{failure}");
         }
-        println!("{}: {} passed, {} failed", path.display(), outcome.passed, outcome.failures.len());
-        passed += outcome.passed;
+        println!("{}: {} passed, {} failed", path.display(), outcome.passed.len(), outcome.failures.len());
+        passed += outcome.passed.len();
         failed += outcome.failures.len();
+        outcomes.push((path.display().to_string(), outcome));
+    }
+    let mut written = true;
+    if let Some(file) = junit
+        && let Err(error) = std::fs::write(file, junit::report(&outcomes))
+    {
+        eprintln!("{}: {error}", file.display());
+        written = false;
     }
     println!("{passed} passed, {failed} failed");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::ERROR) }
+    if failed == 0 && written { ExitCode::SUCCESS } else { ExitCode::from(exit::ERROR) }
 }
 
 fn test_file(path: &Path) -> Outcome {
     let name = path.display().to_string();
     let text = match files::read_text(path) {
         Ok(text) => text,
-        Err(error) => return Outcome { passed: 0, failures: vec![error.to_string()] },
+        Err(error) => return Outcome { passed: Vec::new(), failures: vec![error.to_string()] },
     };
     if path.extension().is_some_and(|extension| extension == "test") {
         let report = script::run(&text);
@@ -95,11 +109,12 @@ fn test_file(path: &Path) -> Outcome {
             println!("{name}:{}: note: {}", note.line, note.message);
         }
         let told = |failure: &script::Failure| format!("{name}:{}: {}", failure.line, failure.message);
-        return Outcome { passed: report.passed, failures: report.failures.iter().map(told).collect() };
+        let passed = report.cases.iter().map(told).collect();
+        return Outcome { passed, failures: report.failures.iter().map(told).collect() };
     }
     let folder = path.parent().unwrap_or(Path::new(""));
     let report = unit_test::run(&name, &text, &|pattern| read_all(folder, pattern));
-    Outcome { passed: report.passed, failures: report.failures }
+    Outcome { passed: report.cases, failures: report.failures }
 }
 
 /// Name and content of the files that a pattern names, beginning at a folder.
@@ -119,7 +134,7 @@ mod tests {
         let path = folder.path().join("a.test");
         std::fs::write(&path, "eval instant at 0 1 + 1\n  3\n\neval instant at 0 1 + 1\n  2\n").unwrap();
         let outcome = test_file(&path);
-        assert_eq!(outcome.passed, 1);
+        assert_eq!(outcome.passed, [format!("{}:4: 1 + 1", path.display())]);
         let [failure] = outcome.failures.as_slice() else { panic!("{:?}", outcome.failures) };
         assert!(failure.starts_with(&format!("{}:1: ", path.display())), "{failure}");
     }
@@ -134,8 +149,8 @@ mod tests {
         let test = "rule_files: [rules/*.yml]\ntests:\n  - promql_expr_test:\n      - expr: two\n        eval_time: 1m\n        exp_samples: [{labels: two, value: 2}]\n";
         std::fs::write(&path, test).unwrap();
         let outcome = test_file(&path);
-        assert_eq!((outcome.passed, outcome.failures), (1, Vec::new()));
+        assert_eq!((outcome.passed.len(), outcome.failures), (1, Vec::new()));
         let missing = test_file(&folder.path().join("none.yml"));
-        assert_eq!((missing.passed, missing.failures.len()), (0, 1));
+        assert_eq!((missing.passed.len(), missing.failures.len()), (0, 1));
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use watchfire_collector_core::catalogue::Policy;
+use watchfire_promql::Syntax;
 use watchfire_shared::config::{ConfigKey, ConfigKind};
 use watchfire_shared::time::Span;
 use watchfire_shell::bind;
@@ -102,6 +103,12 @@ pub const KEYS: &[ConfigKey] = &[
         "How often rule groups without an interval of their own are evaluated.",
     ),
     key(
+        "query.features",
+        ConfigKind::TextList,
+        "[]",
+        "Experimental PromQL in queries and rules: promql-experimental-functions, promql-duration-expr, promql-binop-fill-modifiers.",
+    ),
+    key(
         "notify.file",
         ConfigKind::Path,
         "\"/etc/watchfire/alertmanager.yml\"",
@@ -179,6 +186,7 @@ struct Raw {
     ingest: RawIngest,
     storage: Storage,
     rules: Rules,
+    query: RawQuery,
     notify: RawNotify,
     nodes: RawNodes,
     inventory: Inventory,
@@ -237,6 +245,11 @@ pub struct Rules {
 }
 
 #[derive(Deserialize, Clone, PartialEq, Debug)]
+struct RawQuery {
+    features: Vec<String>,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
 struct RawNodes {
     expected_back: Span,
     shared_labels: Vec<String>,
@@ -273,6 +286,8 @@ pub struct Settings {
     pub ingest_tls: Option<tls::ServerFiles>,
     pub storage: Storage,
     pub rules: Rules,
+    /// What queries and rules may use beyond the stable language.
+    pub syntax: Syntax,
     /// `None` if the default file does not exist.
     pub notify_file: Option<PathBuf>,
     /// What is expected of nodes; the inventory is not read yet.
@@ -300,6 +315,8 @@ pub enum SettingsError {
     NoName,
     #[error("nodes.group_minimum: expected a number of nodes for {group}, found {found:?}")]
     GroupMinimum { group: String, found: String },
+    #[error("query.features: there is no feature {found:?}, did you mean {nearest:?}?")]
+    Feature { found: String, nearest: &'static str },
 }
 
 /// Reads the configuration from `config` (or the default file), the folder beside it, the environment and the flags.
@@ -332,6 +349,7 @@ fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
         ingest_tls,
         storage: raw.storage,
         rules: raw.rules,
+        syntax: syntax(&raw.query.features)?,
         notify_file: (!default_notify || raw.notify.file.exists()).then_some(raw.notify.file),
         nodes: policy(raw.nodes)?,
         inventory_files: raw.inventory.files,
@@ -339,6 +357,14 @@ fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
         series: raw.series,
         log: raw.log,
         files: loaded.files,
+    })
+}
+
+fn syntax(features: &[String]) -> Result<Syntax, SettingsError> {
+    Syntax::with_features(features.iter().map(String::as_str)).map_err(|found| {
+        let nearest = Syntax::FEATURES.iter().map(|name| (strsim::jaro_winkler(found, name), name));
+        let nearest = nearest.max_by(|left, right| left.0.total_cmp(&right.0)).map_or("", |(_, name)| name);
+        SettingsError::Feature { found: found.to_owned(), nearest }
     })
 }
 
@@ -390,6 +416,16 @@ mod tests {
         assert_eq!(read("\"3\"").unwrap().nodes.group_minimum["web"], 3);
         let message = read("\"three\"").unwrap_err().to_string();
         assert_eq!(message, "nodes.group_minimum: expected a number of nodes for web, found \"three\"");
+    }
+
+    #[test]
+    fn a_feature_that_does_not_exist_is_refused_with_the_nearest_one() {
+        let read = |name: &str| settings(&format!("[query]\nfeatures = [{name:?}]\n"));
+        let syntax = read("promql-duration-expr").unwrap().syntax;
+        assert_eq!(syntax, Syntax { durations: true, ..Syntax::default() });
+        let message = read("promql-duration").unwrap_err().to_string();
+        let expected = "there is no feature \"promql-duration\", did you mean \"promql-duration-expr\"?";
+        assert_eq!(message, format!("query.features: {expected}"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use tokio::runtime::Handle;
@@ -41,6 +42,8 @@ const MAX_INBOX: usize = 4096;
 const MAX_WAITING_KIB: usize = 32 << 10;
 /// Rule groups evaluated at a time, so that rules leave a core to ingest.
 const MAX_JOBS: usize = 2;
+/// Rules of one group evaluated at a time. A rule that waits for a file of history holds up one other at most.
+const MAX_RULES: usize = 2;
 
 /// Where inputs are sent.
 #[derive(Clone, Debug)]
@@ -300,7 +303,7 @@ impl Performer {
         let (jobs, inbox, clock) = (self.jobs.clone(), self.inbox.clone(), self.clock.clone());
         self.runtime.spawn(async move {
             let place = jobs.acquire_owned().await;
-            let evaluated = tokio::task::spawn_blocking(move || job.run_timed(&|| clock.wall())).await;
+            let evaluated = tokio::task::spawn_blocking(move || job.run_together(&|| clock.wall(), &together)).await;
             drop(place);
             match evaluated {
                 Ok(evaluation) => drop(inbox.send(Input::Evaluated(Box::new(evaluation))).await),
@@ -317,6 +320,23 @@ impl Performer {
             inbox.send(Input::Delivered { id, outcome }).await;
         });
     }
+}
+
+/// Does the numbered works on a few threads, this one among them.
+fn together(count: usize, work: &(dyn Fn(usize) + Sync)) {
+    let next = AtomicUsize::new(0);
+    let run = || {
+        while let Some(number) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < count) {
+            work(number);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..MAX_RULES.min(count) {
+            // Without another thread, this one does all of it.
+            let _ = std::thread::Builder::new().name("rule".to_owned()).spawn_scoped(scope, run);
+        }
+        run();
+    });
 }
 
 /// Writes a fact of the core to the log.
@@ -345,5 +365,29 @@ impl fmt::Display for Detail<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn two_rules_are_evaluated_at_the_same_time_and_each_exactly_once() {
+        // Neither gets past the barrier before the other has come to it.
+        let (barrier, done) = (Barrier::new(2), [const { AtomicUsize::new(0) }; 2]);
+        together(2, &|number| {
+            barrier.wait();
+            done[number].fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(done.map(AtomicUsize::into_inner), [1, 1]);
+        let done = [const { AtomicUsize::new(0) }; 40];
+        together(40, &|number| {
+            done[number].fetch_add(1, Ordering::Relaxed);
+        });
+        assert!(done.iter().all(|done| done.load(Ordering::Relaxed) == 1));
+        together(0, &|number| panic!("there is no work {number}"));
     }
 }

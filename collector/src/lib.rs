@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use watchfire_promql::Syntax;
 use watchfire_shell::arguments::{self, LogArguments, Origin};
 use watchfire_shell::lifecycle::exit;
 
@@ -46,6 +47,8 @@ mod run;
 
 mod check;
 
+mod junit;
+
 mod verify;
 
 /// Collects what agents report, evaluates rules and notifies.
@@ -72,6 +75,12 @@ enum Command {
     },
     /// Check Prometheus rule files.
     CheckRules {
+        /// Fail on warnings too.
+        #[arg(long)]
+        fatal_lint: bool,
+        /// Allow an experimental part of PromQL, as `query.features` does.
+        #[arg(long = "enable-feature", value_name = "NAME", value_parser = Syntax::FEATURES)]
+        features: Vec<String>,
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
@@ -85,6 +94,9 @@ enum Command {
     },
     /// Run rule unit tests (promtool's YAML) and PromQL scripts (`.test`).
     Test {
+        /// Write the outcome of every case to this file, as JUnit's XML.
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
@@ -105,9 +117,12 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match arguments.command {
         Command::Run { origin, log } => run_program(origin, &log),
         Command::CheckConfig { origin } => check::config(&origin),
-        Command::CheckRules { files } => check::rules(&files),
+        Command::CheckRules { fatal_lint, features, files } => {
+            let syntax = Syntax::with_features(features.iter().map(String::as_str)).unwrap_or_default();
+            check::rules(&files, syntax, fatal_lint)
+        }
         Command::Verify { origin, data_dir } => verify::run(&origin, data_dir),
-        Command::Test { files } => check::test(&files),
+        Command::Test { junit, files } => check::test(&files, junit.as_deref()),
     }
 }
 

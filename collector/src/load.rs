@@ -15,6 +15,7 @@ use watchfire_collector_core::engine;
 use watchfire_collector_core::ingest::naming::{NameTemplate, Naming};
 use watchfire_collector_core::remediation::{self, Remediation};
 use watchfire_collector_core::rules::{self, Group};
+use watchfire_promql::Syntax;
 use watchfire_shared::document::Mistake;
 use watchfire_shared::labels::Labels;
 use watchfire_shared::member::NodeId;
@@ -130,7 +131,7 @@ fn remediations(settings: &Settings, mistakes: &mut Vec<String>) -> (Vec<Remedia
 
 fn rule_groups(settings: &Settings, mistakes: &mut Vec<String>) -> (Vec<Group>, Vec<PathBuf>) {
     let files = expand("rules.files", &settings.rules.files, mistakes);
-    let groups = files.iter().flat_map(|path| groups_of(path, mistakes)).collect();
+    let groups = files.iter().flat_map(|path| groups_of(path, settings.syntax, mistakes)).collect();
     (groups, files)
 }
 
@@ -155,10 +156,10 @@ fn inventory(patterns: &[String], mistakes: &mut Vec<String>) -> Vec<Expected> {
     nodes.into_values().collect()
 }
 
-fn groups_of(path: &Path, mistakes: &mut Vec<String>) -> Vec<Group> {
+fn groups_of(path: &Path, syntax: Syntax, mistakes: &mut Vec<String>) -> Vec<Group> {
     let name = path.display().to_string();
     let parsed = match files::read_text(path) {
-        Ok(content) => rules::parse(&name, &content),
+        Ok(content) => rules::parse_with(&name, &content, syntax),
         Err(error) => {
             mistakes.push(error.to_string());
             return Vec::new();
@@ -222,6 +223,7 @@ impl Load {
             rule_settings: rules::Settings {
                 interval: settings.rules.interval,
                 max_samples: MAX_RULE_SAMPLES,
+                syntax: settings.syntax,
                 external_labels: Labels::default(),
                 external_url: url.to_owned(),
                 ..rules::Settings::default()

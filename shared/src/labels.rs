@@ -1,5 +1,6 @@
 //! Label sets: the identity of a series, an alert or a node.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,8 +18,49 @@ pub const ALERT_NAME: &str = "alertname";
 /// A set of labels, sorted by name, each name at most once, no value empty (an empty value is an absent label).
 ///
 /// Cloning is a reference count. Names and values are any UTF-8 text; what may arrive is bounded in [`crate::limits`].
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Eq, Hash)]
+#[expect(clippy::derived_hash_with_manual_eq, reason = "what is the same allocation is the same text")]
 pub struct Labels(Arc<[(Arc<str>, Arc<str>)]>);
+
+/// Texts that series share are one allocation most of the time, which is told without reading them.
+fn same_text(left: &Arc<str>, right: &Arc<str>) -> bool {
+    Arc::ptr_eq(left, right) || left == right
+}
+
+fn text_order(left: &Arc<str>, right: &Arc<str>) -> Ordering {
+    if Arc::ptr_eq(left, right) { Ordering::Equal } else { left.cmp(right) }
+}
+
+impl PartialEq for Labels {
+    fn eq(&self, other: &Self) -> bool {
+        let mut pairs = self.0.iter().zip(&*other.0);
+        Arc::ptr_eq(&self.0, &other.0)
+            || self.0.len() == other.0.len()
+                && pairs.all(|(own, its)| same_text(&own.0, &its.0) && same_text(&own.1, &its.1))
+    }
+}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Labels {
+    /// That of the names and values one after the other.
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return Ordering::Equal;
+        }
+        for (own, its) in self.0.iter().zip(&*other.0) {
+            let order = text_order(&own.0, &its.0).then_with(|| text_order(&own.1, &its.1));
+            if order.is_ne() {
+                return order;
+            }
+        }
+        self.0.len().cmp(&other.0.len())
+    }
+}
 
 impl Labels {
     /// Builds a set from pairs in any order; of a name that occurs twice the last value stays.

@@ -18,6 +18,14 @@ pub mod membership;
 
 pub mod sweep;
 
+mod fleet;
+
+mod server;
+
+pub mod query;
+
+pub mod rules;
+
 use std::path::PathBuf;
 
 use row::Row;
@@ -58,6 +66,12 @@ pub async fn run(binary: PathBuf, effort: Effort, only: Option<&str>, part: &mem
     }
     if wanted("membership") {
         membership::run(&binary, effort, part).await?;
+    }
+    if wanted("query") {
+        query::run(&binary, effort).await?;
+    }
+    if wanted("rules") {
+        rules::run(&binary, effort).await?;
     }
     Ok(())
 }

@@ -121,3 +121,32 @@ fn every_rule_file_is_linked_into_the_folder_that_the_collector_reads() {
         .collect();
     assert_eq!(linked, expected);
 }
+
+#[test]
+fn the_lint_of_rules_knows_every_family_that_agents_send() {
+    let known = read(&project().join("collector/core/src/rules/lint/agent_metrics.txt"));
+    let known: Vec<&str> = known.lines().filter(|line| !line.starts_with('#')).collect();
+    assert!(known.is_sorted(), "the list is sorted");
+    let (mut folders, mut found) = (vec![project().join("agent/core/src"), project().join("agent/src")], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+                continue;
+            }
+            let text = read(&entry);
+            // A family's first argument is its name.
+            for family in text.split("Family::").skip(1) {
+                let literal = ["gauge(", "counter(", "untyped("].iter().any(|make| family.starts_with(make));
+                let Some(name) = family.split('"').nth(1).filter(|name| literal && name.contains('_')) else {
+                    continue;
+                };
+                found += 1;
+                let is_known =
+                    |line: &&str| line.strip_suffix('*').map_or(**line == *name, |start| name.starts_with(start));
+                assert!(known.iter().any(|line| is_known(&line)), "{name} of {}", entry.display());
+            }
+        }
+    }
+    assert!(found > 50, "only {found} families were found in the source");
+}

@@ -41,10 +41,10 @@ pub mod view;
 pub(crate) use file::expression;
 pub(crate) use job::vector;
 
-pub use file::{AlertRule, Group, Rule, RuleKind, parse};
-pub use job::{Evaluation, Failure, Job};
+pub use file::{AlertRule, Group, Rule, RuleKind, parse, parse_with};
+pub use job::{Clock, Evaluation, Failure, Job, Together};
 pub use output::{Append, Fact, Output, Settings, TABLE, Totals};
-pub use report::{CheckReport, check, excerpt};
+pub use report::{CheckReport, check, check_with, excerpt};
 pub use set::RuleSet;
 
 #[cfg(test)]

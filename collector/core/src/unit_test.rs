@@ -13,7 +13,7 @@ mod compare;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use watchfire_promql::Options;
+use watchfire_promql::{Options, Syntax};
 use watchfire_shared::document::Mistake;
 use watchfire_shared::labels::Labels;
 use watchfire_shared::sample::Sample;
@@ -29,6 +29,8 @@ use memory::Memory;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Report {
     pub passed: usize,
+    /// The place of every case that passed, and what it asks.
+    pub cases: Vec<String>,
     /// One text of one or more lines for each case that failed, and for each mistake in the file or its rules.
     pub failures: Vec<String>,
 }
@@ -54,7 +56,7 @@ pub fn run(file: &str, text: &str, load: Load<'_>) -> Report {
     });
     match loaded {
         Ok((test_file, groups)) => run_tests(file, &test_file, &groups),
-        Err(mistakes) => Report { passed: 0, failures: mistakes.iter().map(ToString::to_string).collect() },
+        Err(mistakes) => Report { failures: mistakes.iter().map(ToString::to_string).collect(), ..Report::default() },
     }
 }
 
@@ -65,7 +67,7 @@ fn load_groups(file: &str, test_file: &TestFile, load: Load<'_>) -> Result<Vec<G
         match load(pattern) {
             Ok(files) => {
                 for (name, content) in files {
-                    match rules::parse(&name, &content) {
+                    match rules::parse_with(&name, &content, Syntax::experimental()) {
                         Ok(found) => groups.extend(found),
                         Err(found) => mistakes.extend(found),
                     }
@@ -87,6 +89,9 @@ fn run_tests(file: &str, test_file: &TestFile, groups: &[Group]) -> Report {
         let bench = Bench::new(test_file, test, groups);
         let outcome = bench.run();
         report.passed += outcome.passed;
+        report
+            .cases
+            .extend(outcome.cases.into_iter().map(|(at, title)| format!("{file}:{}:{}: {title}", at.line, at.column)));
         report.failures.extend(outcome.failures.into_iter().map(|(at, message)| {
             let name = test.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
             format!("{file}:{}:{}:{name} {message}", at.line, at.column)
@@ -108,6 +113,7 @@ struct Bench<'a> {
 #[derive(Default)]
 struct Outcome {
     passed: usize,
+    cases: Vec<(watchfire_shared::document::Position, String)>,
     failures: Vec<(watchfire_shared::document::Position, String)>,
 }
 
@@ -145,10 +151,11 @@ impl<'a> Bench<'a> {
         }
         for case in &self.test.expr_cases {
             let result = self.query(case);
-            self.note(case.at, result);
+            self.note(case.at, format!("expr {:?} at {}", case.text, case.eval_time), result);
         }
         if self.test.cases() == 0 {
             self.outcome.passed += 1;
+            self.outcome.cases.push((self.test.at, "the rules can be evaluated".to_owned()));
         }
         self.outcome
     }
@@ -187,7 +194,7 @@ impl<'a> Bench<'a> {
             firing.map(|alert| (alert.labels.clone(), alert.annotations.clone())).collect();
         let result = same_alerts(&case.expected, &got)
             .map_err(|difference| format!("alert {:?} at {}:\n{difference}", case.name, case.eval_time));
-        self.note(case.at, result);
+        self.note(case.at, format!("alert {:?} at {}", case.name, case.eval_time), result);
     }
 
     fn query(&self, case: &ExprCase) -> Result<(), String> {
@@ -202,9 +209,12 @@ impl<'a> Bench<'a> {
             .map_err(|difference: Shown| format!("{title}:\n{difference}"))
     }
 
-    fn note(&mut self, at: watchfire_shared::document::Position, result: Result<(), String>) {
+    fn note(&mut self, at: watchfire_shared::document::Position, title: String, result: Result<(), String>) {
         match result {
-            Ok(()) => self.outcome.passed += 1,
+            Ok(()) => {
+                self.outcome.passed += 1;
+                self.outcome.cases.push((at, title));
+            }
             Err(message) => self.outcome.failures.push((at, message)),
         }
     }

@@ -233,11 +233,15 @@ pub enum AggregateOp {
     BottomK,
     CountValues,
     Quantile,
+    /// Experimental.
+    LimitK,
+    /// Experimental.
+    LimitRatio,
 }
 
 impl AggregateOp {
     /// Every operator.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Sum,
         Self::Avg,
         Self::Count,
@@ -250,6 +254,8 @@ impl AggregateOp {
         Self::BottomK,
         Self::CountValues,
         Self::Quantile,
+        Self::LimitK,
+        Self::LimitRatio,
     ];
 
     #[must_use]
@@ -267,14 +273,28 @@ impl AggregateOp {
             Self::BottomK => "bottomk",
             Self::CountValues => "count_values",
             Self::Quantile => "quantile",
+            Self::LimitK => "limitk",
+            Self::LimitRatio => "limit_ratio",
         }
+    }
+
+    /// Whether the operator chooses among the samples instead of making one of them.
+    #[must_use]
+    pub const fn selects(self) -> bool {
+        matches!(self, Self::TopK | Self::BottomK | Self::LimitK | Self::LimitRatio)
+    }
+
+    /// Whether Prometheus has it behind a feature flag.
+    #[must_use]
+    pub const fn is_experimental(self) -> bool {
+        matches!(self, Self::LimitK | Self::LimitRatio)
     }
 
     /// The type of the argument before the vector, if the operator takes one.
     #[must_use]
     pub const fn param(self) -> Option<Type> {
         match self {
-            Self::TopK | Self::BottomK | Self::Quantile => Some(Type::Scalar),
+            Self::TopK | Self::BottomK | Self::Quantile | Self::LimitK | Self::LimitRatio => Some(Type::Scalar),
             Self::CountValues => Some(Type::String),
             _ => None,
         }
@@ -333,6 +353,16 @@ impl Expr {
             _ => (None, None, None),
         };
         range.into_iter().chain(step).chain(shift.and_then(|shift| shift.offset.as_ref()))
+    }
+
+    /// Whether it asks for info metrics beyond what its selectors name: `info` without a name reads one by default.
+    #[must_use]
+    pub fn reads_info_metrics(&self) -> bool {
+        let mut found = false;
+        self.walk(&mut |expr| {
+            found |= matches!(&expr.kind, ExprKind::Call { function, .. } if function.name == "info");
+        });
+        found
     }
 
     /// Every selector in the expression, range selectors included, from left to right.

@@ -80,13 +80,19 @@ pub fn instant(storage: &dyn Storage, expr: &Expr, at: Timestamp, options: &Opti
     let steps = Steps { start: at.as_millis(), step: 1, count: 1 };
     let mut evaluator =
         Evaluator::new(storage, options, steps, Bounds { start: steps.start, end: steps.start, step: 0 });
+    evaluator.ordered = gives_order(expr);
     let value = match expr.value_type() {
         Type::RangeVector => evaluator.matrix(expr)?,
         _ => match evaluator.eval(expr)? {
             Column::Scalar(values) => Value::Scalar(values[0]),
             Column::Text(text) => Value::String(text),
             Column::Rows(rows) => {
-                Value::Vector(evaluator.finish(rows)?.into_iter().filter_map(|row| row.sample(at)).collect())
+                let rows = evaluator.finish(rows)?.into_iter();
+                let mut samples: Vec<Sample> = rows.filter_map(|row| row.sample(at)).collect();
+                if !evaluator.ordered {
+                    samples.sort_by(|left, right| left.labels.cmp(&right.labels));
+                }
+                Value::Vector(samples)
             }
         },
     };
@@ -118,12 +124,13 @@ pub fn range(
     let steps = Steps::between(start.as_millis(), end.as_millis(), step.as_millis());
     let query = Bounds { start: steps.start, end: end.as_millis(), step: steps.step };
     let mut evaluator = Evaluator::new(storage, options, steps, query);
+    evaluator.ordered = gives_order(expr);
     let rows = match evaluator.eval(expr)? {
         Column::Rows(rows) => evaluator.finish(rows)?,
         Column::Scalar(values) => vec![Row::new(Labels::default(), values)],
         Column::Text(_) => Vec::new(),
     };
-    let mut series: Vec<_> = rows.iter().filter_map(|row| steps.series(row)).collect();
+    let mut series: Vec<_> = rows.into_iter().filter_map(|row| steps.series(row)).collect();
     series.sort_by(|left, right| left.labels.cmp(&right.labels));
     Ok(evaluator.answer(Value::Matrix(series)))
 }
@@ -153,10 +160,10 @@ impl Steps {
         (0..steps.count).map(move |index| steps.time(index))
     }
 
-    fn series(&self, row: &Row) -> Option<PointSeries> {
-        let points = self.times().zip(row.values.iter().copied()).filter(|(_, value)| !is_stale(*value));
-        let points: Vec<_> = points.collect();
-        (!points.is_empty()).then(|| PointSeries { labels: row.labels.clone(), points })
+    fn series(&self, row: Row) -> Option<PointSeries> {
+        let mut points = Vec::with_capacity(row.values.len());
+        points.extend(self.times().zip(row.values).filter(|(_, value)| !is_stale(*value)));
+        (!points.is_empty()).then_some(PointSeries { labels: row.labels, points })
     }
 }
 
@@ -182,11 +189,26 @@ pub(crate) struct Evaluator<'a> {
     peak: Cell<usize>,
     /// Samples that selectors and windows took in.
     pub(crate) seen: u64,
+    /// Whether selectors give their series in the order of labels, because the order of the rows may show in the result.
+    ordered: bool,
+    /// Whether the node that is evaluated next serves an aggregation that looks at no part of the metric's name.
+    names_unused: bool,
 }
 
 impl<'a> Evaluator<'a> {
     fn new(storage: &'a dyn Storage, options: &'a Options<'a>, steps: Steps, query: Bounds) -> Self {
-        Self { storage, options, steps, query, notes: Notes::default(), held: 0, peak: Cell::new(0), seen: 0 }
+        Self {
+            storage,
+            options,
+            steps,
+            query,
+            notes: Notes::default(),
+            held: 0,
+            peak: Cell::new(0),
+            seen: 0,
+            ordered: false,
+            names_unused: false,
+        }
     }
 
     fn answer(self, value: Value) -> Answer {
@@ -199,6 +221,9 @@ impl<'a> Evaluator<'a> {
     pub(crate) fn eval(&mut self, expr: &Expr) -> Result<Column, QueryError> {
         self.check_cancelled()?;
         let before = self.held;
+        if !matches!(expr.kind, ExprKind::Call { .. } | ExprKind::Paren(_)) {
+            self.names_unused = false;
+        }
         if self.steps.count > 1 && is_step_invariant(expr) {
             let all = std::mem::replace(&mut self.steps.count, 1);
             let once = self.eval_kind(expr);
@@ -278,14 +303,22 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Drops the metric names, or marks them for it, and unites rows that have become the same series.
-    pub(crate) fn without_names(&self, mut rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
+    pub(crate) fn without_names(&self, rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
+        self.nameless(rows, false)
+    }
+
+    /// As [`without_names`](Self::without_names); with `unused` nobody looks at the names, which then may stay.
+    pub(crate) fn nameless(&self, mut rows: Vec<Row>, unused: bool) -> Result<Vec<Row>, QueryError> {
+        // Rows that differ, but not in the name, differ without it.
+        let one_name = !self.options.delayed_name_removal && rows::have_one_name(&rows);
+        let keep = self.options.delayed_name_removal || (one_name && unused);
         for row in &mut rows {
             row.drop_name = true;
-            if !self.options.delayed_name_removal {
+            if !keep {
                 row.labels = rows::without_name(&row.labels);
             }
         }
-        united(rows)
+        if one_name { Ok(rows) } else { united(rows) }
     }
 
     /// Carries out what `delayed_name_removal` put off.
@@ -326,10 +359,29 @@ impl Row {
         Some(Sample { labels: self.labels.clone(), at, value })
     }
 
+    /// The same row without its samples.
+    pub(crate) fn empty_like(other: &Self) -> Self {
+        let values = vec![stale_nan(); other.values.len()];
+        Self { labels: other.labels.clone(), drop_name: other.drop_name, values }
+    }
+
     /// A row without any sample.
     pub(crate) fn empty(labels: Labels, steps: usize) -> Self {
         Self::new(labels, vec![stale_nan(); steps])
     }
+}
+
+/// Whether an expression has a part whose result depends on the order of the rows that it is given.
+fn gives_order(expr: &Expr) -> bool {
+    let mut found = false;
+    expr.walk(&mut |expr| {
+        found |= match &expr.kind {
+            ExprKind::Aggregate { op, .. } => op.selects(),
+            ExprKind::Call { function, .. } => function.name.starts_with("sort"),
+            _ => false,
+        };
+    });
+    found
 }
 
 /// Whether the value is the same at every step: everything it reads is pinned by `@`, and nothing asks for the time.

@@ -25,6 +25,8 @@ mod presence;
 
 mod histogram;
 
+mod info;
+
 pub(crate) use over_time::quantile;
 
 /// A function and what it takes.
@@ -196,9 +198,13 @@ pub static FUNCTIONS: &[Function] = &[
     math("floor", f64::floor),
     special("histogram_fraction", &[SCALAR, SCALAR, VECTOR], VECTOR, histogram::histogram_fraction),
     special("histogram_quantile", &[SCALAR, VECTOR], VECTOR, histogram::histogram_quantile),
+    special("histogram_quantiles", &[VECTOR, TEXT, SCALAR, SCALAR], VECTOR, histogram::histogram_quantiles)
+        .optional(Optional::UpTo(9))
+        .experimental(),
     date("hour", date::hour),
     window("idelta", rate::idelta),
     counter("increase", rate::increase),
+    special("info", &[VECTOR, VECTOR], VECTOR, info::info).optional(Optional::UpTo(1)).experimental(),
     window("irate", rate::irate),
     special("label_join", &[VECTOR, TEXT, TEXT, TEXT], VECTOR, label::label_join).optional(Optional::Any),
     special("label_replace", &[VECTOR, TEXT, TEXT, TEXT, TEXT], VECTOR, label::label_replace),
@@ -263,10 +269,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Function> {
 /// Why a function that Prometheus has is not one here.
 pub(crate) fn unsupported(name: &str) -> Option<&'static str> {
     let native = ["histogram_avg", "histogram_count", "histogram_sum", "histogram_stddev", "histogram_stdvar"];
-    if native.contains(&name) {
-        return Some("it reads native histograms, which are not stored");
-    }
-    ["histogram_quantiles", "info"].contains(&name).then_some("it is experimental in Prometheus")
+    native.contains(&name).then_some("it reads native histograms, which are not stored")
 }
 
 /// The function or aggregation whose name is most like this one, if any is like it.

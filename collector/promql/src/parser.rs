@@ -17,12 +17,44 @@ mod check;
 mod duration;
 mod selector;
 
-/// What a text may use beyond the stable language.
-#[derive(Debug, Clone, Copy, Default)]
+/// What a text may use beyond the stable language: what Prometheus has behind `--enable-feature`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Syntax {
-    /// Functions that Prometheus puts behind `--enable-feature=promql-experimental-functions`, and arithmetic on
-    /// durations in brackets and after `offset`.
-    pub experimental: bool,
+    /// Functions and aggregations: `promql-experimental-functions`.
+    pub functions: bool,
+    /// Arithmetic on durations in brackets and after `offset`: `promql-duration-expr`.
+    pub durations: bool,
+    /// `fill`, `fill_left` and `fill_right`: `promql-binop-fill-modifiers`.
+    pub fill: bool,
+}
+
+impl Syntax {
+    /// The names of the features, as Prometheus has them.
+    pub const FEATURES: [&str; 3] =
+        ["promql-experimental-functions", "promql-duration-expr", "promql-binop-fill-modifiers"];
+
+    /// Everything.
+    #[must_use]
+    pub const fn experimental() -> Self {
+        Self { functions: true, durations: true, fill: true }
+    }
+
+    /// With these features.
+    ///
+    /// # Errors
+    /// The first name that is no feature's.
+    pub fn with_features<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Self, &'n str> {
+        let mut syntax = Self::default();
+        for name in names {
+            match name {
+                "promql-experimental-functions" => syntax.functions = true,
+                "promql-duration-expr" => syntax.durations = true,
+                "promql-binop-fill-modifiers" => syntax.fill = true,
+                _ => return Err(name),
+            }
+        }
+        Ok(syntax)
+    }
 }
 
 /// Parses an expression of the stable language.
@@ -240,8 +272,6 @@ impl<'a> Parser<'a> {
             if applied {
                 return self.aggregate(op);
             }
-        } else if applied && aggregate::is_unsupported(&lower) {
-            return Err(self.error_here(format!("aggregation operator {lower:?} is experimental and not supported")));
         } else if matches!(lower.as_str(), "bool" | "on" | "ignoring" | "group_left" | "group_right" | "atan2") {
             return Err(self.unexpected("", ""));
         } else if called {
@@ -254,8 +284,25 @@ impl<'a> Parser<'a> {
     fn call(&mut self) -> Result<Expr, ParseError> {
         let name = self.next();
         let function = check::function(name, self.syntax)?;
-        let args = self.arguments("function call")?;
+        let args = if function.name == "info" { self.info_arguments()? } else { self.arguments("function call")? };
         self.node(ExprKind::Call { function, args }, self.place_from(name.place))
+    }
+
+    /// A vector, and matchers of labels that may all match nothing.
+    fn info_arguments(&mut self) -> Result<Vec<Expr>, ParseError> {
+        self.expect_symbol("(", "function call")?;
+        let mut args = vec![self.expression(0)?];
+        if self.take_symbol(",") {
+            let place = self.peek().place;
+            let labels = if self.at_symbol("{") { self.label_selector()? } else { self.expression(0)? };
+            match &labels.kind {
+                ExprKind::Selector(selector) if selector.name.is_none() => {}
+                _ => return Err(error_at(place, "expected label selectors only, got vector selector instead")),
+            }
+            args.push(labels);
+        }
+        self.expect_symbol(")", "function call")?;
+        Ok(args)
     }
 
     /// Expressions in parentheses, separated by commas.

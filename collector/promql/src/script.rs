@@ -34,6 +34,8 @@ use command::{Case, Command, Expected, Query};
 pub struct Report {
     /// Cases that gave what they expect.
     pub passed: usize,
+    /// Line and expression of every one of them.
+    pub cases: Vec<Failure>,
     /// Cases that did not, and commands that could not be read.
     pub failures: Vec<Failure>,
     /// Lines whose series were left out, with the reason; not counted as failures.
@@ -65,7 +67,10 @@ pub fn run(text: &str) -> Report {
             Ok(Command::Clear) => memory = Memory::default(),
             Ok(Command::Load { step, series }) => load(&mut memory, step, &series, &mut report),
             Ok(Command::Eval(case)) => match check(&memory, &case) {
-                Ok(()) => report.passed += 1,
+                Ok(()) => {
+                    report.passed += 1;
+                    report.cases.push(Failure { line, message: case.expression });
+                }
                 Err(message) => report.failures.push(Failure { line, message }),
             },
             Err(message) => report.failures.push(Failure { line, message }),
@@ -92,7 +97,7 @@ use series::parse_series as parse_line;
 
 /// Evaluates a case in all its forms.
 fn check(memory: &Memory, case: &Case) -> Result<(), String> {
-    let expr = parse_with(&case.expression, Syntax { experimental: true }).map_err(|error| error.to_string());
+    let expr = parse_with(&case.expression, Syntax::experimental()).map_err(|error| error.to_string());
     let result = expr.and_then(|expr| {
         evaluate(memory, &expr, case.query).map(|answer| (expr, answer)).map_err(|error| error.to_string())
     });

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use watchfire_shared::labels::Labels;
 use watchfire_shared::matcher::Matcher;
+use watchfire_shared::sample::Sample;
 use watchfire_shared::time::Timestamp;
 
-/// What the evaluator reads from.
-pub trait Storage {
+/// What the evaluator reads from; several evaluations may read at the same time.
+pub trait Storage: Sync {
     /// Returns every series that satisfies all matchers, with its samples in the interval, in any order.
     ///
     /// A series without a sample in the interval may be left out.
@@ -18,6 +19,19 @@ pub trait Storage {
     /// # Errors
     /// If the samples cannot be read; the query fails with that reason.
     fn select(&self, selection: &Selection<'_>) -> Result<Vec<Series>, StorageError>;
+
+    /// Returns the newest sample in the interval of every series that satisfies all matchers, in any order; a stale marker
+    /// is a sample too. What queries of one point in time ask for.
+    ///
+    /// # Errors
+    /// As [`select`](Self::select).
+    fn latest(&self, selection: &Selection<'_>) -> Result<Vec<Sample>, StorageError> {
+        let newest = |series: Series| {
+            let (time, value) = (*series.times.last()?, *series.values.last()?);
+            Some(Sample { labels: series.labels, at: Timestamp::from_millis(time), value })
+        };
+        Ok(self.select(selection)?.into_iter().filter_map(newest).collect())
+    }
 }
 
 /// Which samples to read.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use axum::extract::State;
 use watchfire_collector_core::engine::SnapshotStorage;
 use watchfire_promql::ast::Type;
-use watchfire_promql::{Answer, Expr, Options, QueryError, Storage, Value, instant, parse, range};
+use watchfire_promql::{Answer, Expr, Options, QueryError, Storage, Value, instant, parse, parse_with, range};
 use watchfire_shared::limits::MAX_QUERY_BYTES;
 use watchfire_shared::time::{Span, Timestamp};
 
@@ -32,7 +32,7 @@ pub(super) async fn query(State(app): State<Arc<App>>, parameters: Parameters) -
     let limit = parameters.limit()?;
     let at = parameters.bound("time")?.unwrap_or_else(|| app.clock.wall());
     let request = Request::of(&parameters, limit, at)?;
-    let expr = expression(&parameters)?;
+    let expr = expression(&app, &parameters)?;
     request.evaluate(&app, move |storage, options| instant(storage, &expr, at, options)).await
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn query_range(State(app): State<Arc<App>>, parameters: Paramet
         return Err(ApiError::bad_data(message));
     }
     let request = Request::of(&parameters, limit, end)?;
-    let expr = expression(&parameters)?;
+    let expr = expression(&app, &parameters)?;
     if !matches!(expr.value_type(), Type::Scalar | Type::InstantVector) {
         let found = expr.value_type().describe();
         let message = format!("invalid expression type {found:?} for range query, must be Scalar or instant Vector");
@@ -63,8 +63,8 @@ pub(super) async fn query_range(State(app): State<Arc<App>>, parameters: Paramet
     request.evaluate(&app, move |storage, options| range(storage, &expr, start, end, step, options)).await
 }
 
-pub(super) async fn format_query(parameters: Parameters) -> Result<String> {
-    Ok(Success::of(expression(&parameters)?.to_string()))
+pub(super) async fn format_query(State(app): State<Arc<App>>, parameters: Parameters) -> Result<String> {
+    Ok(Success::of(expression(&app, &parameters)?.to_string()))
 }
 
 /// Exemplars are not kept, so there are none of any query.
@@ -77,12 +77,12 @@ pub(super) async fn query_exemplars(parameters: Parameters) -> Result<[(); 0]> {
     Ok(Success::of([]))
 }
 
-fn expression(parameters: &Parameters) -> std::result::Result<Expr, ApiError> {
+fn expression(app: &App, parameters: &Parameters) -> std::result::Result<Expr, ApiError> {
     let text = parameters.get("query").unwrap_or_default();
     if text.len() > MAX_QUERY_BYTES {
         return Err(ApiError::parameter("query", format!("longer than {MAX_QUERY_BYTES} bytes")));
     }
-    parse(text).map_err(|error| ApiError::parameter("query", error))
+    parse_with(text, app.reloader.last().settings.syntax).map_err(|error| ApiError::parameter("query", error))
 }
 
 /// What a client asks of an evaluation besides the expression.

@@ -18,7 +18,7 @@ mod tests;
 
 use watchfire_shared::frame::varint;
 
-use bits::{BitReader, BitWriter};
+use bits::BitWriter;
 
 const TAG_CONSTANT: u8 = 0;
 /// A constant that is an integer; in blocks only, as the two below.
@@ -146,7 +146,7 @@ fn decode_decimals(order: usize, bytes: &[u8], count: usize, out: &mut Vec<f64>)
         return None;
     }
     let mut at = 2;
-    let mut values = Vec::new();
+    let mut values = Vec::with_capacity(count);
     for _ in 0..order {
         values.push(varint::unzigzag(varint::get(bytes, &mut at)?));
     }
@@ -158,17 +158,21 @@ fn decode_decimals(order: usize, bytes: &[u8], count: usize, out: &mut Vec<f64>)
         if width > u64::BITS {
             return None;
         }
-        let mut bits = BitReader::new(bytes.get(at + 1..end)?);
-        for _ in 0..size {
-            values.push(least.wrapping_add(bits.get(width)? as i64));
-        }
+        bits::unpack(bytes.get(at + 1..end)?, size, width, |value| values.push(least.wrapping_add(value as i64)))?;
         at = end;
     }
     for from in (1..=order).rev() {
-        for i in from..values.len() {
-            values[i] = values[i].wrapping_add(values[i - 1]);
+        let mut sum = values[from - 1];
+        for value in &mut values[from..] {
+            sum = sum.wrapping_add(*value);
+            *value = sum;
         }
     }
-    out.extend(values.into_iter().map(|value| (value << shift) as f64 / power));
+    out.reserve(count);
+    if *exponent == 0 {
+        out.extend(values.into_iter().map(|value| (value << shift) as f64));
+    } else {
+        out.extend(values.into_iter().map(|value| (value << shift) as f64 / power));
+    }
     (at == bytes.len()).then_some(())
 }

@@ -83,9 +83,17 @@ impl Snapshot {
         }
         let mut selected = Selected::default();
         for (id, entry) in self.entries(matchers) {
-            let mut points = older.remove(&entry.labels).unwrap_or_default();
-            self.read(id, entry, range, &mut points);
-            selected.add(entry.labels.clone(), points);
+            let old = older.remove(&entry.labels);
+            let mut timelines = self.timelines_of(entry);
+            let (first, second) = (timelines.next(), timelines.next());
+            match (old, first, second) {
+                (None, Some(timeline), None) => selected.read(entry, id, timeline, range),
+                (old, ..) => {
+                    let mut points = old.unwrap_or_default();
+                    self.read(id, entry, range, &mut points);
+                    selected.add(entry.labels.clone(), points);
+                }
+            }
         }
         older.into_iter().for_each(|(labels, points)| selected.add(labels, points));
         selected.series
@@ -95,6 +103,26 @@ impl Snapshot {
         for timeline in self.timelines_of(entry) {
             timeline.read(id, range.from, range.to, &mut |point| points.push(point));
         }
+    }
+
+    /// The newest point within the range, both ends included, of every series that satisfies every matcher: what
+    /// [`select`](Self::select) has last of each. The order is not defined.
+    #[must_use]
+    pub fn latest(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<Newest> {
+        let range = Range { from: from.as_millis(), to: to.as_millis() };
+        if self.blocks_in(range).next().is_some() {
+            let last = |series: SelectedSeries| {
+                let (at, value) = (*series.times.last()?, *series.values.last()?);
+                Some(Newest { labels: series.labels, at: Timestamp::from_millis(at), value })
+            };
+            return self.select(matchers, from, to).into_iter().filter_map(last).collect();
+        }
+        let newest = |(id, entry): (SeriesId, &Entry)| {
+            let points = self.timelines_of(entry).filter_map(|timeline| timeline.latest(id, range.from, range.to));
+            let (at, _, value) = points.max_by_key(rank)?;
+            Some(Newest { labels: entry.labels.clone(), at: Timestamp::from_millis(at), value })
+        };
+        self.entries(matchers).filter_map(newest).collect()
     }
 
     /// The labels of the series that satisfy every matcher and have a point within the range, both ends included,
@@ -140,8 +168,6 @@ impl Snapshot {
     pub fn newest(&self, matchers: &[Matcher]) -> Vec<Newest> {
         let mut newest: BTreeMap<Labels, Point> = BTreeMap::new();
         let mut keep = |labels: Labels, point: Point| {
-            // Of two at one time the one that was written first counts, as in `select`.
-            let rank = |point: &Point| (point.0, std::cmp::Reverse(point.1));
             newest
                 .entry(labels)
                 .and_modify(|own| *own = [*own, point].into_iter().max_by_key(rank).unwrap_or(point))
@@ -168,14 +194,34 @@ impl Snapshot {
     }
 }
 
+/// The order in which points of one series count: of two at one time the one that was written first does.
+fn rank(point: &Point) -> (i64, std::cmp::Reverse<u64>) {
+    (point.0, std::cmp::Reverse(point.1))
+}
+
 /// Series as they are selected; those of one source share their times.
 #[derive(Default)]
 struct Selected {
     series: Vec<SelectedSeries>,
     times: Arc<[i64]>,
+    scratch: Vec<i64>,
 }
 
 impl Selected {
+    /// Adds a series that one source alone has, unless it has no point: there is nothing to merge or to sort.
+    fn read(&mut self, entry: &Entry, id: SeriesId, timeline: &Timeline, range: Range) {
+        self.scratch.clear();
+        let mut values = Vec::with_capacity(self.times.len());
+        timeline.append_to(id, range.from, range.to, &mut self.scratch, &mut values);
+        if values.is_empty() {
+            return;
+        }
+        if *self.times != *self.scratch {
+            self.times = self.scratch.as_slice().into();
+        }
+        self.series.push(SelectedSeries { labels: entry.labels.clone(), times: Arc::clone(&self.times), values });
+    }
+
     /// Adds a series unless it has no point.
     fn add(&mut self, labels: Labels, mut points: Vec<Point>) {
         if points.is_empty() {

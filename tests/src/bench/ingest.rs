@@ -10,7 +10,7 @@ mod remote_write;
 
 mod sizes;
 
-mod systems;
+pub(super) mod systems;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

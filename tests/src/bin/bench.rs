@@ -1,6 +1,6 @@
-//! The benchmark's binary: `bench [--full] [--only agent|ingest|ingest-load|ingest-sizes|latency|membership]`, `bench --only
-//! sweep[:CASE]` for the membership in virtual time, `bench --only membership --sizes 10,50 --profiles lan,fast --no-faults`
-//! for a part of it. It is also every program of the house, so that it can start them.
+//! The benchmark's binary: `bench [--full] [--only agent|ingest|ingest-load|ingest-sizes|latency|membership|query|rules]`,
+//! `bench --only sweep[:CASE]` for the membership in virtual time, `bench --only membership --sizes 10,50 --profiles lan,fast
+//! --no-faults` for a part of it. It is also every program of the house, so that it can start them.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark is a shell")]
 

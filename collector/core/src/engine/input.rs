@@ -109,8 +109,14 @@ impl Job {
 
     /// Evaluates; `clock` is read around each rule, and serves only to show what it took.
     #[must_use]
-    pub fn run_timed(self, clock: &dyn Fn() -> Timestamp) -> rules::Evaluation {
+    pub fn run_timed(self, clock: rules::Clock<'_>) -> rules::Evaluation {
         self.job.run_timed(&self.storage as &dyn Storage, clock)
+    }
+
+    /// As [`run_timed`](Self::run_timed), with rules that do not depend on each other evaluated by `together`.
+    #[must_use]
+    pub fn run_together(self, clock: rules::Clock<'_>, together: rules::Together<'_>) -> rules::Evaluation {
+        self.job.run_together(&self.storage as &dyn Storage, clock, together)
     }
 
     /// The time that the evaluation is made for.

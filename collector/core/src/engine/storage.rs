@@ -3,7 +3,8 @@
 use std::fmt;
 
 use watchfire_promql::{Selection, Series, Storage, StorageError};
-use watchfire_store::Snapshot;
+use watchfire_shared::sample::Sample;
+use watchfire_store::{Newest, Snapshot};
 
 /// A picture of the store that never changes, behind the evaluator's door.
 #[derive(Clone)]
@@ -16,6 +17,11 @@ impl Storage for SnapshotStorage {
             .into_iter()
             .map(|series| Series { labels: series.labels, times: series.times, values: series.values })
             .collect())
+    }
+
+    fn latest(&self, selection: &Selection<'_>) -> Result<Vec<Sample>, StorageError> {
+        let newest = self.0.latest(selection.matchers, selection.from, selection.to);
+        Ok(newest.into_iter().map(|Newest { labels, at, value }| Sample { labels, at, value }).collect())
     }
 }
 

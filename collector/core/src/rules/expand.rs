@@ -1,5 +1,8 @@
 //! Labels and annotations of alerts, expanded over what the evaluation sees.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use watchfire_promql::Storage;
 use watchfire_shared::document::Position;
 use watchfire_shared::labels::Labels;
@@ -8,7 +11,7 @@ use watchfire_shared::time::Timestamp;
 
 use super::Settings;
 use super::job::vector;
-use crate::template::rule::{self, RuleData};
+use crate::template::rule::{self, RuleData, Template, Values};
 
 /// Checks a template.
 ///
@@ -16,6 +19,22 @@ use crate::template::rule::{self, RuleData};
 /// Where in the text the mistake is, and what it is.
 pub(super) fn check(text: &str) -> Result<(), (Position, String)> {
     rule::check(text).map_err(|error| (error.at, error.message))
+}
+
+/// The templates of an alerting rule by the names of their labels and annotations.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Templates {
+    pub(super) labels: Vec<(Arc<str>, Template)>,
+    pub(super) annotations: Vec<(Arc<str>, Template)>,
+}
+
+impl Templates {
+    pub(super) fn new(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>) -> Self {
+        let read = |texts: &BTreeMap<String, String>| {
+            texts.iter().map(|(name, text)| (name.as_str().into(), Template::new(text))).collect()
+        };
+        Self { labels: read(labels), annotations: read(annotations) }
+    }
 }
 
 /// Expands templates at the time of an evaluation.
@@ -30,22 +49,32 @@ impl<'a> Expander<'a> {
         Self { storage, settings, at }
     }
 
-    /// Expands one template for one sample of the result. What cannot be expanded becomes a text that says so: an alert
-    /// with a broken annotation is better than none.
-    pub(super) fn expand(&self, template: &str, sample: &Sample) -> String {
-        let data = RuleData {
+    /// Expands the templates of a rule for one sample of its result, in their order. What cannot be expanded becomes a
+    /// text that says so: an alert with a broken annotation is better than none.
+    pub(super) fn expand<'t>(
+        &self,
+        templates: impl Iterator<Item = &'t (Arc<str>, Template)>,
+        values: &Values<'_>,
+    ) -> impl Iterator<Item = (Arc<str>, Arc<str>)> {
+        templates.map(move |(name, template)| {
+            let expanded = template.expand(values, &|text| self.query(text));
+            (name.clone(), expanded.unwrap_or_else(|error| format!("<error expanding template: {error}>").into()))
+        })
+    }
+
+    /// What the templates of one sample see.
+    pub(super) fn values<'s>(&'s self, sample: &'s Sample) -> Values<'s> {
+        Values::new(RuleData {
             labels: &sample.labels,
             value: sample.value,
             external_labels: &self.settings.external_labels,
             external_url: &self.settings.external_url,
             now: self.at,
-        };
-        let expanded = rule::expand(template, data, &|text| self.query(text));
-        expanded.unwrap_or_else(|error| format!("<error expanding template: {error}>"))
+        })
     }
 
     fn query(&self, text: &str) -> Result<Vec<(Labels, f64)>, String> {
-        let expr = watchfire_promql::parse(text).map_err(|error| error.to_string())?;
+        let expr = watchfire_promql::parse_with(text, self.settings.syntax).map_err(|error| error.to_string())?;
         let answer = watchfire_promql::instant(self.storage, &expr, self.at, &self.settings.options());
         let samples = vector(answer.map_err(|error| error.to_string())?.value)?;
         Ok(samples.into_iter().map(|sample| (sample.labels, sample.value)).collect())

@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use watchfire_promql::Expr;
+use watchfire_promql::{Expr, Syntax};
 use watchfire_shared::document::{self, Node, Position, Report, Table, Value, yaml};
 use watchfire_shared::document::{Mistake, list, span, text};
 use watchfire_shared::labels::{Fingerprint, Labels, METRIC_NAME};
 use watchfire_shared::time::Span;
 
+use super::expand::Templates;
 use super::{expand, place};
 
 /// A group of rules, evaluated in order at the same point in time.
@@ -43,6 +44,8 @@ pub struct Rule {
     pub at: Position,
     /// Where its expression starts.
     pub expr_at: Position,
+    /// The labels and annotations of an alerting rule, ready to be expanded.
+    pub(super) templates: Templates,
     /// Identifies the rule's state over reloads and restarts, see [`Group::identify`].
     pub(super) id: Fingerprint,
 }
@@ -108,9 +111,17 @@ impl RuleKind {
 /// # Errors
 /// Every mistake of the file, in the order of their places.
 pub fn parse(file: &str, content: &str) -> Result<Vec<Group>, Vec<Mistake>> {
+    parse_with(file, content, Syntax::default())
+}
+
+/// As [`parse`], with the choice of what expressions may use.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with(file: &str, content: &str, syntax: Syntax) -> Result<Vec<Group>, Vec<Mistake>> {
     let mut report = Report::new(file);
     let groups = yaml::parse(content, &mut report).and_then(|root| {
-        let reader = Reader { file, content };
+        let reader = Reader { file, content, syntax };
         reader.file(&root, &mut report)
     });
     report.finish(groups)
@@ -119,6 +130,7 @@ pub fn parse(file: &str, content: &str) -> Result<Vec<Group>, Vec<Mistake>> {
 struct Reader<'a> {
     file: &'a str,
     content: &'a str,
+    syntax: Syntax,
 }
 
 impl Reader<'_> {
@@ -165,7 +177,7 @@ impl Reader<'_> {
         let record = table.node("record");
         let alert = table.node("alert");
         let is_alert = alert.is_some() && record.is_none();
-        let expr = table.required(report, "expr", |node, report| expression(self.content, node, report));
+        let expr = table.required(report, "expr", |node, report| expression(self.content, self.syntax, node, report));
         let hold = table.optional(report, "for", span);
         let keep_firing_for = table.optional(report, "keep_firing_for", span);
         let templates = [table.node("labels").filter(|_| is_alert), table.node("annotations")];
@@ -190,8 +202,12 @@ impl Reader<'_> {
         };
         let mut merged = group.clone();
         merged.extend(own.unwrap_or_default());
+        let templates = match &kind {
+            RuleKind::Alert(alert) => Templates::new(&merged, &alert.annotations),
+            RuleKind::Record => Templates::default(),
+        };
         let (_, expr, expr_at) = expr?;
-        Some(Rule { name: name?, kind, expr, labels: merged, at: node.at, expr_at, id: Fingerprint(0) })
+        Some(Rule { name: name?, kind, expr, labels: merged, at: node.at, expr_at, templates, id: Fingerprint(0) })
     }
 
     fn templates(&self, node: &Node, report: &mut Report) {
@@ -205,9 +221,14 @@ impl Reader<'_> {
 }
 
 /// Reads a PromQL expression of a file: its text, the expression, and where it begins. A mistake is placed inside the text.
-pub(crate) fn expression(content: &str, node: &Node, report: &mut Report) -> Option<(String, Expr, Position)> {
+pub(crate) fn expression(
+    content: &str,
+    syntax: Syntax,
+    node: &Node,
+    report: &mut Report,
+) -> Option<(String, Expr, Position)> {
     let text = text(node, report)?;
-    match watchfire_promql::parse(&text) {
+    match watchfire_promql::parse_with(&text, syntax) {
         Ok(expr) => {
             let at = place::locate(content, node.at, &text, expr.place.start);
             Some((text, expr, at))

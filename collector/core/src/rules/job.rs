@@ -1,12 +1,15 @@
 //! One evaluation of one group: pure computation over a snapshot, for any thread.
 //!
-//! Rules run in order, and each sees what those before it gave. A rule that fails keeps its state and stops none of the
-//! others. The job changes nothing: what it found comes back as an [`Evaluation`] for [`RuleSet::apply`](super::RuleSet).
+//! Rules take effect in order, and each sees what those before it gave; expressions that do not depend on each other may be
+//! evaluated at the same time. A rule that fails keeps its state and stops none of the others. The job changes nothing: what it found comes back as an [`Evaluation`] for [`RuleSet::apply`](super::RuleSet).
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use watchfire_promql::ast::Selector;
 use watchfire_promql::{Options, Storage, Value};
 use watchfire_shared::labels::{ALERT_NAME, Labels, METRIC_NAME};
 use watchfire_shared::sample::{Sample, is_stale, stale_nan};
@@ -77,7 +80,14 @@ impl Job {
 
     /// Evaluates the group; `clock` is read around each rule and serves only to show what it took.
     #[must_use]
-    pub fn run_timed(self, storage: &dyn Storage, clock: &dyn Fn() -> Timestamp) -> Evaluation {
+    pub fn run_timed(self, storage: &dyn Storage, clock: Clock<'_>) -> Evaluation {
+        self.run_together(storage, clock, &|count, work| (0..count).for_each(work))
+    }
+
+    /// As [`run_timed`](Self::run_timed), with the expressions of rules that do not depend on each other evaluated by
+    /// `together`. What is done with their results keeps the order of the rules.
+    #[must_use]
+    pub fn run_together(self, storage: &dyn Storage, clock: Clock<'_>, together: Together<'_>) -> Evaluation {
         let samples_at = self.at - self.group.query_offset.unwrap_or_default();
         let mut pass = Pass {
             job: &self,
@@ -88,19 +98,57 @@ impl Job {
             changes: Vec::new(),
         };
         let (mut states, mut failures) = (Vec::with_capacity(self.group.rules.len()), Vec::new());
-        for (at, rule) in self.group.rules.iter().enumerate() {
-            let mut state = self.states.get(at).cloned().unwrap_or_default();
-            let begin = clock();
-            state.error = pass.guarded(rule, &mut state).err();
-            state.took = clock().since(begin);
-            state.evaluated_at = Some(self.at);
-            failures.extend(state.error.clone().map(|message| Failure { rule: at, message }));
-            states.push(state);
+        for batch in batches(&self.group.rules) {
+            let found = pass.query_all(&self.group.rules[batch.clone()], clock, together);
+            for (at, (vector, took)) in batch.zip(found) {
+                let rule = &self.group.rules[at];
+                let mut state = self.states.get(at).cloned().unwrap_or_default();
+                let begin = clock();
+                state.error = vector.and_then(|vector| pass.guarded(rule, vector, &mut state)).err();
+                state.took = took + clock().since(begin);
+                state.evaluated_at = Some(self.at);
+                failures.extend(state.error.clone().map(|message| Failure { rule: at, message }));
+                states.push(state);
+            }
         }
         let Pass { alerts, samples, changes, .. } = pass;
         let samples = samples.into_iter().collect();
         let Self { group, at, index, generation, .. } = self;
         Evaluation { group, at, failures, index, generation, states, alerts, samples, samples_at, changes }
+    }
+}
+
+/// Tells the time, only to show what things took.
+pub type Clock<'a> = &'a (dyn Fn() -> Timestamp + Sync);
+
+/// Calls the function with each number below the first argument, at the same time if it can, and returns after the last.
+pub type Together<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync));
+
+/// A rule's result or what was wrong with it, and what it took.
+type Queried = (Result<Vec<Sample>, String>, Span);
+
+/// Runs of rules of which none reads what an earlier one of the same run gives.
+fn batches(rules: &[Rule]) -> Vec<Range<usize>> {
+    let mut batches = Vec::new();
+    let mut start = 0;
+    for at in 1..=rules.len() {
+        if at == rules.len() || rules[start..at].iter().any(|earlier| rules[at].reads_results_of(earlier)) {
+            batches.push(start..at);
+            start = at;
+        }
+    }
+    batches
+}
+
+impl Rule {
+    /// Whether the expression may read series that the other rule gives. Only names are looked at.
+    fn reads_results_of(&self, other: &Self) -> bool {
+        let given: &[&str] = if other.alert().is_some() { &["ALERTS", "ALERTS_FOR_STATE"] } else { &[&other.name] };
+        let reads = |selector: &Selector, name: &str| {
+            selector.matchers.iter().filter(|matcher| matcher.name == METRIC_NAME).all(|matcher| matcher.matches(name))
+        };
+        self.expr.selectors().iter().any(|selector| given.iter().any(|name| reads(selector, name)))
+            || self.expr.reads_info_metrics()
     }
 }
 
@@ -116,19 +164,30 @@ struct Pass<'a> {
 impl Pass<'_> {
     /// Evaluates a rule. One whose evaluation panics has failed and keeps its state; a group that never came back from an
     /// evaluation would never be evaluated again.
-    fn guarded(&mut self, rule: &Rule, state: &mut RuleState) -> Result<(), String> {
+    fn guarded(&mut self, rule: &Rule, vector: Vec<Sample>, state: &mut RuleState) -> Result<(), String> {
         let before = state.clone();
-        let result = catch_unwind(AssertUnwindSafe(|| self.rule(rule, state)));
+        let result = catch_unwind(AssertUnwindSafe(|| self.rule(rule, vector, state)));
         result.unwrap_or_else(|panic| {
             *state = before;
-            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            Err(format!("the evaluation panicked, which is a mistake in Watchfire: {text}"))
+            Err(panicked(&*panic))
         })
     }
 
-    fn rule(&mut self, rule: &Rule, state: &mut RuleState) -> Result<(), String> {
-        let vector = self.query(rule)?;
+    /// Evaluates the expressions of rules that do not depend on each other.
+    fn query_all(&self, rules: &[Rule], clock: Clock<'_>, together: Together<'_>) -> Vec<Queried> {
+        let results: Vec<OnceLock<Queried>> = rules.iter().map(|_| OnceLock::new()).collect();
+        together(rules.len(), &|at| {
+            let begin = clock();
+            let result = catch_unwind(AssertUnwindSafe(|| self.query(&rules[at])));
+            let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
+            // A number that comes twice is evaluated for nothing.
+            let _ = results[at].set((result, clock().since(begin)));
+        });
+        let missing = || (Err("the rule was not evaluated".to_owned()), Span::ZERO);
+        results.into_iter().map(|result| result.into_inner().unwrap_or_else(missing)).collect()
+    }
+
+    fn rule(&mut self, rule: &Rule, vector: Vec<Sample>, state: &mut RuleState) -> Result<(), String> {
         let samples = match &rule.kind {
             RuleKind::Record => record(rule, vector, self.job.group.limit)?,
             RuleKind::Alert(alert) => self.alert(rule, alert, &vector, &mut state.alerts)?,
@@ -151,7 +210,7 @@ impl Pass<'_> {
         alerts: &mut Alerts,
     ) -> Result<Vec<(Labels, f64)>, String> {
         let expander = Expander::new(&self.overlay, &self.job.settings, self.job.at);
-        let found = vector.iter().map(|sample| expand(&expander, rule, alert, sample)).collect();
+        let found = vector.iter().map(|sample| expand(&expander, rule, sample)).collect();
         let Job { at, fresh, .. } = *self.job;
         let result = alert::step(alerts, found, alert, Circumstances { at, fresh, limit: self.job.group.limit });
         let (step, error) = match result {
@@ -192,6 +251,12 @@ impl Pass<'_> {
     }
 }
 
+fn panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    format!("the evaluation panicked, which is a mistake in Watchfire: {text}")
+}
+
 /// A rule's result as a vector; a scalar becomes one sample without labels.
 pub(crate) fn vector(value: Value) -> Result<Vec<Sample>, String> {
     match value {
@@ -219,16 +284,16 @@ fn record(rule: &Rule, vector: Vec<Sample>, limit: usize) -> Result<Vec<(Labels,
     Ok(results.into_iter().collect())
 }
 
-fn expand(expander: &Expander<'_>, rule: &Rule, alert: &AlertRule, sample: &Sample) -> Found {
+fn expand(expander: &Expander<'_>, rule: &Rule, sample: &Sample) -> Found {
+    let values = expander.values(sample);
     let mut labels = sample.labels.to_builder();
     labels.remove(METRIC_NAME);
-    for (name, template) in &rule.labels {
-        labels.set(name.as_str(), expander.expand(template, sample));
+    for (name, value) in expander.expand(rule.templates.labels.iter(), &values) {
+        labels.set(name, value);
     }
     labels.set(ALERT_NAME, rule.name.as_str());
-    let annotations = alert.annotations.iter();
-    let annotations = annotations.map(|(name, template)| (name.as_str(), expander.expand(template, sample)));
-    Found { labels: labels.build(), annotations: Labels::new(annotations), value: sample.value }
+    let annotations = Labels::new(expander.expand(rule.templates.annotations.iter(), &values));
+    Found { labels: labels.build(), annotations, value: sample.value }
 }
 
 impl RuleState {

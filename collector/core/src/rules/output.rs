@@ -1,5 +1,6 @@
 //! What a rule set is given and what it gives: settings, and everything that has to be done for it.
 
+use watchfire_promql::Syntax;
 use watchfire_shared::labels::Labels;
 use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::StateChange;
@@ -19,6 +20,8 @@ pub struct Settings {
     pub lookback: Span,
     /// Samples that one query may hold at once.
     pub max_samples: usize,
+    /// What the function `query` of templates may use beyond the stable language.
+    pub syntax: Syntax,
     /// `$externalLabels` of templates.
     pub external_labels: Labels,
     /// `$externalURL` of templates and the start of every generator URL; no slash at its end.
@@ -31,6 +34,7 @@ impl Default for Settings {
             interval: Span::from_seconds(15),
             lookback: Span::from_seconds(300),
             max_samples: 50_000_000,
+            syntax: Syntax::default(),
             external_labels: Labels::default(),
             external_url: String::new(),
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use watchfire_promql::{Selection, Series, Storage, StorageError};
 use watchfire_shared::labels::{Labels, METRIC_NAME};
 use watchfire_shared::matcher::MatchOp;
+use watchfire_shared::sample::Sample;
 use watchfire_shared::time::Timestamp;
 
 /// A storage and samples of one point in time that it does not hold yet.
@@ -52,6 +53,9 @@ impl Storage for Overlay<'_> {
             return Ok(series);
         }
         let mut above = self.matching(selection);
+        if above.is_empty() {
+            return Ok(series);
+        }
         for known in &mut series {
             if let Some(value) = above.remove(&known.labels) {
                 *known = with_sample(known, self.at.as_millis(), value);
@@ -63,6 +67,28 @@ impl Storage for Overlay<'_> {
             values: vec![value],
         }));
         Ok(series)
+    }
+
+    fn latest(&self, selection: &Selection<'_>) -> Result<Vec<Sample>, StorageError> {
+        let mut samples = self.below.latest(selection)?;
+        if self.results.is_empty() || !(selection.from..=selection.to).contains(&self.at) {
+            return Ok(samples);
+        }
+        let mut above = self.matching(selection);
+        if above.is_empty() {
+            return Ok(samples);
+        }
+        for known in &mut samples {
+            // A stored sample that is newer stays, one of the same time does not.
+            if let Some(value) = above.remove(&known.labels)
+                && known.at <= self.at
+            {
+                (known.at, known.value) = (self.at, value);
+            }
+        }
+        let sample = |(labels, value): (&Labels, f64)| Sample { labels: labels.clone(), at: self.at, value };
+        samples.extend(above.into_iter().map(sample));
+        Ok(samples)
     }
 }
 

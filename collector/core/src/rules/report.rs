@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use watchfire_promql::Syntax;
 use watchfire_shared::document::{Mistake, Position};
 
 use super::{Group, file, lint};
@@ -16,16 +17,25 @@ pub struct CheckReport {
     /// What is loaded but seldom meant.
     pub warnings: Vec<Mistake>,
     excerpts: Vec<String>,
+    /// The lines that the warnings are about.
+    marks: Vec<String>,
 }
 
 /// Checks rule files, given as name and content.
 #[must_use]
 pub fn check(files: &[(String, String)]) -> CheckReport {
+    check_with(files, Syntax::default())
+}
+
+/// As [`check`], with the choice of what expressions may use.
+#[must_use]
+pub fn check_with(files: &[(String, String)], syntax: Syntax) -> CheckReport {
     let mut report = CheckReport::default();
+    let mut good = Vec::new();
     for (name, content) in files {
-        match file::parse(name, content) {
+        match file::parse_with(name, content, syntax) {
             Ok(groups) => {
-                report.warnings.extend(lint::lint(&groups));
+                good.push((content, groups.len()));
                 report.groups.extend(groups);
             }
             Err(mistakes) => {
@@ -33,6 +43,14 @@ pub fn check(files: &[(String, String)]) -> CheckReport {
                 report.mistakes.extend(mistakes);
             }
         }
+    }
+    let mut rest = report.groups.as_slice();
+    for (content, count) in good {
+        let (groups, others) = rest.split_at(count);
+        let warnings = lint::lint(groups, &report.groups);
+        report.marks.extend(warnings.iter().map(|warning| excerpt(content, warning.at)));
+        report.warnings.extend(warnings);
+        rest = others;
     }
     report
 }
@@ -57,9 +75,9 @@ impl fmt::Display for CheckReport {
         for (mistake, excerpt) in self.mistakes.iter().zip(&self.excerpts) {
             writeln!(f, "{mistake}\n{excerpt}")?;
         }
-        for warning in &self.warnings {
+        for (warning, mark) in self.warnings.iter().zip(&self.marks) {
             let place = warning.at.map(|at| format!("{}:{}:", at.line, at.column)).unwrap_or_default();
-            writeln!(f, "{}:{place} warning: {}", warning.file, warning.message)?;
+            writeln!(f, "{}:{place} warning: {}\n{mark}", warning.file, warning.message)?;
         }
         let counts = [
             (self.groups.len(), "group"),

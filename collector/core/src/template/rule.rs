@@ -1,5 +1,7 @@
 //! Templates in rule files: labels and annotations of alerts, as `prometheus/template` expands them.
 
+use std::sync::Arc;
+
 use watchfire_shared::labels::Labels;
 use watchfire_shared::matcher;
 use watchfire_shared::time::{Span, Timestamp};
@@ -27,34 +29,66 @@ pub struct RuleData<'a> {
 /// Evaluates a PromQL expression for the function `query`, at the time of the rule's evaluation.
 pub type Query<'a> = &'a dyn Fn(&str) -> Result<Vec<(Labels, f64)>, String>;
 
-/// Expands one label or annotation.
-///
-/// A text without `{{` is returned as it is, which costs nothing.
-///
-/// # Errors
-/// The first mistake with its line and column; the caller decides what stands in the annotation's place.
-pub fn expand(text: &str, data: RuleData<'_>, query: Query<'_>) -> Result<String, TemplateError> {
-    if !text.contains("{{") {
-        return Ok(text.to_owned());
+/// The text of a label or annotation, read once and expanded often.
+#[derive(Debug, Clone)]
+pub struct Template {
+    text: Arc<str>,
+    /// `None` if there is nothing in it to expand.
+    read: Option<Result<TemplateSet, TemplateError>>,
+}
+
+impl Template {
+    /// Reads the text. What is wrong with it is told by each expansion; see [`check`].
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let read = || {
+            let mut set = TemplateSet::default();
+            let functions = RuleFunctions { data: None, query: &|_| Ok(Vec::new()) };
+            set.add_with_variables(NAME, text, &functions, VARIABLES).map(|()| set)
+        };
+        Self { text: text.into(), read: text.contains("{{").then(read) }
     }
-    let functions = RuleFunctions { data: Some(data), query };
-    let mut set = TemplateSet::default();
-    set.add_with_variables(NAME, text, &functions, VARIABLES)?;
-    let labels = Value::labels(data.labels, MapKind::Strings);
-    let external_labels = Value::labels(data.external_labels, MapKind::Strings);
-    let (url, value) = (Value::text(data.external_url), Value::Float(data.value));
-    let dot = Value::structure(
-        "template.AlertTemplateData",
-        vec![
-            ("Labels", labels.clone()),
-            ("ExternalLabels", external_labels.clone()),
-            ("ExternalURL", url.clone()),
-            ("Value", value.clone()),
-        ],
-    );
-    let variables =
-        [("$labels", labels), ("$externalLabels", external_labels), ("$externalURL", url), ("$value", value)];
-    execute::render(&set, NAME, &dot, &variables, &functions, Escape::None)
+
+    /// Expands the text. One without `{{` is returned as it is, which costs nothing.
+    ///
+    /// # Errors
+    /// The first mistake with its line and column; the caller decides what stands in its place.
+    pub fn expand(&self, values: &Values<'_>, query: Query<'_>) -> Result<Arc<str>, TemplateError> {
+        let set = match &self.read {
+            None => return Ok(self.text.clone()),
+            Some(read) => read.as_ref().map_err(Clone::clone)?,
+        };
+        let functions = RuleFunctions { data: Some(values.data), query };
+        execute::render(set, NAME, &values.dot, &values.variables, &functions, Escape::None).map(Arc::from)
+    }
+}
+
+/// What the templates of one sample see.
+pub struct Values<'a> {
+    data: RuleData<'a>,
+    dot: Value,
+    variables: [(&'static str, Value); 4],
+}
+
+impl<'a> Values<'a> {
+    #[must_use]
+    pub fn new(data: RuleData<'a>) -> Self {
+        let labels = Value::labels(data.labels, MapKind::Strings);
+        let external_labels = Value::labels(data.external_labels, MapKind::Strings);
+        let (url, value) = (Value::text(data.external_url), Value::Float(data.value));
+        let dot = Value::structure(
+            "template.AlertTemplateData",
+            vec![
+                ("Labels", labels.clone()),
+                ("ExternalLabels", external_labels.clone()),
+                ("ExternalURL", url.clone()),
+                ("Value", value.clone()),
+            ],
+        );
+        let variables =
+            [("$labels", labels), ("$externalLabels", external_labels), ("$externalURL", url), ("$value", value)];
+        Self { data, dot, variables }
+    }
 }
 
 /// Checks that a label's or annotation's text is a template, without expanding it.

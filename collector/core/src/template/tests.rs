@@ -24,7 +24,8 @@ fn expand(text: &str) -> Result<String, String> {
         "none" => Ok(Vec::new()),
         other => Err(format!("cannot evaluate {other}")),
     };
-    rule::expand(text, data, &query).map_err(|error| error.to_string())
+    let expanded = rule::Template::new(text).expand(&rule::Values::new(data), &query);
+    expanded.map(|text| text.to_string()).map_err(|error| error.to_string())
 }
 
 fn notify(text: &str) -> Result<String, String> {

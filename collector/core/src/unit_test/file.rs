@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use watchfire_promql::Expr;
+use watchfire_promql::{Expr, Syntax};
 use watchfire_shared::document::{self, Mistake, Node, Position, Report, Table, list, span, text, yaml};
 use watchfire_shared::labels::{ALERT_NAME, Labels};
 use watchfire_shared::time::{Span, Timestamp};
@@ -195,7 +195,7 @@ fn expected_alert(node: &Node, report: &mut Report) -> Option<(Labels, Labels)> 
 
 fn expr_case(content: &str, node: &Node, report: &mut Report) -> Option<ExprCase> {
     let mut table = Table::of(node, report)?;
-    let expr = table.required(report, "expr", |node, report| expression(content, node, report));
+    let expr = table.required(report, "expr", |node, report| expression(content, Syntax::experimental(), node, report));
     let eval_time = table.optional(report, "eval_time", span).unwrap_or_default();
     let expected = table.optional(report, "exp_samples", list(expected_sample)).unwrap_or_default();
     table.finish(report);

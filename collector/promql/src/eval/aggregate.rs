@@ -28,13 +28,22 @@ impl Evaluator<'_> {
             (_, Some(param)) => (self.scalar(param)?, String::new()),
             (_, None) => (Vec::new(), String::new()),
         };
+        // The samples that an operator chooses keep their names, and `count_values` looks at them for its label.
+        let keeps = op.selects() || op == AggregateOp::CountValues;
+        self.names_unused = !keeps && (without || !grouping.iter().any(|name| rows::is_name_part(name)));
         let rows = self.rows(expr)?;
+        self.names_unused = false;
         // Accumulators take more room than samples, but there are fewer groups than rows.
         self.reserve(rows.iter().map(|row| row.values.len()).sum())?;
         let groups = grouped(&rows, grouping, without);
         let steps = self.steps.count;
         let out = match op {
             AggregateOp::TopK | AggregateOp::BottomK => select_k(op, &rows, &groups, &counts(&scalars)?),
+            AggregateOp::LimitK => limit(&rows, &groups, &counts(&scalars)?),
+            AggregateOp::LimitRatio => {
+                let ratios = self.ratios(&scalars, place)?;
+                by_ratio(rows, &ratios)
+            }
             AggregateOp::Quantile => {
                 self.warn_of_quantiles(&scalars, place);
                 fold(&groups, &rows, |members| quantiles(members, &scalars))
@@ -64,6 +73,64 @@ impl Evaluator<'_> {
             self.warn(&format!("quantile value should be between 0 and 1, got {shown}"), place);
         }
     }
+}
+
+impl Evaluator<'_> {
+    /// The ratios of `limit_ratio`, brought into -1..1 with a warning.
+    fn ratios(&mut self, values: &[f64], place: Place) -> Result<Vec<f64>, QueryError> {
+        let mut out = Vec::with_capacity(values.len());
+        for value in values {
+            if value.is_nan() {
+                return Err(QueryError::Execution("Ratio value is NaN".to_owned()));
+            }
+            let capped = value.clamp(-1.0, 1.0);
+            if capped != *value {
+                let shown = [*value, capped].map(crate::number::format_float);
+                let [found, capped] = &shown;
+                self.warn(&format!("ratio value should be between -1 and 1, got {found}, capping to {capped}"), place);
+            }
+            out.push(capped);
+        }
+        Ok(out)
+    }
+}
+
+/// `limitk`: the first rows of each group that have a sample, whatever their values.
+fn limit(rows: &[Row], groups: &[Group], counts: &[usize]) -> Vec<Row> {
+    let mut kept: Vec<Row> = rows.iter().map(Row::empty_like).collect();
+    for group in groups {
+        for (index, count) in counts.iter().enumerate() {
+            let present = group.members.iter().filter(|member| !is_stale(rows[**member].values[index]));
+            for member in present.take(*count) {
+                kept[*member].values[index] = rows[*member].values[index];
+            }
+        }
+    }
+    kept.retain(|row| !row.is_empty());
+    kept
+}
+
+/// `limit_ratio`: the rows whose labels' hash falls into the first part, or with a negative ratio into the last, so that
+/// `limit_ratio(0.3, x)` and `limit_ratio(-0.7, x)` are all of `x`.
+fn by_ratio(mut rows: Vec<Row>, ratios: &[f64]) -> Vec<Row> {
+    for row in &mut rows {
+        let offset = spread(row.labels.fingerprint().0) as f64 / u64::MAX as f64;
+        for (value, ratio) in row.values.iter_mut().zip(ratios) {
+            let kept = if *ratio >= 0.0 { offset < *ratio } else { offset >= 1.0 + *ratio };
+            if !kept {
+                *value = stale_nan();
+            }
+        }
+    }
+    rows.retain(|row| !row.is_empty());
+    rows
+}
+
+/// Mixes the bits of a hash, so that its highest ones depend on every byte (the finaliser of SplitMix64).
+fn spread(hash: u64) -> u64 {
+    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
 }
 
 /// The rows of one output series.
@@ -164,8 +231,7 @@ fn counts(values: &[f64]) -> Result<Vec<usize>, QueryError> {
 
 /// `topk` and `bottomk`: the rows themselves, less the samples that are not among the first.
 fn select_k(op: AggregateOp, rows: &[Row], groups: &[Group], counts: &[usize]) -> Vec<Row> {
-    let mut kept: Vec<Row> =
-        rows.iter().map(|row| Row { values: vec![stale_nan(); row.values.len()], ..row.clone() }).collect();
+    let mut kept: Vec<Row> = rows.iter().map(Row::empty_like).collect();
     // The order in which a single step's result is shown: by group, then by rank.
     let mut order = Vec::new();
     for group in groups {

@@ -16,6 +16,7 @@ pub(crate) struct Call<'e> {
 
 impl Evaluator<'_> {
     pub(super) fn eval_call(&mut self, call: &Call<'_>) -> Result<Column, QueryError> {
+        self.names_unused &= matches!(call.function.run, Run::Window(_));
         match call.function.run {
             Run::Math(apply) => {
                 let argument = self.eval(&call.args[0])?;
@@ -40,6 +41,7 @@ impl Evaluator<'_> {
     }
 
     fn eval_window(&mut self, call: &Call<'_>, run: WindowRun) -> Result<Column, QueryError> {
+        let unused = std::mem::take(&mut self.names_unused);
         let mut params = Vec::new();
         for arg in call.args.iter().filter(|arg| arg.value_type() == Type::Scalar) {
             params.push(self.scalar(arg)?);
@@ -57,7 +59,7 @@ impl Evaluator<'_> {
         if run.expects_counter {
             self.note_gauges(&rows, range.place);
         }
-        if run.keeps_name { Ok(Column::Rows(rows)) } else { self.without_names(rows).map(Column::Rows) }
+        if run.keeps_name { Ok(Column::Rows(rows)) } else { self.nameless(rows, unused).map(Column::Rows) }
     }
 
     /// Remarks on metrics whose names are not those of counters.

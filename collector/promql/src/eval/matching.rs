@@ -147,9 +147,20 @@ fn result_labels(op: BinaryOp, many: &Labels, one: &Labels, matching: &Matching)
 
 /// Checks that no two rows of a side that must be unique have a sample at the same step.
 fn unique(rows: &[&Row], group: &Labels, side: &str) -> Result<(), QueryError> {
+    let both = |left: &Row, right: &Row| {
+        left.values.iter().zip(&right.values).any(|(own, other)| !is_stale(*own) && !is_stale(*other))
+    };
+    let clash =
+        |rows: &[&Row]| rows.iter().enumerate().any(|(at, row)| rows[..at].iter().any(|other| both(row, other)));
+    if rows.len() < 2 || !clash(rows) {
+        return Ok(());
+    }
+    // The message names the first pair in the order of labels, whatever order the rows came in.
+    let mut rows = rows.to_vec();
+    rows.sort_by(|left, right| left.labels.cmp(&right.labels));
     for (number, row) in rows.iter().enumerate() {
         for other in &rows[..number] {
-            if row.values.iter().zip(&other.values).any(|(own, other)| !is_stale(*own) && !is_stale(*other)) {
+            if both(row, other) {
                 return Err(QueryError::Execution(format!(
                     "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
                      many-to-many matching not allowed: matching labels must be unique on one side",

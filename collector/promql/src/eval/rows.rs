@@ -75,6 +75,14 @@ pub(crate) fn without_name(labels: &Labels) -> Labels {
     builder.build()
 }
 
+/// Whether all rows have the same name, and the same of what belongs to it.
+pub(super) fn have_one_name(rows: &[Row]) -> bool {
+    let Some((first, rest)) = rows.split_first() else { return true };
+    let names = [METRIC_NAME, "__type__", "__unit__"];
+    let first = names.map(|name| first.labels.get(name));
+    rest.iter().all(|row| names.iter().zip(first).all(|(name, first)| row.labels.get(name) == first))
+}
+
 /// Unites rows with equal labels.
 ///
 /// # Errors

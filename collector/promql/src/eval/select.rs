@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use watchfire_shared::sample::{is_stale, stale_nan};
+use watchfire_shared::sample::{Sample, is_stale, stale_nan};
 use watchfire_shared::time::Timestamp;
 
 use super::window::{RangeRow, Ranges};
@@ -63,14 +63,16 @@ impl Evaluator<'_> {
         if millis > 0 { Ok(millis) } else { Err(QueryError::Execution("duration must be greater than 0".to_owned())) }
     }
 
-    /// Reads the samples after `from` up to and including `to`, in the order of labels.
+    /// Reads the samples after `from` up to and including `to`; in the order of labels if that may show.
     fn read(&mut self, selector: &Selector, from: i64, to: i64) -> Result<Vec<Series>, QueryError> {
         if self.steps.count == 0 {
             return Ok(Vec::new());
         }
         let (from, to) = (Timestamp::from_millis(from.saturating_add(1)), Timestamp::from_millis(to));
         let mut series = self.storage.select(&Selection { matchers: &selector.matchers, from, to })?;
-        series.sort_by(|left, right| left.labels.cmp(&right.labels));
+        if self.ordered {
+            series.sort_by(|left, right| left.labels.cmp(&right.labels));
+        }
         Ok(series)
     }
 
@@ -88,6 +90,9 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Row>, QueryError> {
         let (reading, lookback) = (self.reading(&selector.shift)?, self.options.lookback.as_millis());
         let (first, last) = reading.bounds();
+        if self.steps.count == 1 {
+            return self.select_once(selector, (last.saturating_sub(lookback), last), pick);
+        }
         let series = self.read(selector, first.saturating_sub(lookback), last)?;
         self.reserve(series.len().saturating_mul(self.steps.count))?;
         let mut rows = Vec::with_capacity(series.len());
@@ -115,6 +120,26 @@ impl Evaluator<'_> {
             }
         }
         Ok(rows)
+    }
+
+    /// As [`select_latest`](Self::select_latest) at a single time: after the first of the bounds, up to the second.
+    fn select_once(
+        &mut self,
+        selector: &Selector,
+        (after, to): (i64, i64),
+        pick: impl Fn(i64, f64) -> f64,
+    ) -> Result<Vec<Row>, QueryError> {
+        let (from, to) = (Timestamp::from_millis(after.saturating_add(1)), Timestamp::from_millis(to));
+        let mut samples = self.storage.latest(&Selection { matchers: &selector.matchers, from, to })?;
+        self.reserve(samples.len())?;
+        self.check_cancelled()?;
+        samples.retain(|sample| !is_stale(sample.value));
+        self.seen += samples.len() as u64;
+        if self.ordered {
+            samples.sort_by(|left, right| left.labels.cmp(&right.labels));
+        }
+        let row = |sample: Sample| Row::new(sample.labels, vec![pick(sample.at.as_millis(), sample.value)]);
+        Ok(samples.into_iter().map(row).collect())
     }
 
     /// The samples of a range vector, for all steps.
@@ -169,6 +194,7 @@ impl Evaluator<'_> {
         let ranges = self.ranges(expr)?;
         let mut series = Vec::with_capacity(ranges.rows.len());
         for row in &ranges.rows {
+            self.check_cancelled()?;
             let window = ranges.window(row, 0, self.steps.start, &mut (0, 0));
             let points: Vec<_> = window.times.iter().copied().zip(window.values.iter().copied()).collect();
             if !points.is_empty() {

@@ -1,4 +1,4 @@
-use std::cell::Cell;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use super::*;
 use crate::parse;
@@ -16,16 +16,20 @@ fn seconds(seconds: i64) -> Timestamp {
 }
 
 /// Counts how often it is read, and over which times.
+#[derive(Default)]
 struct Counting {
     inner: Memory,
-    reads: Cell<usize>,
-    bounds: Cell<(i64, i64)>,
+    reads: AtomicUsize,
+    /// Of the last read.
+    from: AtomicI64,
+    to: AtomicI64,
 }
 
 impl Storage for Counting {
     fn select(&self, selection: &Selection<'_>) -> Result<Vec<Series>, StorageError> {
-        self.reads.set(self.reads.get() + 1);
-        self.bounds.set((selection.from.as_millis(), selection.to.as_millis()));
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.from.store(selection.from.as_millis(), Ordering::Relaxed);
+        self.to.store(selection.to.as_millis(), Ordering::Relaxed);
         self.inner.select(selection)
     }
 }
@@ -45,12 +49,12 @@ fn evaluate(query: &str, options: &Options<'_>) -> Result<Answer, QueryError> {
 
 #[test]
 fn a_range_query_reads_each_selector_once_and_no_more_than_it_needs() {
-    let storage = Counting { inner: memory(&["x 0+1x60"]), reads: Cell::new(0), bounds: Cell::new((0, 0)) };
+    let storage = Counting { inner: memory(&["x 0+1x60"]), ..Counting::default() };
     let expr = parse("rate(x[5m] offset 1m)").unwrap();
     let answer =
         range(&storage, &expr, seconds(600), seconds(1200), Span::from_seconds(15), &Options::default()).unwrap();
-    assert_eq!(storage.reads.get(), 1);
-    assert_eq!(storage.bounds.get(), (240_001, 1_140_000));
+    assert_eq!(storage.reads.into_inner(), 1);
+    assert_eq!((storage.from.into_inner(), storage.to.into_inner()), (240_001, 1_140_000));
     let Value::Matrix(series) = answer.value else { panic!("expected a matrix") };
     assert_eq!((series.len(), series[0].points.len()), (1, 41));
 }

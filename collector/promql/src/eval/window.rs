@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use watchfire_shared::labels::Labels;
-use watchfire_shared::sample::{is_stale, stale_nan};
+use watchfire_shared::sample::stale_nan;
 
 use super::select::Reading;
 use super::{Evaluator, Row};
@@ -37,6 +37,8 @@ pub(crate) struct Window<'a> {
     pub end: i64,
     /// The time of evaluation, which differs from `end` under `offset` and `@`.
     pub now: i64,
+    /// No value of the whole series is below the one before it.
+    pub rising: bool,
 }
 
 impl Ranges {
@@ -58,7 +60,8 @@ impl Ranges {
             cursor.1 += 1;
         }
         let covered = cursor.0..cursor.1;
-        Window { times: &row.times[covered.clone()], values: &row.values[covered], start, end, now }
+        let (times, values) = (&row.times[covered.clone()], &row.values[covered]);
+        Window { times, values, start, end, now, rising: false }
     }
 }
 
@@ -72,24 +75,27 @@ impl Evaluator<'_> {
         expr: &Expr,
         apply: impl Fn(&Window<'_>, usize) -> Option<f64>,
     ) -> Result<Vec<Row>, QueryError> {
-        let ranges = self.ranges(expr)?;
+        let mut ranges = self.ranges(expr)?;
         let steps = self.steps;
         self.reserve(ranges.rows.len().saturating_mul(steps.count))?;
         let mut rows = Vec::with_capacity(ranges.rows.len());
-        for source in &ranges.rows {
+        for source in std::mem::take(&mut ranges.rows) {
             // A row of many steps with wide windows is the longest that a query computes without a pause.
             self.check_cancelled()?;
             let mut cursor = (0, 0);
-            let mut values = vec![stale_nan(); steps.count];
-            for (index, slot) in values.iter_mut().enumerate() {
-                let window = ranges.window(source, index, steps.time(index), &mut cursor);
+            let mut found = false;
+            let mut values = Vec::with_capacity(steps.count);
+            // Over one window it would be no less work to know than to look.
+            let rising = steps.count > 1 && source.values.windows(2).all(|pair| pair[1] >= pair[0]);
+            for index in 0..steps.count {
+                let window = Window { rising, ..ranges.window(&source, index, steps.time(index), &mut cursor) };
                 self.seen += window.values.len() as u64;
-                if !window.values.is_empty() {
-                    *slot = apply(&window, index).unwrap_or(stale_nan());
-                }
+                let value = if window.values.is_empty() { None } else { apply(&window, index) };
+                found |= value.is_some();
+                values.push(value.unwrap_or(stale_nan()));
             }
-            if values.iter().any(|value| !is_stale(*value)) {
-                rows.push(Row { labels: source.labels.clone(), drop_name: source.drop_name, values });
+            if found {
+                rows.push(Row { labels: source.labels, drop_name: source.drop_name, values });
             }
         }
         Ok(rows)

@@ -52,6 +52,41 @@ pub(super) fn histogram_quantile(evaluator: &mut Evaluator<'_>, call: &Call<'_>)
     column
 }
 
+/// As many rows for each histogram as there are ranks, each with its rank in the label that is named.
+pub(super) fn histogram_quantiles(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Column, QueryError> {
+    let label = evaluator.text(&call.args[1])?;
+    if label.is_empty() {
+        return Err(QueryError::Execution(format!("invalid label name {label:?}")));
+    }
+    let histograms = histograms(evaluator, &call.args[0])?;
+    let mut out = Vec::new();
+    for arg in &call.args[2..] {
+        let ranks = evaluator.scalar(arg)?;
+        evaluator.warn_of_quantiles(&ranks, arg.place);
+        let column = per_step(evaluator, &histograms, |_, index, buckets| quantile(ranks[index], buckets).0)?;
+        let Column::Rows(rows) = column else { continue };
+        let shown = |rank: f64| {
+            let text = crate::number::format_float(rank);
+            if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') { text + ".0" } else { text }
+        };
+        // A rank that changes from step to step gives a series for each of its values.
+        let mut values: Vec<f64> = ranks.clone();
+        values.sort_by(f64::total_cmp);
+        values.dedup_by(|left, right| left.to_bits() == right.to_bits());
+        for rank in values {
+            for row in &rows {
+                let at_step = |(value, own): (&f64, &f64)| {
+                    if own.to_bits() == rank.to_bits() { *value } else { stale_nan() }
+                };
+                let values = row.values.iter().zip(&ranks).map(at_step).collect();
+                out.push(Row { labels: row.labels.with(&label, &shown(rank)), drop_name: row.drop_name, values });
+            }
+        }
+    }
+    out.retain(|row| !row.is_empty());
+    crate::eval::united(out).map(Column::Rows)
+}
+
 pub(super) fn histogram_fraction(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Column, QueryError> {
     let (lower, upper) = (evaluator.scalar(&call.args[0])?, evaluator.scalar(&call.args[1])?);
     let histograms = histograms(evaluator, &call.args[2])?;

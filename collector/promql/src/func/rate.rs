@@ -23,7 +23,7 @@ pub(super) fn delta(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {
 fn extrapolated(window: &Window<'_>, counter: bool) -> Option<f64> {
     let (&[first_time, .., last_time], &[first, .., last]) = (window.times, window.values) else { return None };
     let mut change = last - first;
-    if counter {
+    if counter && !window.rising {
         // A value below its predecessor means that the counter began anew at zero.
         change += window.values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum::<f64>();
     }
@@ -57,5 +57,8 @@ pub(super) fn changes(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {
 }
 
 pub(super) fn resets(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {
+    if window.rising {
+        return Some(0.0);
+    }
     Some(window.values.windows(2).filter(|pair| pair[1] < pair[0]).count() as f64)
 }

@@ -10,14 +10,13 @@ pub(super) fn operator(lower: &str) -> Option<AggregateOp> {
     AggregateOp::ALL.into_iter().find(|op| op.as_str() == lower)
 }
 
-/// Operators that Prometheus has behind a feature flag and that are not evaluated here.
-pub(super) fn is_unsupported(lower: &str) -> bool {
-    matches!(lower, "limitk" | "limit_ratio")
-}
-
 impl Parser<'_> {
     pub(super) fn aggregate(&mut self, op: AggregateOp) -> Result<Expr, ParseError> {
         let first = self.next().place;
+        if op.is_experimental() && !self.syntax.functions {
+            let message = "is experimental and must be enabled with --enable-feature=promql-experimental-functions";
+            return Err(super::error_at(first, format!("{}() {message}", op.as_str())));
+        }
         let mut modifier = self.grouping_modifier()?;
         let mut args = self.arguments("aggregation")?;
         if modifier.is_none() {

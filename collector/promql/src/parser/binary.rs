@@ -107,7 +107,7 @@ impl Parser<'_> {
             if !called || !matches!(lower.as_str(), "fill" | "fill_left" | "fill_right") {
                 return Ok(any);
             }
-            self.require_experimental(word.place, "fill modifiers are")?;
+            self.require(self.syntax.fill, word.place, "binop fill modifiers are experimental and not enabled")?;
             if op.is_set() {
                 return Err(error_at(word.place, "filling in missing series not allowed for set operators"));
             }

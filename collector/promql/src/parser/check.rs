@@ -20,9 +20,8 @@ pub(super) fn function(name: Token<'_>, syntax: Syntax) -> Result<&'static Funct
         let hint = func::nearest(name.text).map(|near| format!(", did you mean {near:?}?")).unwrap_or_default();
         return Err(error_at(name.place, format!("unknown function with name {:?}{hint}", name.text)));
     };
-    if function.experimental && !syntax.experimental {
-        let message = format!("function {:?} is experimental and not enabled", name.text);
-        return Err(error_at(name.place, message));
+    if function.experimental && !syntax.functions {
+        return Err(error_at(name.place, format!("function {:?} is not enabled", name.text)));
     }
     Ok(function)
 }

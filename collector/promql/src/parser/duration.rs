@@ -62,7 +62,7 @@ impl Parser<'_> {
         let mut left = self.length_operand(above)?;
         while let Some((op, power)) = self.operator().filter(|(op, power)| *power > above && !op.is_set()) {
             let operator = self.next().place;
-            self.require_experimental(operator, "arithmetic on durations is")?;
+            self.require(self.syntax.durations, operator, "experimental duration expression is not enabled")?;
             let right = self.length_expression(if op == BinaryOp::Pow { power - 1 } else { power })?;
             if op.is_comparison() || op == BinaryOp::Atan2 {
                 return Err(error_at(operator, format!("operator {:?} not allowed in a duration", op.as_str())));
@@ -88,7 +88,7 @@ impl Parser<'_> {
             }
             (TokenKind::Symbol, "(") => {
                 self.next();
-                self.require_experimental(token.place, "arithmetic on durations is")?;
+                self.require(self.syntax.durations, token.place, "experimental duration expression is not enabled")?;
                 let inner = Box::new(self.length_expression(0)?);
                 self.expect_symbol(")", "duration expression")?;
                 self.node(ExprKind::Paren(inner), self.place_from(token.place))
@@ -103,8 +103,9 @@ impl Parser<'_> {
             return Err(self.unexpected("", "number, duration, or step()"));
         }
         self.next();
-        self.require_experimental(name.place, "arithmetic on durations is")?;
-        let function = super::check::function(Token { text: lower, ..name }, self.syntax)?;
+        self.require(self.syntax.durations, name.place, "experimental duration expression is not enabled")?;
+        let syntax = super::Syntax { functions: true, ..self.syntax };
+        let function = super::check::function(Token { text: lower, ..name }, syntax)?;
         self.expect_symbol("(", "duration expression")?;
         let mut args = Vec::new();
         while !self.take_symbol(")") {
@@ -116,11 +117,8 @@ impl Parser<'_> {
         self.node(ExprKind::Call { function, args }, self.place_from(name.place))
     }
 
-    pub(super) fn require_experimental(&self, place: Place, what: &str) -> Result<(), ParseError> {
-        if self.syntax.experimental {
-            return Ok(());
-        }
-        Err(error_at(place, format!("{what} experimental and not enabled")))
+    pub(super) fn require(&self, enabled: bool, place: Place, message: &str) -> Result<(), ParseError> {
+        if enabled { Ok(()) } else { Err(error_at(place, message)) }
     }
 
     /// What follows `@`: `start()`, `end()`, or a time in seconds.

@@ -27,6 +27,14 @@ impl Parser<'_> {
         self.node(ExprKind::Selector(selector), place)
     }
 
+    /// Matchers in braces that need not choose a series: what `info` takes.
+    pub(super) fn label_selector(&mut self) -> Result<Expr, ParseError> {
+        let first = self.peek().place;
+        let mut selector = Selector { name: None, matchers: Vec::new(), shift: Shift::default() };
+        self.matchers(&mut selector)?;
+        self.node(ExprKind::Selector(selector), self.place_from(first))
+    }
+
     fn matchers(&mut self, selector: &mut Selector) -> Result<(), ParseError> {
         self.next();
         while !self.take_symbol("}") {

@@ -76,6 +76,8 @@ fn mistakes_have_a_place_and_prometheus_words() {
 fn what_is_not_evaluated_is_refused() {
     for text in [
         "limitk(1, x)",
+        "limit_ratio(0.5, x)",
+        "info(x)",
         "a + fill(0) b",
         "x[step()]",
         "x[5m+1m]",
@@ -108,12 +110,12 @@ fn experimental_syntax_prints_canonically_too() {
         ("a + on(b) fill(0) c", "a + on (b) fill (0) c"),
         ("a + fill_right(-1) fill_left(NaN) c", "a + fill_left (NaN) fill_right (-1) c"),
     ] {
-        let expr = parse_with(text, Syntax { experimental: true }).unwrap();
+        let expr = parse_with(text, Syntax::experimental()).unwrap();
         assert_eq!(expr.to_string(), printed);
-        assert_eq!(parse_with(printed, Syntax { experimental: true }).unwrap().to_string(), printed);
+        assert_eq!(parse_with(printed, Syntax::experimental()).unwrap().to_string(), printed);
     }
     for text in ["a and fill(0) b", "a + fill(0) fill_left(1) b", "1 + fill(0) 2", "x[1m/0]", "x[1m > 2]"] {
-        assert!(parse_with(text, Syntax { experimental: true }).is_err(), "{text}");
+        assert!(parse_with(text, Syntax::experimental()).is_err(), "{text}");
     }
 }
 
@@ -245,9 +247,9 @@ proptest! {
 
     #[test]
     fn what_parses_prints_and_parses_again(text in soup()) {
-        if let Ok(expr) = parse_with(&text, Syntax { experimental: true }) {
+        if let Ok(expr) = parse_with(&text, Syntax::experimental()) {
             let printed = expr.to_string();
-            let again = parse_with(&printed, Syntax { experimental: true });
+            let again = parse_with(&printed, Syntax::experimental());
             prop_assert_eq!(again.map(|expr| expr.to_string()), Ok(printed));
         }
     }

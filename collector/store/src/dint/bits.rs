@@ -30,6 +30,28 @@ impl<'a> BitWriter<'a> {
     }
 }
 
+/// Gives `count` numbers of `width` bits each, at most 64, one after the other; `None` if the bytes end early.
+pub(super) fn unpack(bytes: &[u8], count: usize, width: u32, mut take: impl FnMut(u64)) -> Option<()> {
+    let mut rest = 0;
+    // A number of at most 57 bits lies within the eight bytes that begin with its first bit's.
+    if (1..=57).contains(&width) {
+        let mask = u64::MAX >> (u64::BITS - width);
+        while rest < count {
+            let bit = rest * width as usize;
+            let Some(word) = bytes.get(bit / 8..).and_then(<[u8]>::first_chunk::<8>) else { break };
+            take(u64::from_be_bytes(*word) >> (u64::BITS - width - (bit % 8) as u32) & mask);
+            rest += 1;
+        }
+    }
+    let bit = rest * width as usize;
+    let mut reader = BitReader::new(bytes.get(bit / 8..)?);
+    reader.get((bit % 8) as u32)?;
+    for _ in rest..count {
+        take(reader.get(width)?);
+    }
+    Some(())
+}
+
 pub(super) struct BitReader<'a> {
     bytes: std::slice::Iter<'a, u8>,
     waiting: u128,

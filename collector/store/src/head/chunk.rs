@@ -170,6 +170,39 @@ impl Chunk {
         })
     }
 
+    /// Appends the points of the series within the range, times and values apart.
+    pub(crate) fn append_to(&self, series: SeriesId, from: i64, to: i64, times: &mut Vec<i64>, values: &mut Vec<f64>) {
+        let rows = self.rows(from, to);
+        for (column, bytes) in self.columns_of(series) {
+            let (first, count) = (usize::from(column.first), usize::from(column.count));
+            let wanted = first.max(rows.start)..(first + count).min(rows.end);
+            if wanted.is_empty() {
+                continue;
+            }
+            let before = values.len();
+            dint::decode(bytes, count, values).expect("a chunk in memory is what was encoded");
+            values.truncate(before + wanted.end - first);
+            values.drain(before..before + wanted.start - first);
+            times.extend_from_slice(&self.times[wanted]);
+        }
+    }
+
+    /// The newest point of the series within the range.
+    pub(crate) fn latest(&self, series: SeriesId, from: i64, to: i64) -> Option<Point> {
+        let rows = self.rows(from, to);
+        let within = |column: &Column| {
+            let (first, end) = (usize::from(column.first), usize::from(column.first + column.count));
+            let last = end.min(rows.end).checked_sub(1)?;
+            (last >= first.max(rows.start)).then_some(last)
+        };
+        let newest =
+            self.columns_of(series).filter_map(|(column, bytes)| Some((within(&column)?, column, bytes))).last();
+        let (row, column, bytes) = newest?;
+        let mut values = Vec::with_capacity(usize::from(column.count));
+        dint::decode(bytes, usize::from(column.count), &mut values).expect("a chunk in memory is what was encoded");
+        Some((self.times[row], self.orders[row], values[row - usize::from(column.first)]))
+    }
+
     pub(crate) fn read(&self, series: SeriesId, from: i64, to: i64, take: &mut impl FnMut(Point)) {
         let rows = self.rows(from, to);
         let mut values = Vec::new();

@@ -27,7 +27,12 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn value(&self, series: SeriesId) -> Option<f64> {
-        match self.layout.slot_of(series) {
+        self.value_at(self.layout.slot_of(series), series)
+    }
+
+    /// The value of a series that has this slot in the row's layout.
+    fn value_at(&self, slot: Option<u32>, series: SeriesId) -> Option<f64> {
+        match slot {
             Some(slot) => self.at_slot(slot),
             None => self.gone.contains(&series).then(stale_nan),
         }
@@ -151,6 +156,37 @@ impl Timeline {
                 take((row.at, row.order, value));
             }
         }
+    }
+
+    /// Appends every point of the series within the range, both ends included, times and values apart, in the order of
+    /// time.
+    pub(crate) fn append_to(&self, series: SeriesId, from: i64, to: i64, times: &mut Vec<i64>, values: &mut Vec<f64>) {
+        let first = self.sealed.partition_point(|chunk| chunk.last_at() < from);
+        for chunk in self.sealed[first..].iter().take_while(|chunk| chunk.first_at() <= to) {
+            chunk.append_to(series, from, to, times, values);
+        }
+        // Rows that follow each other most often have one dictionary, which then is searched once.
+        let mut known: Option<(&Arc<Layout>, Option<u32>)> = None;
+        for row in self.tail.iter().filter(|row| row.at >= from && row.at <= to) {
+            let slot = match known {
+                Some((layout, slot)) if Arc::ptr_eq(layout, &row.layout) => slot,
+                _ => row.layout.slot_of(series),
+            };
+            known = Some((&row.layout, slot));
+            if let Some(value) = row.value_at(slot, series) {
+                times.push(row.at);
+                values.push(value);
+            }
+        }
+    }
+
+    /// The newest point of the series within the range, both ends included.
+    pub(crate) fn latest(&self, series: SeriesId, from: i64, to: i64) -> Option<Point> {
+        let rows = self.tail.iter().rev().skip_while(|row| row.at > to).take_while(|row| row.at >= from);
+        let mut points = rows.filter_map(|row| row.value(series).map(|value| (row.at, row.order, value)));
+        let chunks = self.sealed.iter().rev().skip_while(|chunk| chunk.first_at() > to);
+        let mut chunks = chunks.take_while(|chunk| chunk.last_at() >= from);
+        points.next().or_else(|| chunks.find_map(|chunk| chunk.latest(series, from, to)))
     }
 
     /// Whether the series has a point within the range, both ends included.

@@ -46,7 +46,7 @@ impl Kind {
 }
 
 /// The version in the name of an unpacked package, or what Debian's own database says.
-fn package_version(package: &str) -> String {
+pub(in crate::bench) fn package_version(package: &str) -> String {
     let debs = std::env::var_os("PEERS").map(|peers| PathBuf::from(peers).join("debs"));
     let names = debs.into_iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
     let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());

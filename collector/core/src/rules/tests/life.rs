@@ -313,3 +313,28 @@ fn a_rule_whose_evaluation_panics_has_failed_and_its_group_goes_on() {
     bench.run(45.0);
     assert_eq!(bench.told(), ["45.000 resolved A {}"]);
 }
+
+#[test]
+fn rules_that_depend_on_each_other_are_evaluated_one_after_the_other_and_the_rest_together() {
+    let mut bench = Bench::new(
+        "groups: [{name: g, interval: 15s, rules: [{record: a, expr: x * 2}, {alert: B, expr: x > 0}, {record: c, expr: a + 1},
+         {record: d, expr: 'x + 0'}, {record: e, expr: 'count({__name__=~\"d|ALERTS\"})'}]}]",
+    );
+    bench.put("x", 1.0);
+    bench.now = bench.at(15.0);
+    let mut out = Output::default();
+    bench.set.wake(bench.now, &mut out);
+    let job = out.jobs.pop().unwrap();
+    bench.memory.insert(watchfire_promql::parse_series("x").unwrap().0, job.at.as_millis(), 1.0);
+    let batches = std::cell::RefCell::new(Vec::new());
+    let evaluation = job.run_together(&bench.memory, &|| Timestamp::EPOCH, &|count, work| {
+        batches.borrow_mut().push(count);
+        // The last first: the order within a batch does not matter.
+        (0..count).rev().for_each(work);
+    });
+    assert_eq!((batches.take(), evaluation.failures.len()), (vec![2, 2, 1], 0));
+    let mut applied = Output::default();
+    bench.set.apply(bench.now, evaluation, &mut applied);
+    bench.take(applied);
+    assert_eq!([bench.last("c"), bench.last("e")], [vec!["c 3".to_owned()], vec!["e 2".to_owned()]]);
+}

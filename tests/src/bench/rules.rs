@@ -1,0 +1,117 @@
+//! Rules: the CPU of one pass of 200 alerting rules over a fleet, most of whose alerts are active.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::Effort;
+use super::account::usage;
+use super::fleet::Fleet;
+use super::row::{Peer, Row};
+use super::server::Server;
+use crate::house::{House, Setup};
+
+/// Each is an expression with a threshold; twenty thresholds make twenty rules of it.
+const EXPRESSIONS: [(&str, &str); 10] = [
+    ("node_load1 > ", ""),
+    ("100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{mode=\"idle\"}[5m]))) > ", ""),
+    ("node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes < 0.", ""),
+    ("node_filesystem_avail_bytes / node_filesystem_size_bytes < 0.", ""),
+    ("predict_linear(node_filesystem_avail_bytes[1h], 86400) < ", ""),
+    ("sum by (instance) (rate(node_network_receive_bytes_total[5m])) > ", "e6"),
+    ("max_over_time(node_load5[30m]) > ", ""),
+    ("avg without (cpu) (rate(node_cpu_seconds_total{mode=\"iowait\"}[5m])) > 0.0", ""),
+    ("(node_memory_SwapTotal_bytes - node_memory_SwapFree_bytes) / node_memory_SwapTotal_bytes > 0.0", ""),
+    ("absent(node_load1{instance=\"node00", ":9100\"})"),
+];
+const PER_GROUP: usize = 20;
+/// Distance of two passes, seconds; long enough for the slowest system to rest between them.
+const INTERVAL: u64 = 20;
+/// Passes that are measured.
+const PASSES: u64 = 3;
+
+/// Writes the fleet to each system and measures passes once the alerts are active.
+///
+/// # Errors
+/// If a system cannot be started or refuses the data.
+pub async fn run(binary: &Path, effort: Effort) -> anyhow::Result<()> {
+    let full = effort == Effort::Full;
+    let (hosts, interval, hold) = if full { (500, INTERVAL, "1m") } else { (100, 5, "5s") };
+    let (rules, passes) = (rules(interval, hold), PASSES);
+    let ours = collector(binary, &Fleet::new(hosts), &rules, passes * interval).await?;
+    let theirs = match Server::prometheus(Some(&rules)).await? {
+        Some(server) => {
+            let outcome = measure(server.pid(), &server.base, &Fleet::new(hosts), passes * interval).await?;
+            Some((server.name.clone(), outcome))
+        }
+        None => None,
+    };
+    let cpu = |outcome: &Outcome| outcome.cpu_seconds / passes as f64;
+    Row {
+        what: format!("200 rules, {:.0} active alerts, CPU of one pass", ours.alerts),
+        ours: format!("{:.2} s", cpu(&ours)),
+        peer: theirs.map(|(name, theirs)| Peer {
+            name,
+            figure: format!("{:.2} s ({:.0} alerts)", cpu(&theirs), theirs.alerts),
+            ratio: cpu(&theirs) / cpu(&ours),
+        }),
+    }
+    .print();
+    Ok(())
+}
+
+struct Outcome {
+    cpu_seconds: f64,
+    alerts: f64,
+}
+
+/// The rule file; `hold` is how long an alert is pending.
+fn rules(interval: u64, hold: &str) -> String {
+    let mut out = "groups:\n".to_owned();
+    for (group, (before, after)) in EXPRESSIONS.iter().enumerate() {
+        let _ = writeln!(out, "- name: g{group}\n  interval: {interval}s\n  rules:");
+        for rule in 0..PER_GROUP {
+            let threshold = rule + 2;
+            let _ = writeln!(out, "  - alert: A{group}_{rule}\n    expr: '{before}{threshold:02}{after}'");
+            let _ = writeln!(out, "    for: {hold}\n    labels: {{severity: warning}}");
+            out.push_str("    annotations: {summary: \"x {{ $labels.instance }} value {{ $value | humanize }}\"}\n");
+        }
+    }
+    out
+}
+
+async fn collector(binary: &Path, fleet: &Fleet, rules: &str, seconds: u64) -> anyhow::Result<Outcome> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("rules.yml");
+    std::fs::write(&file, rules)?;
+    let mut house = House::new(binary, Setup { rules: file, ..Setup::default() }).await;
+    house.add_collector("watch", &[]);
+    house.wait_until_complete(Duration::from_secs(30)).await;
+    let base = format!("http://{}", house.node("watch").http);
+    measure(house.pid("watch"), &base, fleet, seconds).await
+}
+
+/// Writes the fleet, waits until the alerts fire, and measures some passes.
+async fn measure(pid: u32, base: &str, fleet: &Fleet, seconds: u64) -> anyhow::Result<Outcome> {
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    fleet.send(&client, base).await?;
+    let began = Instant::now();
+    // Until the first of them fire, and a pass more.
+    while firing(&client, base).await? == 0.0 {
+        anyhow::ensure!(began.elapsed() < Duration::from_secs(180), "{base}: no alert fires");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let before = usage(pid).cpu_seconds;
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let cpu_seconds = usage(pid).cpu_seconds - before;
+    Ok(Outcome { cpu_seconds, alerts: firing(&client, base).await? })
+}
+
+async fn firing(client: &reqwest::Client, base: &str) -> anyhow::Result<f64> {
+    let form = [("query", "count(ALERTS{alertstate=\"firing\"})")];
+    let body = client.post(format!("{base}/api/v1/query")).form(&form).send().await?.text().await?;
+    let body: serde_json::Value = serde_json::from_str(&body)?;
+    let value = body["data"]["result"][0]["value"][1].as_str();
+    Ok(value.and_then(|value| value.parse().ok()).unwrap_or_default())
+}
