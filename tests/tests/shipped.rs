@@ -144,7 +144,7 @@ fn the_lint_of_rules_knows_every_family_that_agents_send() {
                 found += 1;
                 let is_known =
                     |line: &&str| line.strip_suffix('*').map_or(**line == *name, |start| name.starts_with(start));
-                assert!(known.iter().any(|line| is_known(&line)), "{name} of {}", entry.display());
+                assert!(known.iter().any(is_known), "{name} of {}", entry.display());
             }
         }
     }
