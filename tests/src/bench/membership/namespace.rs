@@ -121,16 +121,18 @@ impl Firewall {
         }
     }
 
+    /// Drops datagrams by their addresses, and every connection: those have no address of their member's in this namespace.
     fn gossip(&self, port: u16, nft: &str, iptables: &str) -> anyhow::Result<()> {
-        for protocol in ["udp", "tcp"] {
-            for side in ["sport", "dport"] {
-                match self.iptables {
-                    true => self.rule(&format!("-A INPUT -p {protocol} --{side} {port} {iptables} -j DROP"))?,
-                    false => self.rule(&format!("add rule ip bench in {nft} {protocol} {side} {port} drop"))?,
-                }
+        match self.iptables {
+            true => {
+                self.rule(&format!("-A INPUT -p udp --dport {port} {iptables} -j DROP"))?;
+                self.rule(&format!("-A INPUT -p tcp --dport {port} -j DROP"))
+            }
+            false => {
+                self.rule(&format!("add rule ip bench in {nft} udp dport {port} drop"))?;
+                self.rule(&format!("add rule ip bench in tcp dport {port} drop"))
             }
         }
-        Ok(())
     }
 
     pub(super) fn let_all_through(&self) -> anyhow::Result<()> {
