@@ -32,7 +32,10 @@ pub(super) fn deaths(fleet: Fleet, world: &mut World<Gossip>, powered: bool, tri
     for trial in 0..trials {
         let pause = world.rng.random_range(0..1000);
         world.run_for(Span::from_millis(3000 + pause));
-        let victim = 1 + (trial * 7) % (fleet.members - 1);
+        let mut victim = 1 + (trial * 7) % (fleet.members - 1);
+        while !world.is_running(victim) {
+            victim = 1 + victim % (fleet.members - 1);
+        }
         let killed = world.now;
         world.kill(victim, powered);
         world.run_until(TICK, LIMIT, |world| world.all_hold(victim, MemberState::Down));
