@@ -106,7 +106,7 @@ fn measure(case: &str, name: &str, pace: Pace, effort: Effort) {
         }
         "large" => {
             // Whole views of everybody are in memory at once: 3 GiB for a thousand members, 70 for five thousand.
-            let sizes: &[(usize, usize)] = if full { &[(1000, 15), (2000, 5)] } else { &[(1000, 5)] };
+            let sizes: &[(usize, usize)] = if full { &[(1000, 15)] } else { &[(1000, 5)] };
             for (size, trials) in sizes {
                 row(&format!("silent, N={size}, first / all know"), name, || {
                     let mut world = fleet(*size).at_rest();
