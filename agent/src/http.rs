@@ -42,7 +42,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/metrics", get(metrics))
         .with_state(app.clone())
         .merge(discovery_routes(app.membership.clone(), |view| Ok(view.members.clone())))
-        .merge(member_routes(app.membership, app.journal, &TOPICS, app.clock))
+        .merge(member_routes(app.membership, app.journal, &TOPICS, None, app.clock))
         .merge(probe_routes(not_ready))
         .fallback(not_found)
 }

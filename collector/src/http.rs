@@ -21,6 +21,8 @@ mod rules;
 
 mod nodes;
 
+mod views;
+
 mod discovery;
 
 mod health;
@@ -122,7 +124,13 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .merge(alertmanager::routes(&app.guard))
         .with_state(app.clone())
         .merge(discovery::routes(app))
-        .merge(member_routes(app.membership.clone(), app.journal.clone(), &Topic::ALL, app.clock.clone()))
+        .merge(member_routes(
+            app.membership.clone(),
+            app.journal.clone(),
+            &Topic::ALL,
+            Some(Arc::new(views::OwnNodes(app.published.clone()))),
+            app.clock.clone(),
+        ))
         .merge(probe_routes(not_ready))
         .fallback(not_found)
 }

@@ -1,5 +1,6 @@
 //! Members of the cluster as gossip tells of them and as the API shows them.
 
+mod condition;
 mod evidence;
 mod keys;
 
@@ -9,6 +10,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use condition::{Condition, ConditionName};
 pub use evidence::{ProbePath, Suspecter, Suspicion, SuspicionEnd};
 pub use keys::{HeldKeys, KeyId};
 
@@ -158,6 +160,9 @@ pub struct Member {
     pub suspected_by: Vec<String>,
     /// What its host answered, once it was asked.
     pub cause: Option<DownCause>,
+    /// What is wrong about it although it lives.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
     /// The last times that it was held for silent in this view, the latest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suspicions: Vec<Suspicion>,

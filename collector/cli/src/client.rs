@@ -171,6 +171,21 @@ impl Client {
             let request = complete(self.http.request(method.clone(), format!("{address}{path}")));
             match request.send().await {
                 Ok(response) if response.status().is_success() => return Ok(response),
+                // An agent names the collector that knows more. From there it goes no further.
+                Ok(response) if response.status() == StatusCode::TEMPORARY_REDIRECT && method == Method::GET => {
+                    let location = response.headers().get("location").and_then(|location| location.to_str().ok());
+                    let Some(location) = location.map(str::to_owned) else {
+                        return Err(refused(address, response).await);
+                    };
+                    return match complete(self.http.get(&location)).send().await {
+                        Ok(response) if response.status().is_success() => Ok(response),
+                        Ok(response) => Err(refused(&location, response).await),
+                        Err(error) => Err(Failure::Unreachable(format!(
+                            "{address} names {location}, where nobody answers ({})",
+                            cause(&error)
+                        ))),
+                    };
+                }
                 Ok(response) => return Err(refused(address, response).await),
                 Err(error) if error.is_builder() => {
                     return Err(Failure::Usage(format!("{address:?} is no address: {}", cause(&error))));

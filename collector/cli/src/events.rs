@@ -1,4 +1,4 @@
-//! `watchfire events`: changes of members as they happen.
+//! `watchfire events`: what happens, as it happens: changes of members, conditions, alerts, orders, maintenance.
 //!
 //! The stream is followed over restarts and lost connections: each event has an id, and the next connection begins behind
 //! the last one that came. What the other side no longer keeps is told as missed, never passed over in silence.
@@ -12,9 +12,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::client::{Client, ClientArguments};
+use crate::client::{Client, ClientArguments, encode};
 use crate::output::{Format, OutputArguments, plain, text, yaml};
-use crate::{Failure, block_on};
+use crate::{Failure, block_on, when};
 use stream::{Event, Parser};
 
 const PATH: &str = "/v1/events";
@@ -30,12 +30,18 @@ pub(crate) struct EventsArguments {
     #[command(flatten)]
     output: OutputArguments,
     /// Begin behind the event with this id, which JSON output shows
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", conflicts_with = "since")]
     after: Option<String>,
+    /// Begin with the events since this time, as far as they are kept: 2026-01-01T00:00:00Z, or 1h ago
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Show only events about these: member, condition, alert, order, maintenance
+    #[arg(long, value_name = "TOPICS", value_delimiter = ',')]
+    topics: Vec<String>,
     /// End after this many events [default: never]
     #[arg(long, value_name = "NUMBER")]
     count: Option<u64>,
-    /// Show only changes of the members of these names
+    /// Show only events about the nodes of these names
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// What this command does anyway
@@ -49,6 +55,16 @@ pub(crate) fn run(arguments: &EventsArguments) -> Result<ExitCode, Failure> {
 }
 
 async fn follow(client: &Client, arguments: &EventsArguments) -> Result<(), Failure> {
+    let mut parameters = Vec::new();
+    if !arguments.topics.is_empty() {
+        parameters.push(format!("topics={}", encode(&arguments.topics.join(","))));
+    }
+    if let Some(since) = &arguments.since {
+        let since = when::parse(since, when::now()).map_err(Failure::Usage)?;
+        parameters.push(format!("since={}", encode(&since.to_string())));
+    }
+    let sign = if parameters.is_empty() { "" } else { "?" };
+    let path = format!("{PATH}{sign}{}", parameters.join("&"));
     let mut follower = Follower {
         format: arguments.output.output,
         last_id: arguments.after.clone(),
@@ -57,7 +73,7 @@ async fn follow(client: &Client, arguments: &EventsArguments) -> Result<(), Fail
     };
     let mut connected = false;
     while follower.left > 0 {
-        match client.events(PATH, follower.last_id.as_deref()).await {
+        match client.events(&path, follower.last_id.as_deref()).await {
             Ok(response) => {
                 connected = true;
                 follower.read(response).await?;
@@ -109,7 +125,7 @@ impl Follower {
             return Ok(());
         }
         let data: Value = serde_json::from_str(&event.data).unwrap_or_else(|_| event.data.clone().into());
-        let name = text(&data, "/member/name");
+        let name = node(&data);
         if !(name.is_empty() || self.names.is_empty() || self.names.iter().any(|wanted| wanted == name)) {
             return Ok(());
         }
@@ -122,7 +138,7 @@ impl Follower {
                 crate::tell("watchfire: events were missed; `watchfire members` shows what holds now");
                 Ok(())
             }
-            Format::Table => writeln!(out, "{}", line(&data)),
+            Format::Table => writeln!(out, "{}", line(&event.name, &data)),
         };
         written.and_then(|()| out.flush()).map_err(Failure::from_output)
     }
@@ -132,8 +148,36 @@ fn value(event: &Event, data: &Value) -> Value {
     json!({"id": event.id, "event": event.name, "data": data})
 }
 
-/// A change as people read it: `TIME  NAME  alive -> down (silent), says web-1`.
-fn line(change: &Value) -> String {
+/// The node that an event is about, if it is about one.
+fn node(data: &Value) -> &str {
+    let places = ["/member/name", "/node", "/labels/instance"];
+    places.iter().map(|place| text(data, place)).find(|name| !name.is_empty()).unwrap_or_default()
+}
+
+/// An event as people read it: `TIME  NAME  what happened`.
+fn line(topic: &str, data: &Value) -> String {
+    let turn = || match text(data, "/previous") {
+        "" => text(data, "/state").to_owned(),
+        previous => format!("{previous} -> {}", text(data, "/state")),
+    };
+    let what = match topic {
+        "condition" if text(data, "/state") == "began" => {
+            format!("condition {} began: {}", text(data, "/condition"), text(data, "/detail"))
+        }
+        "condition" => format!("condition {} ended", text(data, "/condition")),
+        "alert" => format!("alert {} {}", text(data, "/labels/alertname"), turn()),
+        "order" => format!("order {} of {} {}", text(data, "/action"), text(data, "/remediation"), turn()),
+        "maintenance" => match text(data, "/until") {
+            "" => "maintenance ended".to_owned(),
+            until => format!("maintenance until {until}"),
+        },
+        _ => return change(data),
+    };
+    plain(&format!("{}  {}  {what}", text(data, "/at"), node(data)))
+}
+
+/// A change of a member: `TIME  NAME  alive -> down (silent), suspected by web-1`.
+fn change(change: &Value) -> String {
     let before = match text(change, "/previous") {
         "" => "new",
         state => state,
@@ -158,8 +202,24 @@ mod tests {
         let change = json!({"at": "2026-01-01T00:00:00Z", "previous": "suspect",
             "member": {"name": "web\u{1b}-2", "state": "down", "cause": "refused", "suspected_by": ["web-1", "db-1"]}});
         let told = "2026-01-01T00:00:00Z  web\u{fffd}-2  suspect -> down (refused), suspected by web-1, db-1";
-        assert_eq!(line(&change), told);
+        assert_eq!(line("member", &change), told);
         let change = json!({"at": "2026-01-01T00:00:00Z", "previous": null, "member": {"name": "a", "state": "alive"}});
-        assert_eq!(line(&change), "2026-01-01T00:00:00Z  a  new -> alive");
+        assert_eq!(line("member", &change), "2026-01-01T00:00:00Z  a  new -> alive");
+        let at = "2026-01-01T00:00:00Z";
+        for (topic, data, told) in [
+            (
+                "condition",
+                json!({"at": at, "node": "a", "condition": "slow", "state": "ended"}),
+                "a  condition slow ended",
+            ),
+            (
+                "alert",
+                json!({"at": at, "labels": {"alertname": "NodeDown", "instance": "b"}, "previous": "pending", "state": "firing"}),
+                "b  alert NodeDown pending -> firing",
+            ),
+            ("maintenance", json!({"at": at, "node": "a", "until": null}), "a  maintenance ended"),
+        ] {
+            assert_eq!(line(topic, &data), format!("{at}  {told}"));
+        }
     }
 }

@@ -24,12 +24,24 @@ pub(crate) struct MembersArguments {
     /// Show only members in this state
     #[arg(long, value_parser = ["alive", "suspect", "down", "left"])]
     state: Option<String>,
+    /// Show only members of this role
+    #[arg(long, value_parser = ["agent", "collector"], conflicts_with = "name")]
+    role: Option<String>,
+    /// Show only members that fit, such as 'labels.zone=eu-1a,rtt_ms>50'; operators are = != =~ !~ < <= > >=
+    #[arg(long, value_name = "CONDITIONS", conflicts_with = "name")]
+    filter: Vec<String>,
+    /// Whose word to go by: gossip's, that of the collector's reports, or the worse of both
+    #[arg(long, value_parser = ["local", "collector", "merged"], conflicts_with = "name")]
+    view: Option<String>,
     /// Print again whenever a member changes
     #[arg(short, long)]
     watch: bool,
     /// End with code 3 if a member is suspect or down
     #[arg(long, conflicts_with = "watch")]
     fail_unhealthy: bool,
+    /// End with code 3 if no member is shown
+    #[arg(long, conflicts_with = "watch")]
+    fail_empty: bool,
 }
 
 #[derive(Subcommand)]
@@ -49,15 +61,20 @@ pub(crate) fn run(arguments: &MembersArguments) -> Result<ExitCode, Failure> {
         return forget(&Client::new(client)?, names);
     }
     let client = Client::new(&arguments.client)?;
-    let fetch = async |client: &Client| match (&arguments.name, &arguments.state) {
-        (Some(name), _) => client.get(&format!("/v1/members/{}", encode(name))).await.map(one),
-        (None, Some(state)) => client.get_list(&format!("/v1/members?state={state}")).await.map(page),
-        (None, None) => client.get_list("/v1/members").await.map(page),
+    let given = [("state", &arguments.state), ("role", &arguments.role), ("view", &arguments.view)];
+    let given = given.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    let filters = arguments.filter.iter().map(|filter| ("filter", filter));
+    let parameters: Vec<String> =
+        given.chain(filters).map(|(name, value)| format!("{name}={}", encode(value))).collect();
+    let fetch = async |client: &Client| match &arguments.name {
+        Some(name) => client.get(&format!("/v1/members/{}", encode(name))).await.map(one),
+        None => client.get_list(&format!("/v1/members?{}", parameters.join("&"))).await.map(page),
     };
     let page = block_on(watch::show(&client, arguments.output.output, arguments.watch, watch::MEMBERS, fetch))?;
     let unhealthy = number(&page.value, "/view/suspect") + number(&page.value, "/view/down") > 0
         || matches!(text(&page.value, "/state"), "suspect" | "down");
-    Ok(crate::code(arguments.fail_unhealthy && unhealthy))
+    let empty = arguments.name.is_none() && items(&page.value, "/items").is_empty();
+    Ok(crate::code((arguments.fail_unhealthy && unhealthy) || (arguments.fail_empty && empty)))
 }
 
 fn forget(client: &Client, names: &[String]) -> Result<ExitCode, Failure> {
@@ -72,8 +89,30 @@ const HEADINGS: [&str; 7] = ["NAME", "STATE", "ROLE", "ADDRESS", "SINCE", "VERSI
 
 fn one(member: Value) -> Page {
     let by: Vec<&str> = items(&member, "/suspected_by").iter().filter_map(Value::as_str).collect();
-    let notes = if by.is_empty() { Vec::new() } else { vec![format!("suspected by {}", by.join(", "))] };
+    let mut notes = if by.is_empty() { Vec::new() } else { vec![format!("suspected by {}", by.join(", "))] };
+    notes.extend(items(&member, "/conditions").iter().map(condition));
+    notes.extend(items(&member, "/suspicions").iter().map(suspicion));
     Page { table: Table::new(HEADINGS, [row(&member)]), notes, value: member }
+}
+
+fn condition(condition: &Value) -> String {
+    let by: Vec<&str> = items(condition, "/seen_by").iter().filter_map(Value::as_str).collect();
+    let [name, since, detail] = ["/name", "/since", "/detail"].map(|part| text(condition, part));
+    format!("{name} since {since}: {detail} ({})", by.join(", "))
+}
+
+fn suspicion(suspicion: &Value) -> String {
+    let who = |by: &Value| {
+        let paths: Vec<&str> = items(by, "/paths").iter().filter_map(Value::as_str).collect();
+        format!("{} ({})", text(by, "/name"), paths.join(", "))
+    };
+    let by: Vec<String> = items(suspicion, "/by").iter().map(who).collect();
+    let by = if by.is_empty() { "others".to_owned() } else { by.join(", ") };
+    let end = match text(suspicion, "/end") {
+        "" => "not over".to_owned(),
+        end => format!("{end} at {}", text(suspicion, "/until")),
+    };
+    format!("suspected since {} by {by}: {end}", text(suspicion, "/since"))
 }
 
 fn page(list: Value) -> Page {

@@ -101,6 +101,11 @@ const OWN: &[(&str, &str, &str)] = &[
     ("watchfire_ingest_rejected_frames_total", "counter", "Frames refused, by reason."),
     ("watchfire_ingest_restamped_frames_total", "counter", "Frames stamped with the time of receipt."),
     ("watchfire_ingest_samples_total", "counter", "Samples taken, by lane."),
+    (
+        "watchfire_member_condition",
+        "gauge",
+        "1 while something is wrong about a member that lives: udp_blocked, one_way_link, slow, view_divergence.",
+    ),
     ("watchfire_member_down_cause", "gauge", "1 for the cause for which a member counts as down."),
     ("watchfire_member_state", "gauge", "1 for the state that a member is in, as gossip sees it."),
     ("watchfire_node_clock_offset_seconds", "gauge", "The node's wall clock less the collector's."),

@@ -5,6 +5,7 @@
 
 mod anti_entropy;
 mod assume;
+mod conditions;
 mod contact;
 mod evidence;
 mod foca_side;
@@ -73,6 +74,9 @@ pub struct Gossip {
     risen: Timestamp,
     twins: twin::Twins,
     timing: rtt::Timing,
+    conditions: conditions::Conditions,
+    /// Chances that change nothing else: when reports go out, and to whom.
+    report_rng: StdRng,
     exchanges: stream::Exchanges,
     reply: Option<stream::Reply>,
     syncs: Bucket,
@@ -145,6 +149,8 @@ impl Gossip {
             risen: Timestamp::MIN,
             twins: twin::Twins::new(now),
             timing: rtt::Timing::default(),
+            conditions: conditions::Conditions::default(),
+            report_rng: StdRng::seed_from_u64(seed.rotate_left(17) ^ config.id.0),
             exchanges: stream::Exchanges::default(),
             reply: None,
             syncs: Bucket::new(SYNCS_PER_SECOND, 2 * SYNCS_PER_SECOND, now),
@@ -173,6 +179,7 @@ impl Gossip {
         }
         self.try_contacts(now);
         self.schedule_pull(now);
+        self.start_reporting(now);
         self.work(now);
     }
 
@@ -239,6 +246,15 @@ impl Gossip {
         self.view.set_metadata(own.identity.id, Held { stamp: held.stamp + 1, bytes, ..held });
     }
 
+    /// As if it alone had been told that a member is down.
+    #[cfg(test)]
+    pub(crate) fn hold_for_down(&mut self, now: Timestamp, id: NodeId) {
+        let identity = self.view.get(id).expect("the member is known").identity;
+        let down = foca::Member::down(identity);
+        self.with_foca(now, |foca, outbox| foca.apply_many(std::iter::once(down), false, outbox));
+        self.poll(now);
+    }
+
     #[cfg(test)]
     pub(crate) fn set_member_limit(&mut self, limit: usize) {
         self.view.set_limit(limit);
@@ -297,6 +313,7 @@ impl Gossip {
             Packet::Refused { from, identity } => self.receive_refused(now, from, identity),
             Packet::Newer { from, held } => self.receive_newer(now, from, &held),
             Packet::Located { place, body, notes } => self.receive_located(now, place, &body, &notes),
+            Packet::Report { from, report } => self.receive_report(now, from, report),
             Packet::Twin(note) => self.receive_twin(now, from, note),
             Packet::Forget(identities) => self.receive_forget(now, &identities),
             Packet::Keys { order, op } => self.receive_keys(now, order, op),
@@ -343,6 +360,8 @@ impl Gossip {
             Alarm::Settle => self.settle_left(now),
             Alarm::Keys => self.tell_keys(now),
             Alarm::SavePeers => self.save_peers(now),
+            Alarm::Report => self.report(now),
+            Alarm::Conditions => self.show_conditions(now),
             Alarm::Forget => self.forget_old(now),
             Alarm::Leave => self.leave_round(now),
         }
@@ -411,6 +430,11 @@ impl Gossip {
             self.refusals.forget(id);
         }
         match (before, after) {
+            (Some(MemberState::Suspect), MemberState::Alive) => self.path_refuted(now, id),
+            (_, MemberState::Down | MemberState::Left) => self.path_ended(now, id),
+            _ => {}
+        }
+        match (before, after) {
             (Some(MemberState::Suspect), MemberState::Alive) => self.asks.forget(id),
             (Some(_), MemberState::Alive) => {
                 self.asks.forget(id);
@@ -471,6 +495,7 @@ impl Machine for Gossip {
         if self.stopped {
             return;
         }
+        self.note_lag(now);
         self.apply(now, input);
         self.work(now);
         effects.append(&mut self.out);

@@ -63,6 +63,12 @@ pub(crate) struct Net {
     pub(crate) first_protocol: Vec<usize>,
     /// What reaches one node as datagrams, while somebody records it.
     pub(crate) recorded: Option<(usize, Vec<Vec<u8>>)>,
+    /// Nodes whose firewall drops datagrams, in and out.
+    pub(crate) no_datagrams: Vec<usize>,
+    /// Datagrams from the first to the second get lost.
+    pub(crate) one_way: Vec<(usize, usize)>,
+    /// Nothing passes between these two.
+    pub(crate) cut: Vec<(usize, usize)>,
     /// Streams are not opened: a firewall drops them.
     pub(crate) streams_blocked: bool,
     /// Nodes of different groups do not hear each other.
@@ -91,6 +97,9 @@ impl Net {
             loss: |_| 0.0,
             first_protocol: Vec::new(),
             recorded: None,
+            no_datagrams: Vec::new(),
+            one_way: Vec::new(),
+            cut: Vec::new(),
             streams_blocked: false,
             groups: None,
             sent: 0,
@@ -296,13 +305,19 @@ impl Net {
     }
 
     fn hears(&self, from: usize, to: usize) -> bool {
-        self.groups.as_ref().is_none_or(|groups| groups[from] == groups[to])
+        let is_cut = self.cut.contains(&(from, to)) || self.cut.contains(&(to, from));
+        !is_cut && self.groups.as_ref().is_none_or(|groups| groups[from] == groups[to])
     }
 
     fn transmit(&mut self, from: usize, to: SocketAddr, bytes: Vec<u8>) {
         self.sent += 1;
         let lost = self.rng.random_bool((self.loss)(bytes[1]));
-        if let Some(to) = self.by_addr.get(&to).copied().filter(|to| !lost && self.hears(from, *to)) {
+        let dropped = |to: usize| {
+            let silent = |node: usize| self.no_datagrams.contains(&node);
+            silent(from) || silent(to) || self.one_way.contains(&(from, to))
+        };
+        let reachable = |to: &usize| !lost && self.hears(from, *to) && !dropped(*to);
+        if let Some(to) = self.by_addr.get(&to).copied().filter(reachable) {
             let wait = self.nodes[from].held_up_until.since(self.now).max(Span::ZERO);
             let latency = wait + Span::from_millis(self.rng.random_range(0..=1));
             self.enqueue(latency, Event::Datagram { from, to, bytes });

@@ -20,6 +20,7 @@
 mod announced;
 mod bucket;
 mod codec;
+mod conditions;
 mod config;
 mod contacts;
 mod detector;

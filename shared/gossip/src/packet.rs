@@ -7,6 +7,7 @@ use watchfire_shared::member::NodeId;
 
 pub(crate) use body::{put_body, read_body};
 
+use crate::conditions::Report;
 use crate::envelope::ENVELOPE_BYTES;
 use crate::identity::Identity;
 use crate::note::{NOTE_BYTES, Note};
@@ -18,13 +19,15 @@ use crate::rotation::KeyOp;
 ///
 /// A packet never changes: what is new gets a kind of its own and the next number here, and goes to members that announce
 /// it. Receivers pass over kinds that they do not know.
-pub(crate) const PROTOCOL: u16 = 3;
+pub(crate) const PROTOCOL: u16 = 4;
 /// The first protocol whose speakers take [`Packet::Located`] and [`Packet::Places`].
 pub(crate) const PLACES_SINCE: u16 = 2;
 /// The first protocol whose speakers take [`Packet::Keys`].
 pub(crate) const KEYS_SINCE: u16 = 3;
 /// The first protocol whose speakers take [`Packet::Forget`].
 pub(crate) const FORGET_SINCE: u16 = 3;
+/// The first protocol whose speakers take [`Packet::Report`].
+pub(crate) const REPORTS_SINCE: u16 = 4;
 /// Room for a body.
 const BODY_BYTES: usize = MAX_DATAGRAM_BYTES - ENVELOPE_BYTES;
 /// An IPv6 identity, the largest.
@@ -166,6 +169,11 @@ pub(crate) enum Packet {
     /// Where members stand, as far as the sender knows.
     Places(Vec<(NodeId, Place)>),
     Twin(TwinNote),
+    /// What the sender sees of others.
+    Report {
+        from: Identity,
+        report: Report,
+    },
     /// A packet of foca's, and who suspects whom.
     Noted {
         body: Vec<u8>,
@@ -233,6 +241,7 @@ fn pack(items: impl IntoIterator<Item = MetaItem>, whole: usize) -> Vec<Vec<Meta
 /// One packet of every kind, each as full as it may be.
 #[cfg(test)]
 pub(crate) fn every_packet() -> Vec<Packet> {
+    use crate::conditions::{MOST_GONE, MOST_OBSERVED, Names};
     let identity = Identity::new(NodeId(7), 3, "[2001:db8::1]:7950".parse().unwrap());
     let hello = Hello { nonce: 1, to: Some(NodeId(9)), floor: 2, identity };
     let entry = PageEntry { identity, incarnation: 4, standing: Standing::Left, stamp: 5, age_seconds: 6 };
@@ -264,6 +273,16 @@ pub(crate) fn every_packet() -> Vec<Packet> {
         Packet::Keys { order: 5, op: KeyOp::Install(crate::GossipKey::new([6; 32])) },
         Packet::Forget(vec![identity; LEAVE_IDENTITIES]),
         Packet::Keys { order: 6, op: KeyOp::Use(watchfire_shared::member::KeyId([1, 2, 3, 4])) },
+        Packet::Report {
+            from: identity,
+            report: Report {
+                digest: 1,
+                active: 2,
+                cut: true,
+                gone: vec![(NodeId(1), 2); MOST_GONE],
+                observed: vec![(NodeId(1), Names(3)); MOST_OBSERVED],
+            },
+        },
     ]
 }
 

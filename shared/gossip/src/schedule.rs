@@ -33,6 +33,10 @@ pub(crate) enum Alarm {
     Settle,
     /// Tell members once more of a change of keys that they did not make.
     Keys,
+    /// Tell what this node sees of others.
+    Report,
+    /// Put together what is wrong about whom.
+    Conditions,
     /// Hand the peers to the shell.
     SavePeers,
     /// Forget members that are down for long.

@@ -1,6 +1,7 @@
 //! What a cluster of machines does, in virtual time.
 
 mod clones;
+mod conditions;
 mod figures;
 mod forgetting;
 mod formats;

@@ -12,7 +12,7 @@ use watchfire_shared::limits::MAX_MEMBERS;
 use watchfire_shared::member::{Member, MemberChange, MemberState, NodeId};
 use watchfire_shared::time::{Span, Timestamp};
 
-pub(crate) use entry::{Entry, Held};
+pub(crate) use entry::{Entry, Held, Shown};
 
 use crate::identity::Identity;
 use crate::packet::{PageEntry, Standing};
@@ -338,6 +338,12 @@ impl View {
     pub(crate) fn digest(&self) -> u64 {
         let listed = self.entries.values().filter(|entry| entry.is_listed());
         listed.fold(0, |digest, entry| digest ^ entry.digest())
+    }
+
+    /// A number that two views share which hold the same members for alive, and how many these are.
+    pub(crate) fn active_digest(&self) -> (u64, u32) {
+        let ids = self.active().map(|entry| entry.identity.id).chain([self.own]);
+        ids.fold((0, 0), |(digest, count), id| (digest ^ entry::active_digest(id), count + 1))
     }
 
     /// Members with ids above `after`, at most `count`, and where the next page begins (0: nowhere).

@@ -366,6 +366,7 @@ impl Shell {
 
     fn member_on_wall(&self, member: Member) -> Member {
         let mut member = Member { since: self.clock.wall_of(member.since), ..member };
+        member.conditions.iter_mut().for_each(|condition| condition.since = self.clock.wall_of(condition.since));
         for suspicion in &mut member.suspicions {
             suspicion.since = self.clock.wall_of(suspicion.since);
             suspicion.until = suspicion.until.map(|until| self.clock.wall_of(until));

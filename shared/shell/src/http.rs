@@ -15,6 +15,8 @@ mod list;
 
 mod members;
 
+mod views;
+
 mod events;
 
 mod discovery;
@@ -37,19 +39,22 @@ pub use guard::Guard;
 pub use list::{Choice, Filter, FilterError, List, ListQuery, Shown};
 pub use problem::{Problem, not_found};
 pub use serve::{Server, bounded};
+pub use views::{Registered, Registry};
 
-/// The routes `/v1/members`, `/v1/members/{name}` and `/v1/events`; the journal knows of events about these topics.
+/// The routes `/v1/members`, `/v1/members/{name}` and `/v1/events`; the journal knows of events about these topics,
+/// and a collector has a registry.
 pub fn member_routes(
     membership: MembershipHandle,
     journal: Journal,
     topics: &'static [(&'static str, Topic)],
+    registry: Option<Arc<dyn Registry>>,
     clock: Clock,
 ) -> Router {
     Router::new()
         .route("/v1/members", get(members::list))
         .route("/v1/members/{name}", get(members::one))
         .route("/v1/events", get(events::events))
-        .with_state(Arc::new(Shared { membership, journal, topics, clock }))
+        .with_state(Arc::new(Shared { membership, journal, topics, registry, clock }))
 }
 
 /// The routes `/livez` (the program answers) and `/readyz`.
@@ -72,6 +77,7 @@ struct Shared {
     membership: MembershipHandle,
     journal: Journal,
     topics: &'static [(&'static str, Topic)],
+    registry: Option<Arc<dyn Registry>>,
     clock: Clock,
 }
 

@@ -352,6 +352,7 @@ pub(crate) mod tests {
             services: Default::default(),
             rtt_ms: None,
             suspected_by: Vec::new(),
+            conditions: Vec::new(),
             suspicions: Vec::new(),
             keys: Default::default(),
             cause: None,

@@ -11,12 +11,13 @@ use watchfire_shared::limits::{MAX_LABEL_VALUE_BYTES, MAX_LABELS_PER_SERIES, MAX
 use watchfire_shared::member::NodeId;
 
 /// Metric names that only the collector writes.
-pub const RESERVED: [&str; 7] = [
+pub const RESERVED: [&str; 8] = [
     "up",
     "ALERTS",
     "ALERTS_FOR_STATE",
     "watchfire_member_state",
     "watchfire_member_down_cause",
+    "watchfire_member_condition",
     "watchfire_node_info",
     "watchfire_node_clock_offset_seconds",
 ];

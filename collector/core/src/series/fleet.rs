@@ -175,11 +175,15 @@ impl Fleet {
             self.reinstate(id);
         }
         self.is_isolated &= change.member.state != MemberState::Alive || change.member.role == Role::Collector;
+        let conditions = change.member.conditions.iter().map(|condition| condition.name).collect();
         let record = self.record_of(change.member);
         if let Some(node) = self.upsert(now, id, record) {
-            if !node.gossiped {
-                node.gossiped = true;
+            let news = !node.gossiped || node.conditions != conditions;
+            node.conditions = conditions;
+            if !std::mem::replace(&mut node.gossiped, true) {
                 node.expected_since = now;
+            }
+            if news {
                 self.changed.insert(id);
             }
             self.due.insert(id);
@@ -401,6 +405,7 @@ impl Fleet {
             expected_since: now,
             heard_at: None,
             gossiped: false,
+            conditions: Vec::new(),
             connected: false,
             clock_offset: None,
             current_up: None,

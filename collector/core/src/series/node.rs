@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use watchfire_shared::member::{DownCause, MemberState, NodeId, Role};
+use watchfire_shared::member::{ConditionName, DownCause, MemberState, NodeId, Role};
 use watchfire_shared::time::{Span, Timestamp};
 
 use crate::catalogue::is_ephemeral;
@@ -60,6 +60,8 @@ pub(crate) struct Node {
     pub(crate) expected_since: Timestamp,
     /// When its last live frame came, in this run.
     pub(crate) heard_at: Option<Timestamp>,
+    /// What is wrong about it although it lives, as gossip sees it.
+    pub(crate) conditions: Vec<ConditionName>,
     /// Whether gossip spoke of it in this run.
     pub(crate) gossiped: bool,
     pub(crate) connected: bool,

@@ -60,6 +60,9 @@ fn member_samples(node: &Node, membership: Membership, samples: &mut Samples) {
         let is_cause = membership.state == MemberState::Down && membership.cause == Some(cause);
         samples.push((series("watchfire_member_down_cause", "cause", cause.as_str()), number(is_cause)));
     }
+    for condition in &node.conditions {
+        samples.push((series("watchfire_member_condition", "condition", condition.as_str()), 1.0));
+    }
 }
 
 fn info(node: &Node) -> Labels {

@@ -61,9 +61,13 @@ impl Gossip {
                     self.view.change(id, |entry| entry.incarnation = header.src_incarnation);
                 }
                 self.time_sent(&header);
+                self.path_sent(now, &header);
             }
             OwnedNotification::ProbeFailed(..) => self.schedule.set_by(Alarm::Poll, now + POLL_AFTER),
-            OwnedNotification::DataReceived(header) => self.time_received(&header),
+            OwnedNotification::DataReceived(header) => {
+                self.time_received(&header);
+                self.path_received(&header);
+            }
             OwnedNotification::Defunct => {}
         }
     }

@@ -88,6 +88,7 @@ impl Gossip {
     fn forget(&mut self, now: Timestamp, identity: Identity) {
         let mut differences = Vec::new();
         self.view.forget(now, identity.id, &mut differences);
+        self.path_ended(now, identity.id);
         self.contacts.forget(identity.id);
         self.asks.forget(identity.id);
         self.refusals.forget(identity.id);

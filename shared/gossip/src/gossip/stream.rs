@@ -116,7 +116,9 @@ impl Gossip {
             return Vec::new();
         };
         self.reply = Some(Reply { to: parsed.header.src.id, packets: Vec::new() });
+        self.conditions.by_stream = true;
         self.receive_foca(now, body, &[]);
+        self.conditions.by_stream = false;
         self.reply.take().map(|reply| reply.packets).unwrap_or_default()
     }
 
@@ -227,6 +229,8 @@ impl Gossip {
 
     fn probe_answered(&mut self, now: Timestamp, target: &Identity, packets: Vec<Packet>) {
         let was_open = self.detector.unanswered() == Some(target);
+        self.conditions.by_stream = true;
+        self.conditions.paths.answered_by_stream(target.id);
         for packet in packets {
             match packet {
                 Packet::Foca(body) => self.receive_foca(now, &body, &[]),
@@ -236,6 +240,7 @@ impl Gossip {
                 _ => self.stats.dropped_unexpected += 1,
             }
         }
+        self.conditions.by_stream = false;
         self.stats.probes_by_stream += u64::from(was_open && self.detector.unanswered() != Some(target));
     }
 }

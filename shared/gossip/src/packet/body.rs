@@ -6,8 +6,9 @@
 use watchfire_shared::member::{KeyId, NodeId};
 
 use super::{Hello, MetaItem, Packet, PageEntry, Standing, TwinNote};
+use crate::conditions::{Names, Report};
 use crate::envelope::Refusal;
-use crate::identity::{Malformed, Reader, put_identity};
+use crate::identity::{Identity, Malformed, Reader, put_identity};
 use crate::keyring::GossipKey;
 use crate::note::{Note, put_note, read_note};
 use crate::place::Place;
@@ -32,6 +33,7 @@ const PLACES: u8 = 16;
 const TWIN: u8 = 17;
 const KEYS: u8 = 18;
 const FORGET: u8 = 19;
+const REPORT: u8 = 20;
 
 pub(crate) fn put_body(out: &mut Vec<u8>, packet: &Packet) -> u8 {
     match packet {
@@ -114,6 +116,10 @@ pub(crate) fn put_body(out: &mut Vec<u8>, packet: &Packet) -> u8 {
             }
             PLACES
         }
+        Packet::Report { from, report } => {
+            put_report(out, from, report);
+            REPORT
+        }
         Packet::Twin(note) => {
             out.extend_from_slice(&note.nonce.to_le_bytes());
             out.push(u8::from(note.answers));
@@ -153,6 +159,22 @@ fn put_noted(out: &mut Vec<u8>, body: &[u8], notes: &[Note]) {
     out.extend_from_slice(&(body.len() as u16).to_le_bytes());
     out.extend_from_slice(body);
     notes.iter().for_each(|note| put_note(out, note));
+}
+
+fn put_report(out: &mut Vec<u8>, from: &Identity, report: &Report) {
+    put_identity(out, from);
+    out.extend_from_slice(&report.digest.to_le_bytes());
+    out.extend_from_slice(&report.active.to_le_bytes());
+    out.push(u8::from(report.cut));
+    out.extend_from_slice(&(report.gone.len() as u16).to_le_bytes());
+    for (id, generation) in &report.gone {
+        out.extend_from_slice(&id.0.to_le_bytes());
+        out.extend_from_slice(&generation.to_le_bytes());
+    }
+    for (id, names) in &report.observed {
+        out.extend_from_slice(&id.0.to_le_bytes());
+        out.push(names.0);
+    }
 }
 
 fn put_stamps(out: &mut Vec<u8>, stamps: &[(NodeId, u64)]) {
@@ -210,6 +232,7 @@ pub(crate) fn read_body(kind: u8, body: &[u8]) -> Result<Packet, Refusal> {
             Packet::Located { place, body, notes }
         }
         PLACES => Packet::Places(read_all(&mut reader, |reader| Ok((reader.node_id()?, Place::read(reader)?)))?),
+        REPORT => Packet::Report { from: reader.identity()?, report: read_report(&mut reader)? },
         TWIN => Packet::Twin(TwinNote {
             nonce: reader.u32()?,
             answers: reader.u8()? == 1,
@@ -247,6 +270,15 @@ fn read_noted(reader: &mut Reader) -> Result<(Vec<u8>, Vec<Note>), Malformed> {
     let length = reader.u16()?;
     let body = reader.bytes(length.into())?.to_vec();
     Ok((body, read_all(reader, read_note)?))
+}
+
+fn read_report(reader: &mut Reader) -> Result<Report, Malformed> {
+    let (digest, active, cut) = (reader.u64()?, reader.u32()?, reader.u8()? == 1);
+    let count = reader.u16()?;
+    // No more than the body holds, whatever the count says.
+    let gone = (0..count).map(|_| Ok((reader.node_id()?, reader.u32()?))).collect::<Result<_, Malformed>>()?;
+    let observed = read_all(reader, |reader| Ok((reader.node_id()?, Names(reader.u8()?))))?;
+    Ok(Report { digest, active, cut, gone, observed })
 }
 
 fn read_stamp(reader: &mut Reader) -> Result<(NodeId, u64), Malformed> {

@@ -1,7 +1,9 @@
 //! One member of the view.
 
 use foca::State;
-use watchfire_shared::member::{DownCause, HeldKeys, Member, MemberState, Metadata, NodeId, ProbePath, SuspicionEnd};
+use watchfire_shared::member::{
+    Condition, ConditionName, DownCause, HeldKeys, Member, MemberState, Metadata, NodeId, ProbePath, SuspicionEnd,
+};
 use watchfire_shared::time::Timestamp;
 
 use super::doubts::Doubts;
@@ -22,8 +24,18 @@ pub(crate) struct Held {
     pub(crate) keys: HeldKeys,
 }
 
+/// A condition as it is shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Shown {
+    pub(crate) name: ConditionName,
+    pub(crate) since: Timestamp,
+    pub(crate) by: Vec<NodeId>,
+    pub(crate) detail: String,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
+    pub(crate) conditions: Vec<Shown>,
     pub(crate) identity: Identity,
     pub(crate) incarnation: u16,
     pub(crate) state: MemberState,
@@ -64,6 +76,7 @@ pub(crate) fn visible(state: State) -> MemberState {
 impl Entry {
     pub(crate) fn new(now: Timestamp, identity: Identity, incarnation: u16, state: MemberState) -> Self {
         Self {
+            conditions: Vec::new(),
             identity,
             incarnation,
             state,
@@ -204,6 +217,12 @@ impl Entry {
         }
     }
 
+    /// Whether the last suspicion was refuted, and somebody beside `id` had it.
+    pub(crate) fn was_suspected_by_others_than(&self, id: NodeId) -> bool {
+        let last = self.doubts.last().filter(|last| last.end == Some(SuspicionEnd::Refuted));
+        last.is_some_and(|last| last.by.iter().any(|suspecter| suspecter.id != id))
+    }
+
     /// Whether `id` itself suspects the member, or did before it was confirmed down.
     pub(crate) fn is_suspected_by(&self, id: NodeId) -> bool {
         self.is_silent() && self.doubts.last().is_some_and(|last| last.by.iter().any(|suspecter| suspecter.id == id))
@@ -237,7 +256,14 @@ impl Entry {
     /// How the member is listed; `name` names other members.
     pub(crate) fn member(&self, name: impl Fn(NodeId) -> String) -> Member {
         let metadata = self.metadata.as_ref().map(|held| held.value.clone()).unwrap_or_default();
+        let name = |id| if id == self.identity.id { self.name() } else { name(id) };
         let suspicions = self.doubts.named(name);
+        let conditions = self.conditions.iter().map(|shown| Condition {
+            name: shown.name,
+            since: shown.since,
+            seen_by: shown.by.iter().map(|id| name(*id)).collect(),
+            detail: shown.detail.clone(),
+        });
         let last = suspicions.last().filter(|_| self.is_silent());
         let suspected_by = last.map(|last| last.by.iter().map(|suspecter| suspecter.name.clone()).collect());
         Member {
@@ -255,6 +281,7 @@ impl Entry {
             rtt_ms: None,
             suspected_by: suspected_by.unwrap_or_default(),
             cause: self.cause(),
+            conditions: conditions.collect(),
             suspicions,
             keys: self.keys().clone(),
         }
@@ -286,6 +313,11 @@ impl Entry {
             .into_iter()
             .fold(mix(self.identity.id.0), |hash, field| mix(hash ^ field))
     }
+}
+
+/// A member's part in a number that two views share which hold the same members for alive.
+pub(crate) fn active_digest(id: NodeId) -> u64 {
+    mix(id.0)
 }
 
 /// The finalizer of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators").

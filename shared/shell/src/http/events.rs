@@ -52,9 +52,10 @@ impl Request {
         let mut query = ListQuery::bare(parts)?;
         let since = query.text("since").or_else(|| query.text("index"));
         let last_id = parts.headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default().to_owned());
-        let since = match (since, last_id) {
-            (Some(since), _) => Some(place(shared, &since).map_err(|error| bad("since", &error))?),
-            (None, Some(id)) => Some(id.parse().map_err(|error: String| bad("Last-Event-ID", &error))?),
+        // Who comes back asks with the same address as at first, and says how far it got.
+        let since = match (last_id, since) {
+            (Some(id), _) => Some(id.parse().map_err(|error: String| bad("Last-Event-ID", &error))?),
+            (None, Some(since)) => Some(place(shared, &since).map_err(|error| bad("since", &error))?),
             (None, None) => None,
         };
         let topics = query.words("topics", shared.topics)?.into_iter().collect();

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::Value;
 use watchfire_shared::document::nearest;
 use watchfire_shared::member::{Member, MemberState, Role, ViewSummary};
 
 use super::Shared;
-use super::list::{List, ListQuery};
+use super::list::{Choice, List, ListQuery};
 use super::problem::Problem;
+use super::views::{self, VIEWS, Views};
 
 pub(super) const ROLES: &[(&str, Role)] = &[("agent", Role::Agent), ("collector", Role::Collector)];
 
@@ -31,39 +34,109 @@ const FIELDS: &[&str] = &[
     "rtt_ms",
     "suspected_by",
     "cause",
+    "conditions",
+    "said_by",
+    "says",
+    "last_report_at",
     "suspicions",
 ];
 
 /// The answer of `GET /v1/members`.
 #[derive(Serialize)]
-pub(super) struct Members {
-    view: ViewSummary,
+struct Members<T> {
+    view: Summary,
     #[serde(flatten)]
-    list: List<Member>,
+    list: List<T>,
 }
 
-/// `?state=&role=&name=&label=NAME=VALUE`, several of each or with commas between, beside what every list takes.
-pub(super) async fn list(State(shared): State<Arc<Shared>>, mut query: ListQuery) -> Result<Json<Members>, Problem> {
-    let states = query.words("state", &MemberState::ALL.map(|state| (state.as_str(), state)))?;
-    let roles = query.words("role", ROLES)?;
-    let names = query.texts("name");
-    let labels = query.labels()?;
+/// Whose view a list is.
+#[derive(Serialize)]
+struct Summary {
+    #[serde(flatten)]
+    counts: ViewSummary,
+    kind: Views,
+}
+
+/// The filters of the list itself.
+struct Wanted {
+    states: Vec<MemberState>,
+    roles: Vec<Role>,
+    names: Vec<String>,
+    labels: Vec<(String, String)>,
+}
+
+impl Wanted {
+    fn take(query: &mut ListQuery) -> Result<Self, Problem> {
+        Ok(Self {
+            states: query.words("state", &MemberState::ALL.map(|state| (state.as_str(), state)))?,
+            roles: query.words("role", ROLES)?,
+            names: query.texts("name"),
+            labels: query.labels()?,
+        })
+    }
+
+    fn takes(&self, member: &Member) -> bool {
+        // A label that a member has not got is the empty text, as everywhere.
+        let label = |name: &str| member.labels.get(name).map_or("", String::as_str);
+        (self.states.is_empty() || self.states.contains(&member.state))
+            && (self.roles.is_empty() || self.roles.contains(&member.role))
+            && (self.names.is_empty() || self.names.contains(&member.name))
+            && self.labels.iter().all(|(name, value)| label(name) == value)
+    }
+
+    /// The same of an item of a view that is not gossip's.
+    fn takes_item(&self, item: &Value) -> bool {
+        let text = |name: &str| item[name].as_str().unwrap_or_default();
+        let label = |name: &str| item["labels"].get(name).and_then(Value::as_str).unwrap_or_default();
+        let is_role = |role: &Role| ROLES.iter().any(|(word, own)| own == role && *word == text("role"));
+        (self.states.is_empty() || self.states.iter().any(|state| state.as_str() == text("state")))
+            && (self.roles.is_empty() || self.roles.iter().any(is_role))
+            && (self.names.is_empty() || self.names.iter().any(|name| name == text("name")))
+            && self.labels.iter().all(|(name, value)| label(name) == value)
+    }
+}
+
+/// `?view=local|collector|merged`, and `?state=&role=&name=&label=NAME=VALUE`, several of each or with commas between,
+/// beside what every list takes.
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    uri: Uri,
+    mut query: ListQuery,
+) -> Result<Response, Problem> {
+    let kind = query.word("view", VIEWS)?.unwrap_or_default();
+    let wanted = Wanted::take(&mut query)?;
     let choice = query.choose(FIELDS)?;
     query.finish()?;
+    let registry = match (kind, &shared.registry) {
+        (Views::Local, _) => return local(&shared, &query, &wanted, &choice).await,
+        (_, None) => return Ok(views::elsewhere(&shared.membership.view(), &uri)),
+        (_, Some(registry)) => registry,
+    };
+    query.wait(registry.index(), |index| registry.later_than(index)).await?;
+    let index = registry.index();
+    let view = shared.membership.view();
+    let items = views::items(kind, &view.members, &registry.nodes());
+    let count = |state: MemberState| items.iter().filter(|item| item["state"] == state.as_str()).count();
+    let counts = ViewSummary {
+        node: view.node.clone(),
+        alive: count(MemberState::Alive),
+        suspect: count(MemberState::Suspect),
+        down: count(MemberState::Down),
+        left: count(MemberState::Left),
+        generated_at: shared.clock.wall(),
+    };
+    let list = query.answer(index, items.iter().filter(|item| wanted.takes_item(item)), views::place, &choice);
+    Ok(Json(Members { view: Summary { counts, kind }, list }).into_response())
+}
+
+async fn local(shared: &Shared, query: &ListQuery, wanted: &Wanted, choice: &Choice) -> Result<Response, Problem> {
     let current = shared.membership.view().index;
     query.wait(current, |index| shared.membership.later_than(index)).await?;
     let view = shared.membership.view();
-    let takes = |member: &&Member| {
-        // A label that a member has not got is the empty text, as everywhere.
-        let label = |name: &str| member.labels.get(name).map_or("", String::as_str);
-        (states.is_empty() || states.contains(&member.state))
-            && (roles.is_empty() || roles.contains(&member.role))
-            && (names.is_empty() || names.contains(&member.name))
-            && labels.iter().all(|(name, value)| label(name) == value)
-    };
     let place = |member: &Member| (member.name.clone(), member.id.to_string());
-    let list = query.answer(view.index, view.members.iter().filter(takes), place, &choice);
-    Ok(Json(Members { view: ViewSummary::of(&view.node, &view.members, shared.clock.wall()), list }))
+    let list = query.answer(view.index, view.members.iter().filter(|member| wanted.takes(member)), place, choice);
+    let counts = ViewSummary::of(&view.node, &view.members, shared.clock.wall());
+    Ok(Json(Members { view: Summary { counts, kind: Views::Local }, list }).into_response())
 }
 
 pub(super) async fn one(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Result<Json<Member>, Problem> {

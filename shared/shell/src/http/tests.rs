@@ -34,7 +34,7 @@ fn world() -> World {
     let probes = probe_routes(|| Some("still starting".to_owned()));
     let journal = Journal::new(Index { epoch: 7, counter: 0 });
     tokio::spawn(follow_members(handle.clone(), journal.clone(), CancellationToken::new()));
-    let members = member_routes(handle.clone(), journal.clone(), &Topic::ALL, Clock::start());
+    let members = member_routes(handle.clone(), journal.clone(), &Topic::ALL, None, Clock::start());
     let members = members.merge(discovery_routes(handle, |view| Ok(view.members.clone())));
     let router = bounded(members.merge(probes).fallback(not_found));
     World { publisher, journal, router, _requests: requests }
@@ -86,6 +86,22 @@ async fn members_are_listed_filtered_and_counted() {
     assert_eq!(some["items"], expected);
     assert_eq!(get(&world, "/v1/members/node-2").await.1["state"], "down");
     assert_eq!(get(&world, "/v1/members/0000000000000002").await.1["name"], "node-2");
+}
+
+#[tokio::test]
+async fn a_node_without_a_registry_says_who_has_the_other_views() {
+    let world = world();
+    let (status, problem) = get(&world, "/v1/members?view=collector").await;
+    assert_eq!((status, &problem["code"]), (503, &"no_collector".into()));
+    let mut collector = member(3, MemberState::Alive);
+    collector.role = Role::Collector;
+    collector.services.insert("http".to_owned(), "10.0.0.3:7960".parse().unwrap());
+    world.publisher.publish(vec![collector], vec![], true);
+    let request = Request::get("/v1/members?view=merged&state=down").body(Body::empty()).unwrap();
+    let answer = world.router.clone().oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), 307);
+    assert_eq!(answer.headers()["location"], "http://10.0.0.3:7960/v1/members?view=merged&state=down");
+    assert_eq!(get(&world, "/v1/members?view=local").await.1["view"]["kind"], "local");
 }
 
 #[tokio::test]

@@ -46,6 +46,7 @@ impl World {
             services: BTreeMap::new(),
             rtt_ms: None,
             suspected_by: Vec::new(),
+            conditions: Vec::new(),
             suspicions: Vec::new(),
             keys: Default::default(),
             cause: None,
