@@ -101,3 +101,27 @@ async fn there_are_only_so_many_streams() {
     open_streams.pop();
     assert_eq!(open(&world, "/v1/events", "text/event-stream").await.status(), 200);
 }
+
+#[tokio::test]
+async fn conditions_begin_and_end_as_events_of_their_own() {
+    let world = world();
+    let mut slow = change(1, MemberState::Alive);
+    slow.previous = Some(MemberState::Alive);
+    slow.member.conditions.push(watchfire_shared::member::Condition {
+        name: watchfire_shared::member::ConditionName::Slow,
+        since: Timestamp::EPOCH,
+        seen_by: vec!["node-2".to_owned()],
+        detail: "it answers late".to_owned(),
+    });
+    let well = change(1, MemberState::Alive);
+    world.publisher.publish(vec![], vec![slow.clone(), slow, well], false);
+    let (_, told) = list(&world, "/v1/events?topics=condition").await;
+    let told: Vec<(&str, &str, &str)> = told["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| (item["id"].as_str().unwrap(), &item["data"]))
+        .map(|(id, data)| (id, data["condition"].as_str().unwrap(), data["state"].as_str().unwrap()))
+        .collect();
+    assert_eq!(told, [("7:2.1", "slow", "began"), ("7:4.1", "slow", "ended")]);
+}
