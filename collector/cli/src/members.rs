@@ -66,9 +66,11 @@ pub(crate) fn run(arguments: &MembersArguments) -> Result<ExitCode, Failure> {
     let filters = arguments.filter.iter().map(|filter| ("filter", filter));
     let parameters: Vec<String> =
         given.chain(filters).map(|(name, value)| format!("{name}={}", encode(value))).collect();
+    let sign = if parameters.is_empty() { "" } else { "?" };
+    let path = format!("/v1/members{sign}{}", parameters.join("&"));
     let fetch = async |client: &Client| match &arguments.name {
         Some(name) => client.get(&format!("/v1/members/{}", encode(name))).await.map(one),
-        None => client.get_list(&format!("/v1/members?{}", parameters.join("&"))).await.map(page),
+        None => client.get_list(&path).await.map(page),
     };
     let page = block_on(watch::show(&client, arguments.output.output, arguments.watch, watch::MEMBERS, fetch))?;
     let unhealthy = number(&page.value, "/view/suspect") + number(&page.value, "/view/down") > 0
