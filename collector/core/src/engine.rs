@@ -143,7 +143,7 @@ impl<D: Disk> Engine<D> {
             Input::Unreadable { conn, error } => self.ingest.malformed(conn, &error, &mut out),
             Input::Disconnected { conn } => self.ingest.disconnected(conn, &mut out),
             Input::Member(change) => {
-                self.fleet.member(now, change);
+                self.fleet.member(now, *change);
                 self.look_for_freshness(now, effects);
             }
             Input::Unlisted(id) => self.fleet.unlisted(id),

@@ -54,7 +54,7 @@ async fn tell_all(view: &MembershipView, inbox: &Inbox) -> bool {
 
 async fn tell(inbox: &Inbox, changes: impl Iterator<Item = MemberChange>) -> bool {
     for change in changes {
-        if !inbox.send(Input::Member(change)).await {
+        if !inbox.send(Input::Member(Box::new(change))).await {
             return false;
         }
     }

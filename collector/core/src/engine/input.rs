@@ -32,7 +32,7 @@ pub enum Input {
     /// A connection ended, for whatever reason; also after [`Effect::Close`].
     Disconnected { conn: ConnId },
     /// Gossip speaks of a member. The collector's own membership is one of them.
-    Member(MemberChange),
+    Member(Box<MemberChange>),
     /// Gossip lists a member no more: another id lives under its name, or it was gone for so long that it was forgotten.
     Unlisted(NodeId),
     /// A node's maintenance was announced or changed; it was checked already.

@@ -199,6 +199,7 @@ mod tests {
             expected_since: at(0),
             heard_at,
             gossiped: membership.is_some(),
+            conditions: Vec::new(),
             connected: true,
             clock_offset: None,
             current_up: None,

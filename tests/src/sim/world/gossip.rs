@@ -129,7 +129,7 @@ impl World {
             self.record.false_downs.push((self.now, observer, subject));
         }
         if self.hosts[observer].role == Role::Collector {
-            self.work.push_back(Work::Engine(observer, engine::Input::Member(change)));
+            self.work.push_back(Work::Engine(observer, engine::Input::Member(Box::new(change))));
         }
     }
 

@@ -274,7 +274,7 @@ impl World {
             keys: Default::default(),
             cause,
         };
-        self.input(Input::Member(MemberChange { at: self.now, previous: None, member }));
+        self.input(Input::Member(Box::new(MemberChange { at: self.now, previous: None, member })));
     }
 
     /// Every point of the series with this name, as `labels -> [(seconds since START, value)]`; stale is NaN.
