@@ -16,3 +16,5 @@ pub mod sim;
 pub mod bench;
 
 pub mod documents;
+
+pub mod fuzz;

@@ -1,0 +1,11 @@
+//! Bodies of remote write.
+
+#![no_main]
+
+#[path = "../../src/fuzz.rs"]
+#[allow(dead_code)]
+mod fuzz;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    fuzz::run("remote_write", bytes);
+});

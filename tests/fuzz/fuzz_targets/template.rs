@@ -1,0 +1,11 @@
+//! Templates of rules and notifications.
+
+#![no_main]
+
+#[path = "../../src/fuzz.rs"]
+#[allow(dead_code)]
+mod fuzz;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    fuzz::run("template", bytes);
+});
