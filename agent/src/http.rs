@@ -11,6 +11,9 @@ use axum::routing::get;
 use tokio::sync::{mpsc, oneshot, watch};
 use watchfire_agent_core::sampler::OwnFigures;
 use watchfire_shell::clock::Clock;
+use watchfire_shell::http::openapi::{
+    Answer, Document, MEMBER_OPERATIONS, MEMBER_SCHEMAS, Operation, PROBE_OPERATIONS,
+};
 use watchfire_shell::http::{METRICS_CONTENT_TYPE, discovery_routes, member_routes, not_found, probe_routes};
 use watchfire_shell::journal::{Journal, Topic};
 use watchfire_shell::membership::MembershipHandle;
@@ -22,6 +25,20 @@ const MAX_SCRAPE_TIME: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What an agent has events about.
 const TOPICS: [(&str, Topic); 2] = [Topic::ALL[0], Topic::ALL[1]];
+
+/// The agent's `/v1/openapi.json`.
+pub const DOCUMENT: Document = Document {
+    title: "Watchfire agent",
+    description: "The members as this node sees them, and its metrics. Times are RFC 3339 in UTC.",
+    version: env!("CARGO_PKG_VERSION"),
+    operations: &[MEMBER_OPERATIONS, PROBE_OPERATIONS, METRICS],
+    schemas: &[MEMBER_SCHEMAS],
+};
+const METRICS: &[Operation] = &[Operation {
+    answer: Answer::Text("text/plain"),
+    is_foreign: true,
+    ..Operation::get("/metrics", "The host's figures in Prometheus' text format, under node_exporter's names.")
+}];
 
 /// What requests need.
 #[derive(Clone, Debug)]
@@ -40,6 +57,7 @@ pub(crate) fn router(app: App) -> Router {
     let not_ready = move || stopping.load(Ordering::Relaxed).then(|| "the agent stops".to_owned());
     Router::new()
         .route("/metrics", get(metrics))
+        .merge(DOCUMENT.route())
         .with_state(app.clone())
         .merge(discovery_routes(app.membership.clone(), |view| Ok(view.members.clone())))
         .merge(member_routes(app.membership, app.journal, &TOPICS, None, app.clock))

@@ -37,6 +37,8 @@ mod http;
 
 mod run;
 
+pub use http::DOCUMENT as OPENAPI;
+
 /// Samples this host and reports to the collectors of its cluster.
 #[derive(Parser)]
 #[command(name = "watchfire-agent", version, about, max_term_width = 100)]

@@ -29,6 +29,8 @@ mod health;
 
 mod history;
 
+mod availability;
+
 mod catalogue;
 
 mod keys;
@@ -47,6 +49,8 @@ mod admin;
 
 mod metrics;
 
+mod openapi;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -63,6 +67,7 @@ use crate::engine::{Inbox, Published};
 use crate::ingest::Connections;
 use crate::reload::Reloader;
 use crate::sender::Senders;
+pub use openapi::DOCUMENT;
 pub(crate) use write::MAX_WRITES;
 
 /// Queries evaluated at a time. Each is computation on one core; more would only share it.
@@ -105,6 +110,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/v1/keys", get(keys::list).merge(guard.over(post(keys::order))))
         .route("/v1/health", get(health::list))
         .route("/v1/history", get(history::list))
+        .route("/v1/availability", get(availability::list))
         .route("/v1/remediations", get(remediations::list))
         .route("/v1/remediations/pause", guard.over(post(remediation_commands::pause_all)))
         .route("/v1/remediations/resume", guard.over(post(remediation_commands::resume_all)))
@@ -122,6 +128,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .merge(prometheus_routes())
         .route("/api/v1/write", guard.over(post(write::write)))
         .merge(alertmanager::routes(&app.guard))
+        .merge(DOCUMENT.route())
         .with_state(app.clone())
         .merge(discovery::routes(app))
         .merge(member_routes(

@@ -51,6 +51,8 @@ mod junit;
 
 mod verify;
 
+pub use http::DOCUMENT as OPENAPI;
+
 /// Collects what agents report, evaluates rules and notifies.
 #[derive(Parser)]
 #[command(name = "watchfire-collector", version, about, max_term_width = 100)]

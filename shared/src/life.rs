@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
+/// Why an agent ended whose host did not: the host's boot is the same as before.
+pub const AGENT_DIED: &str = "the agent was killed or crashed, the host stayed up";
+
 /// What an agent was doing from a moment on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

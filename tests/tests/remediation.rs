@@ -217,3 +217,82 @@ async fn a_posted_alert_asks_a_person_who_approves_and_a_pause_and_a_simulation_
     assert_eq!(metric("watchfire_orders_total{outcome=\"succeeded\"}").await, Some(1.0));
     assert_eq!(orders(&house).await.map(|orders| orders.len()), Some(1));
 }
+
+const UNDER_WAY: &str = r#"remediations:
+  - name: one
+    when: { alert: Seen, labels: { instance: web-1 } }
+    mode: auto
+    steps: [{ action: slow }]
+    guards: { attempts: { max: 1, per: 1h }, settle: 0s, max_unhealthy: "100%", storm_cooldown: 0s }
+  - name: two
+    when: { alert: Seen, labels: { instance: web-2 } }
+    mode: auto
+    steps: [{ action: slow }]
+    guards: { attempts: { max: 1, per: 1h }, settle: 0s, max_unhealthy: "100%", storm_cooldown: 0s }
+"#;
+
+/// Lays out an agent whose one action leaves a mark and goes on for some seconds, and returns the file of marks.
+fn allow_slow_action(house: &mut House, name: &str) -> PathBuf {
+    let folder = house.folder().join(format!("{name}-actions.d"));
+    std::fs::create_dir(&folder).expect("the temporary folder is ours");
+    let marks = house.folder().join(format!("{name}-marks"));
+    let script = house.folder().join(format!("{name}-slow"));
+    write(&script, &format!("#!/bin/sh\necho begun >> {0}\nsleep 4\necho ended >> {0}\n", marks.display()), 0o755);
+    let action =
+        format!("[action.slow]\nexec = [{script:?}]\nkind = \"restart\"\nidempotent = false\ntimeout = \"30s\"\n");
+    write(&folder.join("slow.toml"), &action, 0o644);
+    let key = house.folder().join("watch/data/order.pub");
+    house.extra.insert(name.to_owned(), format!("[actions]\ndir = {folder:?}\ncollector_key_file = {key:?}\n"));
+    marks
+}
+
+async fn wait_for_order(house: &House, node: &str, state: &str) -> Value {
+    house
+        .wait(&format!("the order to {node} is {state}"), SOON * 5, async || {
+            orders(house).await?.into_iter().find(|order| order["node"] == node && order["state"] == state)
+        })
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_way_when_an_agent_or_the_collector_is_killed_runs_once_and_its_end_is_told() {
+    let rules = tempfile::tempdir().expect("a temporary folder can be made");
+    write(&rules.path().join("rules.yml"), RULES, 0o644);
+    let setup = Setup { rules: rules.path().join("*.yml"), rule_interval: "1s", ..Setup::default() };
+    let mut house = House::new(env!("CARGO_BIN_EXE_multicall"), setup).await;
+    let file = house.folder().join("remediations.yml");
+    write(&file, UNDER_WAY, 0o644);
+    house.extra.insert("watch".to_owned(), format!("[remediation]\nfiles = [{file:?}]\n"));
+    house.add_collector("watch", &[]);
+    let key = house.folder().join("watch/data/order.pub");
+    house.wait("the collector has a key", SOON, async || key.exists().then_some(())).await;
+    let marks = ["web-1", "web-2"].map(|name| allow_slow_action(&mut house, name));
+    let join = [house.node("watch").gossip];
+
+    // The agent dies in the middle: what it was at dies with it, and is not begun again.
+    house.add_agent("web-1", &join);
+    house.wait("the action has begun", SOON, async || marks[0].exists().then_some(())).await;
+    house.kill("web-1");
+    house.start("web-1");
+    let order = wait_for_order(&house, "web-1", "interrupted").await;
+    assert!(!order["ended_at"].is_null(), "{order}");
+
+    // The collector dies in the middle: the action ends, and its end is told to the collector's next life.
+    house.add_agent("web-2", &join);
+    house.wait("the action has begun", SOON, async || marks[1].exists().then_some(())).await;
+    house.kill("watch");
+    house.start("watch");
+    let order = wait_for_order(&house, "web-2", "succeeded").await;
+    assert_eq!(order["exit_code"], 0, "{order}");
+
+    for name in ["watch", "web-1", "web-2"] {
+        house.kill(name);
+        house.start(name);
+    }
+    house.wait_until_complete(SOON).await;
+    wait_for_case(&house, "one", "exhausted").await;
+    wait_for_case(&house, "two", "exhausted").await;
+    let text = |at: usize| std::fs::read_to_string(&marks[at]).expect("the action ran");
+    assert_eq!((text(0).as_str(), text(1).as_str()), ("begun\n", "begun\nended\n"));
+    assert_eq!(orders(&house).await.map(|orders| orders.len()), Some(2));
+}

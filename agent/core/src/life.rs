@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
-use watchfire_shared::life::{LifeNote, LifeState};
+use watchfire_shared::life::{AGENT_DIED, LifeNote, LifeState};
 use watchfire_shared::limits::MAX_LIFE_NOTES;
 use watchfire_shared::time::{Span, Timestamp};
 
@@ -66,8 +66,7 @@ impl LifeJournal {
         let rebooted = kept.boot != boot;
         journal.notes = kept.notes.into_iter().take(MAX_LIFE_NOTES).collect();
         if journal.state() != Some(LifeState::Stopped) {
-            let reason =
-                if rebooted { "the host went down" } else { "the agent was killed or crashed, the host stayed up" };
+            let reason = if rebooted { "the host went down" } else { AGENT_DIED };
             journal.note(kept.seen_at.min(now), LifeState::Ended, reason);
         }
         journal.note(now, LifeState::Running, if rebooted { "started after the host was booted" } else { "started" });

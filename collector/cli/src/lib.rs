@@ -46,6 +46,8 @@ mod remediate;
 
 mod keys;
 
+mod report;
+
 mod dev;
 
 /// See and steer a fleet that Watchfire watches.
@@ -88,6 +90,8 @@ enum Command {
     Remediate(remediate::RemediateArguments),
     /// List the keys of encrypted gossip and who holds them; rotate them
     Keys(keys::KeysArguments),
+    /// Report how available nodes were, and how much of it is known
+    Report(report::ReportArguments),
     /// Print completions for a shell, to be sourced or put into its folder of completions
     Completions {
         /// The shell
@@ -122,6 +126,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Remediate(arguments) => remediate::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Completions { shell } => completions(shell),
         Command::DevProcess { arguments } => return dev::process::become_one(&arguments),
     };

@@ -109,6 +109,9 @@ pub struct Engine<D: Disk> {
     picture: Picture,
     next_maintenance: Timestamp,
     next_upkeep: Timestamp,
+    /// Which part of the usual window each agent was up, and when that is reckoned anew.
+    availability: Vec<(String, f64)>,
+    next_availability: Timestamp,
     /// Evaluations whose samples the store did not take.
     lost_results: u64,
     /// What became of the input at hand, told once it is durable.

@@ -1,7 +1,7 @@
 //! The history of each node's states: who said what of it, from when to when.
 //!
 //! A [`Change`] says that a node entered a state, by one source. Changes are only ever added; the interval of a state ends
-//! where the next change of the same source begins. The journal of an agent comes later than what it speaks of; the other
+//! where the next change of the same source begins; an agent and a collector that share their host's name stand apart. The journal of an agent comes later than what it speaks of; the other
 //! sources tell what they see when they see it. What availability is computed from stands here, so states that come
 //! and go by design (suspicion) do not, and the collector's own absence does, under its own name: during it, its silence
 //! about others says nothing.
@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use watchfire_shared::member::NodeId;
+use watchfire_shared::member::{NodeId, Role};
 use watchfire_shared::time::{Span, Timestamp};
 
 /// The table of the durable state.
@@ -30,7 +30,8 @@ const MAX_OF_AGENT: usize = MAX_PER_NODE / 2;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// The collector, by the reports that came or did not: `reporting`, `silent`; of itself: `running`, `away`.
+    /// The collector, by the reports that came or did not: `reporting`, `silent`; of itself: `running`, `away`, and `blind`
+    /// while it runs and hears too little to judge anybody.
     Collector,
     /// The node's peers, by gossip: `alive`, `down`, `left`.
     Peers,
@@ -66,6 +67,9 @@ impl fmt::Display for Source {
 pub struct Change {
     pub at: Timestamp,
     pub id: NodeId,
+    /// An agent and a collector may both go by their host's name.
+    #[serde(default)]
+    pub role: Role,
     pub source: Source,
     pub state: String,
     /// Why, where it is known; otherwise empty.
@@ -73,11 +77,19 @@ pub struct Change {
     pub reason: String,
 }
 
+impl Change {
+    /// Whose word it is about what. Within one stream, each change ends the state before.
+    const fn stream(&self) -> (Source, Role) {
+        (self.source, self.role)
+    }
+}
+
 /// One state from its beginning to its end.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Interval {
     pub node: String,
     pub id: NodeId,
+    pub role: Role,
     pub source: Source,
     pub state: String,
     pub from: Timestamp,
@@ -116,11 +128,11 @@ impl History {
     /// Notes that a node entered a state, unless its source said so last. Gives what is to be saved.
     pub(crate) fn record(&mut self, node: &str, mut change: Change) -> Vec<Saved> {
         let known = self.nodes.get(node);
-        let last = known.and_then(|changes| changes.iter().rev().find(|last| last.source == change.source));
+        let last = known.and_then(|changes| changes.iter().rev().find(|last| last.stream() == change.stream()));
         if last.is_some_and(|last| last.state == change.state && last.id == change.id) {
             return Vec::new();
         }
-        // Times of one source increase strictly, whatever the clock does: a key holds one change.
+        // Times of one stream increase strictly, whatever the clock does: a key holds one change.
         if let Some(last) = last.filter(|last| change.at <= last.at) {
             change.at = last.at + Span::from_millis(1);
         }
@@ -140,7 +152,7 @@ impl History {
         let value = rmp_serde::to_vec_named(&change).expect("texts, numbers and times can always be encoded");
         saved.push((key(node, &change), Some(value)));
         let changes = Arc::make_mut(self.nodes.entry(node.into()).or_default());
-        let place = changes.partition_point(|other| (other.at, other.source) <= (change.at, change.source));
+        let place = changes.partition_point(|other| (other.at, other.stream()) <= (change.at, change.stream()));
         changes.insert(place, change);
         self.total += 1;
         saved
@@ -183,6 +195,12 @@ impl History {
         intervals
     }
 
+    /// Every change of one node, the oldest first.
+    #[must_use]
+    pub fn changes(&self, node: &str) -> &[Change] {
+        self.nodes.get(node).map_or(&[], |changes| changes.as_slice())
+    }
+
     /// Whether anything is known of a node.
     #[must_use]
     pub fn knows(&self, node: &str) -> bool {
@@ -197,14 +215,17 @@ impl History {
 
 /// Sorts by node, then time; a name holds no control character.
 fn key(node: &str, change: &Change) -> String {
-    format!("{node}\0{:015}\0{}", change.at.as_millis(), change.source)
+    // What an earlier version wrote of agents has the same key.
+    let role = if change.role == Role::Agent { "" } else { "\0collector" };
+    format!("{node}\0{:015}\0{}{role}", change.at.as_millis(), change.source)
 }
 
 fn intervals(node: &str, changes: &[Change]) -> Vec<Interval> {
-    let end = |at: usize| changes[at + 1..].iter().find(|later| later.source == changes[at].source);
+    let end = |at: usize| changes[at + 1..].iter().find(|later| later.stream() == changes[at].stream());
     let interval = |(at, change): (usize, &Change)| Interval {
         node: node.to_owned(),
         id: change.id,
+        role: change.role,
         source: change.source,
         state: change.state.clone(),
         from: change.at,
@@ -218,7 +239,7 @@ fn intervals(node: &str, changes: &[Change]) -> Vec<Interval> {
 fn ended_before(changes: &[Change], until: Timestamp) -> Vec<usize> {
     let old = changes.iter().take_while(|change| change.at <= until).count();
     let ended =
-        |at: usize| changes[at + 1..].iter().any(|later| later.source == changes[at].source && later.at <= until);
+        |at: usize| changes[at + 1..].iter().any(|later| later.stream() == changes[at].stream() && later.at <= until);
     (0..old).filter(|at| ended(*at)).collect()
 }
 
@@ -231,7 +252,8 @@ mod tests {
     }
 
     fn change(seconds: i64, source: Source, state: &str) -> Change {
-        Change { at: at(seconds), id: NodeId(7), source, state: state.to_owned(), reason: String::new() }
+        let (state, reason) = (state.to_owned(), String::new());
+        Change { at: at(seconds), id: NodeId(7), role: Role::Agent, source, state, reason }
     }
 
     fn shown(history: &History, from: i64, to: i64) -> Vec<String> {
@@ -276,6 +298,33 @@ mod tests {
         assert_eq!(history.intervals(Some("web-2"), at(0), at(100)).len(), 1);
         let (again, unreadable) = History::restore(table.into_iter().collect());
         assert_eq!((shown(&again, 0, 100), unreadable), (all.map(str::to_owned).to_vec(), 0));
+    }
+
+    #[test]
+    fn an_agent_and_a_collector_of_one_name_end_no_states_of_each_other() {
+        let mut history = History::default();
+        let mut table = BTreeMap::new();
+        let of_collector = |seconds, source, state| Change { role: Role::Collector, ..change(seconds, source, state) };
+        for change in [
+            of_collector(0, Source::Collector, "running"),
+            change(0, Source::Collector, "reporting"),
+            of_collector(1, Source::Peers, "alive"),
+            change(2, Source::Peers, "down"),
+            change(3, Source::Collector, "silent"),
+        ] {
+            keep(&mut table, history.record("host", change));
+        }
+        let all = [
+            "host collector reporting 0-Some(3.0)",
+            "host collector running 0-None",
+            "host peers alive 1-None",
+            "host peers down 2-None",
+            "host collector silent 3-None",
+        ];
+        assert_eq!(shown(&history, 0, 100), all);
+        let (again, _) = History::restore(table.into_iter().collect());
+        assert_eq!(again.changes("host").len(), 5);
+        assert_eq!(shown(&again, 0, 100).len(), 5);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub mod series;
 
 pub mod history;
 
+pub mod availability;
+
 pub mod rules;
 
 pub mod unit_test;

@@ -111,6 +111,8 @@ const OWN: &[(&str, &str, &str)] = &[
     ("watchfire_node_clock_offset_seconds", "gauge", "The node's wall clock less the collector's."),
     ("watchfire_node_info", "gauge", "A node's labels and version, as labels; always 1."),
     ("watchfire_node_maintenance", "gauge", "1 while the node is in maintenance."),
+    ("watchfire_availability_ratio", "gauge", "Which part of the window the node was up, of what is known."),
+    ("watchfire_node_namesakes", "gauge", "Living agents that go by the name of this node without being it."),
     ("watchfire_node_never_seen", "gauge", "1 for a node that the inventory names and nobody has seen."),
     ("watchfire_node_overdue", "gauge", "Whether a node that was stopped is not back in time."),
     ("watchfire_nodes", "gauge", "Nodes that the collector knows of."),

@@ -16,7 +16,7 @@ use crate::history::History;
 use crate::ingest::Counters;
 use crate::metadata::Metadata;
 use crate::notify::{Silence, query};
-use crate::{remediation, remote_write, rules};
+use crate::{availability, remediation, remote_write, rules};
 
 /// The state of the collector at one time.
 #[derive(Clone, Debug)]
@@ -24,6 +24,10 @@ pub struct View {
     /// Rises with every change of a node's, a rule's or an alert's state; starts anew with the process.
     pub version: u64,
     pub generated_at: Timestamp,
+    /// The collector's own name.
+    pub node: String,
+    /// How availability is judged.
+    pub availability: availability::Policy,
     /// Whether the collector has seen enough of the fleet to fire and to resolve.
     pub fresh: bool,
     /// By name. Those that the inventory names and nobody has seen are among them.
@@ -60,6 +64,8 @@ impl View {
         Self {
             version: 0,
             generated_at: now,
+            node: String::new(),
+            availability: availability::Policy::new(Span::ZERO),
             fresh: false,
             nodes: Arc::default(),
             history: Arc::default(),

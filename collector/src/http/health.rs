@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use watchfire_collector_core::view::{Health, NodeView};
-use watchfire_shell::http::{ListQuery, Problem};
+use watchfire_shell::http::{List, ListQuery, Problem};
 
 use super::App;
 use super::nodes::{Filter, HEALTH};
@@ -17,17 +17,12 @@ const MAX_LABELS: usize = 8;
 /// Names in a reason. Who wants all of them asks `/v1/nodes`.
 const MAX_NAMES: usize = 5;
 
-/// The answer of `GET /v1/health`.
-#[derive(Serialize)]
-pub(super) struct HealthList {
-    items: Vec<GroupHealth>,
-    next_cursor: Option<String>,
-    index: String,
-}
+/// What `filter` and `fields` may name.
+const FIELDS: &[&str] = &["group", "nodes", "ok", "degraded", "down", "unknown", "maintenance", "health", "reasons"];
 
 /// The nodes that agree in the labels.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-struct GroupHealth {
+pub(super) struct GroupHealth {
     /// The labels with their values; one that a node has not got is empty.
     group: BTreeMap<String, String>,
     nodes: usize,
@@ -43,8 +38,27 @@ struct GroupHealth {
 }
 
 /// `?by=LABEL`, several times or with commas between; without, all nodes are one group.
-pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> Result<Json<HealthList>, Problem> {
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    mut query: ListQuery,
+) -> Result<Json<List<GroupHealth>>, Problem> {
     let by = query.texts("by");
+    let by = labels_of(&by)?;
+    let filter = Filter::take(&mut query)?;
+    let choice = query.choose(FIELDS)?;
+    query.finish()?;
+    query.wait(app.published.index(), |index| app.published.later_than(index)).await?;
+    let index = app.published.index();
+    let view = app.published.view();
+    let groups = group(view.nodes.iter().filter(|node| filter.takes(node)), &by);
+    Ok(Json(query.answer(index, groups.iter(), |group| (place(group, &by), String::new()), &choice)))
+}
+
+/// The labels that `by` names, several times or with commas between.
+///
+/// # Errors
+/// If one is empty, or there are too many.
+pub(super) fn labels_of(by: &[String]) -> Result<Vec<&str>, Problem> {
     let by: Vec<&str> = by.iter().flat_map(|text| text.split(',')).map(str::trim).collect();
     if by.iter().any(|label| label.is_empty()) {
         return Err(Problem::bad_request("by: expected the name of a label, found an empty text"));
@@ -52,14 +66,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> R
     if by.len() > MAX_LABELS {
         return Err(Problem::bad_request(format!("by: {} labels; at most {MAX_LABELS} are allowed", by.len())));
     }
-    let filter = Filter::take(&mut query)?;
-    query.finish()?;
-    query.wait(app.published.index(), |index| app.published.later_than(index)).await?;
-    let index = app.published.index();
-    let view = app.published.view();
-    let groups = group(view.nodes.iter().filter(|node| filter.takes(node)), &by);
-    let (items, next_cursor) = query.page(groups.iter(), |group| (place(group, &by), String::new()));
-    Ok(Json(HealthList { items, next_cursor, index: index.to_string() }))
+    Ok(by)
 }
 
 /// Where a group stands in the list.

@@ -13,7 +13,7 @@ use watchfire_shell::http::{List, ListQuery, Problem};
 use super::App;
 
 /// What `filter` and `fields` may name.
-const FIELDS: &[&str] = &["node", "id", "source", "state", "from", "to", "reason"];
+const FIELDS: &[&str] = &["node", "id", "role", "source", "state", "from", "to", "reason"];
 
 /// `?node=&from=&to=&source=&state=`: intervals that lie in part between the two times, by node and beginning.
 pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> Result<Json<List<Interval>>, Problem> {
@@ -41,11 +41,19 @@ pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> R
         source.is_none_or(|source| source == interval.source)
             && state.as_deref().is_none_or(|state| state == interval.state)
     };
-    let place = |own: &Interval| (own.node.clone(), format!("{:015}-{}", own.from.as_millis(), own.source));
+    // Those that speak at once stand in the order of their lists.
+    let place = |own: &Interval| {
+        let order = format!("{:015}-{}-{}", own.from.as_millis(), own.source as u8, own.role as u8);
+        (own.node.clone(), order)
+    };
     Ok(Json(query.answer(index, intervals.iter().filter(takes), place, &choice)))
 }
 
-fn time(query: &mut ListQuery, name: &'static str) -> Result<Option<Timestamp>, Problem> {
+/// Takes a time of that name.
+///
+/// # Errors
+/// If it is no time.
+pub(super) fn time(query: &mut ListQuery, name: &'static str) -> Result<Option<Timestamp>, Problem> {
     let Some(text) = query.text(name) else { return Ok(None) };
     let expected =
         || Problem::bad_request(format!("{name}: expected a time such as 2026-01-01T00:00:00Z, found {text:?}"));

@@ -44,6 +44,11 @@ impl Filter {
         })
     }
 
+    /// Whether every node is wanted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.health.is_none() && self.state.is_none() && self.role.is_none() && self.labels.is_empty()
+    }
+
     pub(super) fn takes(&self, node: &NodeView) -> bool {
         // A label that a node has not got is the empty text, as everywhere.
         let label = |name: &str| node.labels.get(name).map_or("", String::as_str);

@@ -23,6 +23,8 @@ mod discovery;
 
 mod exposition;
 
+pub mod openapi;
+
 use std::sync::Arc;
 
 use axum::Router;

@@ -32,7 +32,7 @@ impl<D: Disk> Engine<D> {
             self.fleet.excuse(absence);
             return;
         }
-        self.go_blind(now);
+        self.go_blind(now, "it was not running");
     }
 
     /// Looks whether nobody is heard any more, before the first is accused of silence.
@@ -45,11 +45,13 @@ impl<D: Disk> Engine<D> {
         let message = "no agent is heard any more, though peers confirm no death: rules neither fire nor resolve until \
                        agents report or two minutes have passed";
         effects.push(Effect::Fact(Fact::new(Level::Error, message)));
-        self.go_blind(now);
+        self.go_blind(now, "it hears nobody");
     }
 
-    /// Nothing is known of the fleet any more.
-    fn go_blind(&mut self, now: Timestamp) {
+    /// Nothing is known of the fleet any more, since somebody was heard last.
+    fn go_blind(&mut self, now: Timestamp, reason: &str) {
+        let heard = self.fleet.nodes().filter_map(|node| node.record.last_report_at).max();
+        self.note_of_self(now, heard.unwrap_or(now).min(now), "blind", reason);
         self.fleet.forget_reports(now);
         self.freshness = Freshness::lost(now);
         self.rules.set_fresh(now, false);

@@ -80,6 +80,7 @@ impl<D: Disk> Engine<D> {
         if self.freshness.update(now, &self.fleet) {
             self.rules.set_fresh(now, true);
             self.own_series.write_soon(now);
+            self.note_of_self(now, now, "running", "");
             self.picture.change(now);
             let message = "rules fire and resolve from now on: enough of the fleet has reported, or had the time to";
             effects.push(Effect::Fact(Fact::new(Level::Info, message)));
@@ -189,5 +190,6 @@ impl<D: Disk> Engine<D> {
         self.next_maintenance = now + MAINTENANCE;
         self.note_running(now);
         self.expire_history(now);
+        self.reckon_availability(now);
     }
 }

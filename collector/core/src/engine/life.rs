@@ -6,7 +6,7 @@
 use watchfire_shared::frame::Message;
 use watchfire_shared::life::{Life, LifeNote, LifeState, LifeWanted};
 use watchfire_shared::limits::{MAX_LIFE_NOTES, MAX_LIFE_REASON_CHARS};
-use watchfire_shared::member::NodeId;
+use watchfire_shared::member::{NodeId, Role};
 use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::Disk;
 
@@ -52,5 +52,5 @@ impl<D: Disk> Engine<D> {
 fn change(id: NodeId, at: Timestamp, note: &LifeNote) -> Change {
     let visible = note.reason.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char });
     let reason = visible.take(MAX_LIFE_REASON_CHARS).collect();
-    Change { at, id, source: Source::Agent, state: note.state.as_str().to_owned(), reason }
+    Change { at, id, role: Role::Agent, source: Source::Agent, state: note.state.as_str().to_owned(), reason }
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use watchfire_shared::labels::INSTANCE;
 use watchfire_shared::matcher::Matcher;
 use watchfire_shared::member::{DownCause, MemberState, NodeId, Role};
-use watchfire_shared::time::Timestamp;
+use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::{Disk, State, StateError};
 
 use super::{Effect, Engine};
+use crate::availability::{self, Window};
 use crate::catalogue::inventory::Expected;
 use crate::catalogue::maintenance::{Maintenance, Maintenances};
 use crate::catalogue::{Policy, is_ephemeral};
@@ -19,9 +20,11 @@ use crate::history::{self, Change, History, Source};
 use crate::ingest::naming::NodeFacts;
 use crate::notify::{self, Silence};
 use crate::series::Samples;
-use crate::series::node::Node;
+use crate::series::node::{Node, NodeRecord};
 use crate::series::write::{self, FleetFigures};
 
+/// How often availability is reckoned anew. It is a figure over weeks.
+const AVAILABILITY_EVERY: Span = Span::from_seconds(300);
 /// The table of announced maintenance, by node.
 const MAINTENANCE_TABLE: &str = "maintenance";
 /// The table of decommissioned nodes of which gossip may still speak, by id.
@@ -61,18 +64,20 @@ pub(super) fn load(state: &mut State) -> Result<Saved, StateError> {
 }
 
 impl<D: Disk> Engine<D> {
-    /// Notes that the collector runs again, and since when it did not.
+    /// Notes that the collector runs again and since when it did not. It sees nothing yet.
     pub(super) fn note_start(&mut self, now: Timestamp, seen_at: Option<Timestamp>) {
-        let (name, id) = (self.settings.node_name.clone(), self.settings.node_id);
         if let Some(at) = seen_at {
-            self.record(
-                now,
-                &name,
-                Change { at, id, source: Source::Collector, state: "away".to_owned(), reason: String::new() },
-            );
+            self.note_of_self(now, at, "away", "");
         }
-        self.note(now, &name, id, Source::Collector, "running", "");
+        self.note_of_self(now, now, "blind", "started");
         self.note_running(now);
+    }
+
+    /// Notes what the collector itself does since `at`.
+    pub(super) fn note_of_self(&mut self, now: Timestamp, at: Timestamp, state: &str, reason: &str) {
+        let (name, id) = (self.settings.node_name.clone(), self.settings.node_id);
+        let (state, reason) = (state.to_owned(), reason.to_owned());
+        self.record(now, &name, Change { at, id, role: Role::Collector, source: Source::Collector, state, reason });
     }
 
     /// Notes that the collector is still running, so that a later life knows when this one ended.
@@ -81,8 +86,8 @@ impl<D: Disk> Engine<D> {
         self.ledger.change_soon(now, RUN_TABLE, SEEN_AT.to_owned(), Some(value));
     }
 
-    fn note(&mut self, now: Timestamp, node: &str, id: NodeId, source: Source, state: &str, reason: &str) {
-        let change = Change { at: now, id, source, state: state.to_owned(), reason: reason.to_owned() };
+    fn note(&mut self, now: Timestamp, node: &str, (id, role): (NodeId, Role), source: Source, state: &str, why: &str) {
+        let change = Change { at: now, id, role, source, state: state.to_owned(), reason: why.to_owned() };
         self.record(now, node, change);
     }
 
@@ -105,14 +110,16 @@ impl<D: Disk> Engine<D> {
 
     /// Notes the states of nodes that changed.
     pub(super) fn note_states(&mut self, now: Timestamp, changed: &BTreeSet<NodeId>) {
-        let states: Vec<_> = changed.iter().filter_map(|id| self.fleet.get(*id)).map(States::of).collect();
+        // Whoever took over the name of one that is gone speaks last.
         let gone: Vec<Node> = self.fleet.take_removed();
-        for States { name, id, peers, reports } in states.into_iter().chain(gone.iter().map(States::of)) {
+        let there = changed.iter().filter_map(|id| self.fleet.get(*id)).filter(|node| !self.fleet.is_namesake(node));
+        let states: Vec<_> = gone.iter().chain(there).map(States::of).collect();
+        for States { name, node, peers, reports } in states {
             if let Some((state, reason)) = peers {
-                self.note(now, &name, id, Source::Peers, state, reason);
+                self.note(now, &name, node, Source::Peers, state, reason);
             }
             if let Some(state) = reports {
-                self.note(now, &name, id, Source::Collector, state, "");
+                self.note(now, &name, node, Source::Collector, state, "");
             }
         }
     }
@@ -126,9 +133,9 @@ impl<D: Disk> Engine<D> {
 
     pub(super) fn decommission(&mut self, now: Timestamp, id: NodeId, effects: &mut Vec<Effect>) {
         let Some(node) = self.fleet.get(id).filter(|node| !node.is_living()) else { return };
-        let name = node.record.name.clone();
+        let (name, role) = (node.record.name.clone(), node.record.role);
         self.fleet.decommission(id);
-        self.note(now, &name, id, Source::Operator, "decommissioned", "");
+        self.note(now, &name, (id, role), Source::Operator, "decommissioned", "");
         self.end_maintenance(now, &name, effects);
         let fact = Fact::new(Level::Info, "a node was decommissioned: it is not expected any more");
         effects.push(Effect::Fact(fact.with("node", name).with("id", id)));
@@ -142,7 +149,7 @@ impl<D: Disk> Engine<D> {
         // Named fields, so that a later version can add one and an older one can pass over it.
         let value = rmp_serde::to_vec_named(&set).expect("texts and times can always be encoded");
         self.ledger.change(now, MAINTENANCE_TABLE, set.node.clone(), Some(value));
-        self.note(now, &set.node, self.id_of(&set.node), Source::Operator, "maintenance", &set.reason);
+        self.note(now, &set.node, self.holder_of(&set.node), Source::Operator, "maintenance", &set.reason);
         self.mute(now, &set, effects);
         self.mark_maintenance(now);
         let fact = Fact::new(Level::Info, "a node is in maintenance");
@@ -167,7 +174,7 @@ impl<D: Disk> Engine<D> {
 
     fn ended_maintenance(&mut self, now: Timestamp, node: &str, effects: &mut Vec<Effect>) {
         self.ledger.change(now, MAINTENANCE_TABLE, node.to_owned(), None);
-        self.note(now, node, self.id_of(node), Source::Operator, "in_service", "");
+        self.note(now, node, self.holder_of(node), Source::Operator, "in_service", "");
         self.mark_maintenance(now);
         effects.push(Effect::Fact(Fact::new(Level::Info, "a node's maintenance is over").with("node", node)));
     }
@@ -202,9 +209,10 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    fn id_of(&self, name: &str) -> NodeId {
+    /// Whom a name means: the agent, if there is one.
+    fn holder_of(&self, name: &str) -> (NodeId, Role) {
         let roles = [Role::Agent, Role::Collector].into_iter();
-        roles.filter_map(|role| self.fleet.named(role, name)).map(|node| node.id).next().unwrap_or_default()
+        roles.filter_map(|role| Some((self.fleet.named(role, name)?.id, role))).next().unwrap_or_default()
     }
 
     fn instance_of(&self, name: &str) -> String {
@@ -248,6 +256,8 @@ impl<D: Disk> Engine<D> {
         let policy = &self.settings.nodes;
         write::fleet_samples(&FleetFigures {
             fallen: self.causes.fallen(&self.fleet),
+            namesakes: self.namesakes(),
+            availability: &self.availability,
             never_seen: self.never_seen().map(|expected| self.expected_instance(expected)).collect(),
             ephemeral: policy
                 .group_minimum
@@ -255,6 +265,34 @@ impl<D: Disk> Engine<D> {
                 .map(|(group, minimum)| (group.as_str(), *minimum, self.living(policy, group)))
                 .collect(),
         })
+    }
+
+    /// Reckons anew which part of the usual window each agent was up.
+    pub(super) fn reckon_availability(&mut self, now: Timestamp) {
+        if now < self.next_availability {
+            return;
+        }
+        self.next_availability = now + AVAILABILITY_EVERY;
+        let window = Window { from: now - availability::DEFAULT_WINDOW, to: now };
+        let policy = availability::Policy::new(self.settings.nodes.expected_back);
+        let is_subject = |node: &&Node| node.record.role == Role::Agent && self.fleet.is_shown(node);
+        let ratios = self.fleet.nodes().filter(is_subject).filter_map(|node| {
+            let NodeRecord { name, labels, last_report_at, .. } = &node.record;
+            let subject = availability::Agent { name, labels, last_report_at: *last_report_at };
+            let tally = availability::of_agent(&self.history, &self.settings.node_name, subject, window, policy);
+            Some((name.clone(), tally.figures().availability_ratio?))
+        });
+        self.availability = ratios.collect();
+    }
+
+    /// Instances of living agents that go by the name of another one, and how many each.
+    fn namesakes(&self) -> BTreeMap<String, usize> {
+        let mut namesakes = BTreeMap::new();
+        let is_one = |node: &&Node| node.record.role == Role::Agent && node.is_living() && self.fleet.is_namesake(node);
+        for node in self.fleet.nodes().filter(is_one) {
+            *namesakes.entry(node.target.instance.to_string()).or_default() += 1;
+        }
+        namesakes
     }
 
     fn living(&self, policy: &Policy, group: &str) -> usize {
@@ -273,7 +311,7 @@ fn silence_id(node: &str) -> String {
 /// What the history notes of a node.
 struct States {
     name: String,
-    id: NodeId,
+    node: (NodeId, Role),
     peers: Option<(&'static str, &'static str)>,
     reports: Option<&'static str>,
 }
@@ -292,6 +330,6 @@ impl States {
             (MemberState::Left, _) => ("left", ""),
         });
         let reports = node.current_up.map(|up| if up { "reporting" } else { "silent" });
-        Self { name: node.record.name.clone(), id: node.id, peers, reports }
+        Self { name: node.record.name.clone(), node: (node.id, node.record.role), peers, reports }
     }
 }

@@ -91,6 +91,8 @@ impl<D: Disk + Clone> Engine<D> {
             picture: Picture::new(View::empty(now), None),
             next_maintenance: now,
             next_upkeep: now,
+            availability: Vec::new(),
+            next_availability: now,
             lost_results: 0,
             answer: None,
             early: early.into_iter().collect(),

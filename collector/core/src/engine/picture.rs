@@ -9,6 +9,7 @@ use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::Disk;
 
 use super::Engine;
+use crate::availability;
 use crate::catalogue::inventory::Expected;
 use crate::catalogue::maintenance::Maintenance;
 use crate::notify::query::AlertFilter;
@@ -115,6 +116,8 @@ impl<D: Disk> Engine<D> {
         View {
             version,
             generated_at: now,
+            node: self.settings.node_name.clone(),
+            availability: availability::Policy::new(self.settings.nodes.expected_back),
             fresh: self.freshness.is_fresh(),
             nodes: Arc::new(self.draw_nodes()),
             history: Arc::clone(&self.history),

@@ -4,12 +4,15 @@
 //! replaces it. An ephemeral node is forgotten when it goes. The fleet is bounded by [`MAX_MEMBERS`]; beyond that the
 //! longest gone node makes room, and if none is gone the new one is refused.
 
+mod holders;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use watchfire_shared::limits::MAX_MEMBERS;
 use watchfire_shared::member::{Member, MemberChange, MemberState, NodeId, Role};
 use watchfire_shared::time::{Span, Timestamp};
 
+use self::holders::{Holders, gives_way};
 use super::node::{Membership, Node, NodeRecord};
 use crate::catalogue::is_ephemeral;
 use crate::ingest::Introduction;
@@ -86,6 +89,11 @@ impl Fleet {
     /// Whether the node's series are written: it is the one that holds its name, and somebody misses it.
     pub(crate) fn is_shown(&self, node: &Node) -> bool {
         self.holders.get(node.record.role, &node.record.name) == Some(node.id) && !node.is_dismissed()
+    }
+
+    /// Whether the node goes by a name that another one of its role holds: a copied machine, or a mistake in two files.
+    pub(crate) fn is_namesake(&self, node: &Node) -> bool {
+        self.holders.get(node.record.role, &node.record.name).is_some_and(|holder| holder != node.id)
     }
 
     /// The node of this role that goes by a name.
@@ -459,45 +467,6 @@ impl Fleet {
         self.unsaved.insert(id);
         self.removed.push(node);
     }
-}
-
-/// Who holds each name. An agent and a collector may share one: both go by their host's.
-#[derive(Default)]
-struct Holders {
-    agents: BTreeMap<String, NodeId>,
-    collectors: BTreeMap<String, NodeId>,
-}
-
-impl Holders {
-    fn of(&mut self, role: Role) -> &mut BTreeMap<String, NodeId> {
-        match role {
-            Role::Agent => &mut self.agents,
-            Role::Collector => &mut self.collectors,
-        }
-    }
-
-    fn get(&self, role: Role, name: &str) -> Option<NodeId> {
-        match role {
-            Role::Agent => self.agents.get(name).copied(),
-            Role::Collector => self.collectors.get(name).copied(),
-        }
-    }
-
-    fn release(&mut self, role: Role, name: &str, id: NodeId) {
-        if self.get(role, name) == Some(id) {
-            self.of(role).remove(name);
-        }
-    }
-}
-
-/// Whether the holder of a name leaves it to the claimant. Frames prove more than gossip, which may not have noticed yet
-/// that a node is gone.
-fn gives_way(holder: &Node, claimant: &Node) -> bool {
-    let alive = |node: &Node| node.is(MemberState::Alive) || node.is(MemberState::Suspect);
-    if holder.connected && !holder.is(MemberState::Down) {
-        return false;
-    }
-    claimant.connected || (alive(claimant) && !alive(holder))
 }
 
 fn target(naming: &Naming, id: NodeId, record: &NodeRecord) -> crate::ingest::naming::TargetLabels {

@@ -23,7 +23,7 @@ pub(crate) struct Coverage {
 impl Coverage {
     pub(crate) fn of(fleet: &Fleet) -> Self {
         let mut coverage = Self::default();
-        for node in fleet.nodes().filter(|node| awaited(node)) {
+        for node in fleet.nodes().filter(|node| awaited(node) && !fleet.is_namesake(node)) {
             coverage.expected += 1;
             coverage.reported += usize::from(node.heard_at.is_some());
         }

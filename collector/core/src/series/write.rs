@@ -1,6 +1,6 @@
 //! Samples of what the collector knows: one set per node, and one of itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use watchfire_shared::labels::{INSTANCE, JOB, Labels, METRIC_NAME};
 use watchfire_shared::member::{DownCause, MemberState, Role};
@@ -89,6 +89,10 @@ fn number(condition: bool) -> f64 {
 /// What is known of the fleet as a whole.
 pub(crate) struct FleetFigures<'a> {
     pub(crate) fallen: Vec<Fallen>,
+    /// Instances of living agents that go by the name of another one, and how many each.
+    pub(crate) namesakes: BTreeMap<String, usize>,
+    /// Which part of the usual window each agent was up, by its name.
+    pub(crate) availability: &'a [(String, f64)],
     /// Instances of nodes that the inventory names and nobody has seen.
     pub(crate) never_seen: Vec<String>,
     /// Groups of ephemeral nodes: how many there should be, and how many live.
@@ -108,6 +112,13 @@ pub(crate) fn fleet_samples(figures: &FleetFigures<'_>) -> Samples {
     let mut instances = BTreeSet::new();
     for instance in figures.never_seen.iter().filter(|instance| instances.insert(*instance)) {
         samples.push((Labels::new([(METRIC_NAME, "watchfire_node_never_seen"), (INSTANCE, instance)]), 1.0));
+    }
+    for (instance, nodes) in &figures.namesakes {
+        samples.push((Labels::new([(METRIC_NAME, "watchfire_node_namesakes"), (INSTANCE, instance)]), *nodes as f64));
+    }
+    for (node, ratio) in figures.availability {
+        let labels = [(METRIC_NAME, "watchfire_availability_ratio"), ("subject", &**node), ("window", "30d")];
+        samples.push((Labels::new(labels), *ratio));
     }
     for &(group, minimum, living) in &figures.ephemeral {
         let series = |metric: &'static str| Labels::new([(METRIC_NAME, metric), ("group", group)]);

@@ -352,13 +352,51 @@ fn a_zone_that_falls_is_told_once_also_over_a_restart_and_a_death_beside_it_is_t
 
 #[test]
 fn the_collectors_own_absence_stands_in_the_history() {
-    let world = World::new(RULES);
-    assert_eq!(history(&world, "watch-1"), ["collector running 0-"]);
-    let mut world = world;
-    world.run(seconds(130.0));
+    let mut world = World::new(RULES);
+    assert_eq!(history(&world, "watch-1"), ["collector blind 0-"]);
+    world.run(seconds(190.0));
     let world = world.crash(CrashKeeps::ALL, START + seconds(500.0));
     assert_eq!(
         history(&world, "watch-1"),
-        ["collector running 0-120", "collector away 120-500", "collector running 500-"]
+        ["collector blind 0-120", "collector running 120-180", "collector away 180-500", "collector blind 500-"]
     );
+}
+
+#[test]
+fn a_copied_machine_is_told_of_and_the_original_is_accused_of_nothing() {
+    const OWN: &str = "
+groups:
+  - name: names
+    interval: 15s
+    rules:
+      - alert: NodeDown
+        expr: max without (cause, role) (watchfire_member_down_cause{role=\"agent\", cause=\"silent\"}) == 1
+      - alert: Namesakes
+        expr: watchfire_node_namesakes > 0
+";
+    let mut world = World::new(OWN);
+    let _agents = fleet(&mut world, 3);
+    world.run(seconds(130.0));
+    world.member(9, "web-1", MemberState::Alive);
+    world.run(seconds(40.0));
+    assert_eq!(world.alerts(), ["Namesakes firing"]);
+    // What becomes of the copy is no state of the node whose name it has.
+    world.member_because(9, "web-1", MemberState::Down, Some(DownCause::Silent));
+    world.run(seconds(40.0));
+    assert_eq!(world.alerts(), [""; 0]);
+    assert!(history(&world, "web-1").iter().all(|line| !line.contains("down")), "{:?}", history(&world, "web-1"));
+}
+
+#[test]
+fn a_host_that_comes_back_with_a_new_identity_is_alive_in_the_history() {
+    let mut world = World::new(RULES);
+    let _agents = fleet(&mut world, 3);
+    world.run(seconds(130.0));
+    down(&mut world, 1);
+    world.run(seconds(30.0));
+    world.member(9, "web-1", MemberState::Alive);
+    world.run(seconds(30.0));
+    let peers: Vec<String> = history(&world, "web-1").into_iter().filter(|line| line.starts_with("peers")).collect();
+    assert_eq!(peers.len(), 3, "{peers:?}");
+    assert!(peers[2].starts_with("peers alive"), "{peers:?}");
 }
