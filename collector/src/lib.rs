@@ -51,6 +51,8 @@ mod junit;
 
 mod verify;
 
+mod backup;
+
 pub use http::DOCUMENT as OPENAPI;
 
 /// Collects what agents report, evaluates rules and notifies.
@@ -94,6 +96,28 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
+    /// Copy what a collector keeps, running or not, into a new folder, and check the copy.
+    Backup {
+        /// The folder of the copy; it must not exist, or be empty.
+        #[arg(value_name = "DIR")]
+        to: PathBuf,
+        #[command(flatten)]
+        origin: Origin,
+        /// The data directory, in place of the configuration's.
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
+    /// Put a backup into an empty data directory, after it was checked.
+    Restore {
+        /// The folder of the backup.
+        #[arg(value_name = "DIR")]
+        from: PathBuf,
+        #[command(flatten)]
+        origin: Origin,
+        /// The data directory, in place of the configuration's.
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
     /// Run rule unit tests (promtool's YAML) and PromQL scripts (`.test`).
     Test {
         /// Write the outcome of every case to this file, as JUnit's XML.
@@ -124,6 +148,8 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             check::rules(&files, syntax, fatal_lint)
         }
         Command::Verify { origin, data_dir } => verify::run(&origin, data_dir),
+        Command::Backup { to, origin, data_dir } => backup::backup(&origin, data_dir, &to),
+        Command::Restore { from, origin, data_dir } => backup::restore(&origin, data_dir, &from),
         Command::Test { junit, files } => check::test(&files, junit.as_deref()),
     }
 }

@@ -14,15 +14,9 @@ use crate::run::STORE_FOLDER;
 
 /// Checks the store of the data directory. Exit code 1 if anything is wrong, or nothing can be read.
 pub(crate) fn run(origin: &Origin, data_dir: Option<PathBuf>) -> ExitCode {
-    let data_dir = match data_dir {
-        Some(data_dir) => data_dir,
-        None => match load(origin) {
-            Ok(load) => load.settings.data_dir,
-            Err(mistakes) => {
-                eprintln!("{mistakes}");
-                return ExitCode::from(exit::ERROR);
-            }
-        },
+    let data_dir = match data_dir_of(origin, data_dir) {
+        Ok(data_dir) => data_dir,
+        Err(code) => return code,
     };
     match check(&data_dir) {
         Ok(found) => report(&data_dir.join(STORE_FOLDER), &found),
@@ -33,7 +27,18 @@ pub(crate) fn run(origin: &Origin, data_dir: Option<PathBuf>) -> ExitCode {
     }
 }
 
-fn check(data_dir: &Path) -> std::io::Result<Verification> {
+/// The data directory that was named, or the configuration's. Mistakes of that are told.
+pub(crate) fn data_dir_of(origin: &Origin, named: Option<PathBuf>) -> Result<PathBuf, ExitCode> {
+    match named.map_or_else(|| load(origin).map(|load| load.settings.data_dir), Ok) {
+        Ok(data_dir) => Ok(data_dir),
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            Err(ExitCode::from(exit::ERROR))
+        }
+    }
+}
+
+pub(crate) fn check(data_dir: &Path) -> std::io::Result<Verification> {
     let folder = data_dir.join(STORE_FOLDER);
     // Opening a disk makes its folder, which a check must not do.
     if !folder.is_dir() {

@@ -67,4 +67,4 @@ pub use source::Source;
 pub use state::{State, StateChange, StateRecovery};
 pub use store::partial::SlotState;
 pub use store::{Event, Maintenance, Pending, Stats, Store};
-pub use verify::{FileFault, Verification, verify};
+pub use verify::{FileFault, Verification, cut_torn_tail, verify, verify_state};

@@ -51,13 +51,22 @@ pub fn verify(disk: &impl Disk) -> io::Result<Verification> {
     }
     if disk.list("")?.iter().any(|name| name == state::FILE) {
         found.files += 1;
-        verify_state(disk, &mut found)?;
+        found.faults.extend(verify_state(disk)?);
     }
     for folder in [wal::FOLDER, block::FOLDER, ""] {
         let names = disk.list(folder)?.into_iter().filter(|name| name.contains(".damaged"));
         found.set_aside.extend(names.map(|name| if folder.is_empty() { name } else { format!("{folder}/{name}") }));
     }
     Ok(found)
+}
+
+/// Cuts an unfinished record off the end of the log, as the next start would: what a copy of a log that was being written
+/// ends with. Returns how many bytes went.
+///
+/// # Errors
+/// If the log cannot be read or cut.
+pub fn cut_torn_tail(disk: &impl Disk) -> io::Result<u64> {
+    wal::recovery::cut_tail(disk)
 }
 
 fn verify_log(disk: &impl Disk, found: &mut Verification) -> io::Result<()> {
@@ -106,12 +115,14 @@ fn verify_block(disk: &impl Disk, number: u64, found: &mut Verification) {
     }
 }
 
-fn verify_state(disk: &impl Disk, found: &mut Verification) -> io::Result<()> {
+/// Checks every page of the small state, which has to be there; says what is wrong with it, if anything is.
+///
+/// # Errors
+/// If the file cannot be read at all.
+pub fn verify_state(disk: &impl Disk) -> io::Result<Option<FileFault>> {
     // Opening the file may repair it, so a copy is opened.
     let copy = SimDisk::new();
     copy.plant(state::FILE, read_all(disk, state::FILE)?);
-    if let Err(what) = state::check(&copy) {
-        found.faults.push(FileFault { path: state::FILE.to_owned(), offset: 0, what });
-    }
-    Ok(())
+    let fault = |what| FileFault { path: state::FILE.to_owned(), offset: 0, what };
+    Ok(state::check(&copy).err().map(fault))
 }

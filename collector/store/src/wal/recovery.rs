@@ -95,6 +95,19 @@ fn refuse_newer(disk: &impl Disk, numbers: &[u64]) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Cuts an unfinished record off the last segment; returns how many bytes went.
+pub(crate) fn cut_tail(disk: &impl Disk) -> io::Result<u64> {
+    let numbers = disk.list(FOLDER)?.iter().filter_map(|name| segment::number_of(name)).max();
+    let Some(path) = numbers.map(segment::path) else { return Ok(0) };
+    let bytes = read_all(disk, &path)?;
+    let scan = segment::scan(&bytes);
+    if scan.end != End::Torn {
+        return Ok(0);
+    }
+    cut(disk, &path, scan.good)?;
+    Ok((bytes.len() - scan.good) as u64)
+}
+
 /// Cuts the file to its good part, or removes it if that holds no record.
 fn cut(disk: &impl Disk, path: &str, good: usize) -> io::Result<()> {
     if good <= segment::HEADER_BYTES {
