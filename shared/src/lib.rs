@@ -17,6 +17,8 @@ pub mod order;
 
 pub mod life;
 
+pub mod round;
+
 pub mod frame;
 
 pub mod machine;

@@ -17,14 +17,16 @@ pub(crate) mod cold;
 mod tests;
 
 use watchfire_shared::frame::varint;
+use watchfire_shared::round::round;
 
 use bits::BitWriter;
 
 const TAG_CONSTANT: u8 = 0;
-/// A constant that is an integer; in blocks only, as the two below.
+/// A constant that is an integer.
 const TAG_INTEGER: u8 = 1;
 /// The tag of differences of order 1; order 2 is the next.
 const TAG_ORDER_1: u8 = 2;
+/// In blocks only, as the decimals below.
 const TAG_COLD_FLOATS: u8 = 8;
 const TAG_XOR: u8 = 9;
 const TAG_COLD_DECIMALS: u8 = 10;
@@ -42,8 +44,7 @@ const MAX_SHIFT: u32 = 40;
 pub(crate) fn encode(values: &[f64], out: &mut Vec<u8>) {
     let Some(first) = values.first() else { return };
     if values.iter().all(|value| value.to_bits() == first.to_bits()) {
-        out.push(TAG_CONSTANT);
-        out.extend_from_slice(&first.to_le_bytes());
+        encode_constant(*first, out);
         return;
     }
     match decimals(values) {
@@ -51,6 +52,20 @@ pub(crate) fn encode(values: &[f64], out: &mut Vec<u8>) {
         None => {
             out.push(TAG_XOR);
             xor::encode(values, out);
+        }
+    }
+}
+
+/// Most constants are small integers: a byte or two instead of eight.
+fn encode_constant(value: f64, out: &mut Vec<u8>) {
+    match decimals(&[value]) {
+        Some((0, scaled)) => {
+            out.push(TAG_INTEGER);
+            varint::put(out, varint::zigzag(scaled[0]));
+        }
+        _ => {
+            out.push(TAG_CONSTANT);
+            out.extend_from_slice(&value.to_le_bytes());
         }
     }
 }
@@ -86,7 +101,7 @@ fn decimals(values: &[f64]) -> Option<(u8, Vec<i64>)> {
     'exponents: while let Some(power) = POWERS.get(exponent) {
         scaled.clear();
         for value in values {
-            let integer = (value * power).round();
+            let integer = round(value * power);
             if integer.abs() > MAX_SCALED || (integer / power).to_bits() != value.to_bits() {
                 exponent += 1;
                 continue 'exponents;
@@ -102,19 +117,12 @@ fn encode_decimals(exponent: u8, mut values: Vec<i64>, out: &mut Vec<u8>) {
     let common = values.iter().fold(0, |bits, value| bits | value);
     let shift = common.trailing_zeros().min(MAX_SHIFT);
     values.iter_mut().for_each(|value| *value >>= shift);
-
-    let start = out.len();
-    let mut shorter = Vec::new();
-    for order in 1..=2u8 {
-        difference(&mut values, usize::from(order));
-        let mut chunk = vec![TAG_ORDER_1 + order - 1, exponent, shift as u8];
-        pack(&values, usize::from(order), &mut chunk);
-        if shorter.is_empty() || chunk.len() < shorter.len() {
-            shorter = chunk;
-        }
-    }
-    debug_assert_eq!(start, out.len(), "only whole chunks are appended");
-    out.append(&mut shorter);
+    difference(&mut values, 1);
+    let mut second = values.clone();
+    difference(&mut second, 2);
+    let (differences, order) = if packed_len(&second, 2) < packed_len(&values, 1) { (second, 2) } else { (values, 1) };
+    out.extend_from_slice(&[TAG_ORDER_1 + order - 1, exponent, shift as u8]);
+    pack(&differences, usize::from(order), out);
 }
 
 /// Takes differences from the place `order` on, in place.
@@ -124,13 +132,29 @@ fn difference(values: &mut [i64], order: usize) {
     }
 }
 
+/// A group's minimum, and the bits that the distance of each to it takes.
+fn frame_of(group: &[i64]) -> (i64, u32) {
+    let least = group.iter().copied().min().unwrap_or_default();
+    let most = group.iter().copied().max().unwrap_or_default();
+    (least, u64::BITS - (most.wrapping_sub(least) as u64).leading_zeros())
+}
+
+/// How many bytes [`pack`] appends.
+fn packed_len(values: &[i64], order: usize) -> usize {
+    let (head, differences) = values.split_at(order.min(values.len()));
+    let whole = head.iter().map(|value| varint::len(varint::zigzag(*value)));
+    let groups = differences.chunks(GROUP).map(|group| {
+        let (least, width) = frame_of(group);
+        varint::len(varint::zigzag(least)) + 1 + (group.len() * width as usize).div_ceil(8)
+    });
+    whole.sum::<usize>() + groups.sum::<usize>()
+}
+
 fn pack(values: &[i64], order: usize, out: &mut Vec<u8>) {
     let (head, differences) = values.split_at(order.min(values.len()));
     head.iter().for_each(|value| varint::put(out, varint::zigzag(*value)));
     for group in differences.chunks(GROUP) {
-        let least = group.iter().copied().min().unwrap_or_default();
-        let most = group.iter().copied().max().unwrap_or_default();
-        let width = u64::BITS - (most.wrapping_sub(least) as u64).leading_zeros();
+        let (least, width) = frame_of(group);
         varint::put(out, varint::zigzag(least));
         out.push(width as u8);
         let mut bits = BitWriter::new(out);

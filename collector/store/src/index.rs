@@ -25,7 +25,51 @@ type Values = BTreeMap<Arc<str>, Arc<RoaringBitmap>>;
 pub(crate) struct Entry {
     pub(crate) labels: Labels,
     /// The sources that have or may get data of it.
-    pub(crate) sources: Vec<SourceId>,
+    pub(crate) sources: Sources,
+}
+
+/// The sources of one series, without an allocation where there are one or two: an agent has two lanes.
+#[derive(Clone, Debug)]
+pub(crate) struct Sources {
+    few: [SourceId; 2],
+    more: Option<Box<Vec<SourceId>>>,
+}
+
+/// The number of no source.
+const NOBODY: SourceId = SourceId::MAX;
+
+impl Sources {
+    fn new() -> Self {
+        Self { few: [NOBODY; 2], more: None }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = SourceId> {
+        let more = self.more.iter().flat_map(|more| more.iter());
+        self.few.iter().chain(more).copied().filter(|source| *source != NOBODY)
+    }
+
+    fn contains(&self, source: SourceId) -> bool {
+        self.iter().any(|own| own == source)
+    }
+
+    fn add(&mut self, source: SourceId) {
+        match self.few.iter_mut().find(|place| **place == NOBODY) {
+            Some(place) => *place = source,
+            None => self.more.get_or_insert_default().push(source),
+        }
+    }
+
+    fn remove(&mut self, source: SourceId) {
+        self.few.iter_mut().filter(|own| **own == source).for_each(|own| *own = NOBODY);
+        if let Some(more) = &mut self.more {
+            more.retain(|own| *own != source);
+        }
+        self.more = self.more.take().filter(|more| !more.is_empty());
+    }
+
+    fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
 }
 
 #[derive(Clone, Default)]
@@ -66,7 +110,7 @@ impl Index {
         }
         let labels = Labels::new(pairs);
         Arc::make_mut(&mut self.all).insert(id);
-        *self.slot(id) = Some(Entry { labels: labels.clone(), sources: Vec::new() });
+        *self.slot(id) = Some(Entry { labels: labels.clone(), sources: Sources::new() });
         labels
     }
 
@@ -94,10 +138,10 @@ impl Index {
 
     /// Notes that the source may have data of the series.
     pub(crate) fn add_source(&mut self, id: SeriesId, source: SourceId) {
-        if self.get(id).is_some_and(|entry| !entry.sources.contains(&source))
+        if self.get(id).is_some_and(|entry| !entry.sources.contains(source))
             && let Some(entry) = self.slot(id)
         {
-            entry.sources.push(source);
+            entry.sources.add(source);
         }
     }
 
@@ -105,7 +149,7 @@ impl Index {
     pub(crate) fn remove_source(&mut self, id: SeriesId, source: SourceId) -> bool {
         match self.slot(id) {
             Some(entry) => {
-                entry.sources.retain(|own| *own != source);
+                entry.sources.remove(source);
                 entry.sources.is_empty()
             }
             None => false,
@@ -196,6 +240,22 @@ mod tests {
         check(&index, &[("x", Regex, ".+"), ("__name__", Regex, "a|b")], &[0, 1]);
         check(&index, &[("none", Equal, "1")], &[]);
         check(&index, &[("none", NotEqual, "1")], &[0, 1, 2]);
+    }
+
+    #[test]
+    fn a_series_has_any_number_of_sources() {
+        let mut index = index();
+        for source in 0..5 {
+            index.add_source(0, source);
+            index.add_source(0, source);
+        }
+        let sources = |index: &Index| index.get(0).unwrap().sources.iter().collect::<Vec<_>>();
+        assert_eq!(sources(&index), [0, 1, 2, 3, 4]);
+        assert!(!index.remove_source(0, 1) && !index.remove_source(0, 3));
+        index.add_source(0, 7);
+        assert_eq!(sources(&index), [0, 7, 2, 4]);
+        assert!([0, 2, 4].into_iter().all(|source| !index.remove_source(0, source)));
+        assert!(index.remove_source(0, 7));
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl Snapshot {
     }
 
     fn timelines_of<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a Timeline> {
-        let timelines = entry.sources.iter().filter_map(|source| self.timelines.get(*source as usize));
+        let timelines = entry.sources.iter().filter_map(|source| self.timelines.get(source as usize));
         timelines.map(|timeline| &**timeline).filter(|timeline| !(self.live && timeline.is_late()))
     }
 

@@ -14,6 +14,7 @@
 //! Both sides keep value and exponent per series. A keyframe sets every bit and starts from 0 and exponent 0 on both.
 
 use super::varint;
+use crate::round::round;
 
 const POWERS: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 /// Scaled integers stay below this, so that differences of two are exact in 53 bits.
@@ -172,7 +173,7 @@ impl ValueState {
 /// `value * 10^exponent` if that is an integer below the limit which divides back to the very same bits.
 fn scaled(value: f64, exponent: u8) -> Option<i64> {
     let power = POWERS[usize::from(exponent)];
-    let scaled = (value * power).round();
+    let scaled = round(value * power);
     // The comparison by bits also refuses NaN and -0.0, which would come back as something else.
     (scaled.abs() < MAX_SCALED && (scaled as i64 as f64 / power).to_bits() == value.to_bits()).then_some(scaled as i64)
 }
@@ -183,7 +184,7 @@ fn usable_base(last: f64, exponent: u8) -> bool {
 }
 
 fn base(last: f64, exponent: u8) -> i64 {
-    (last * POWERS[usize::from(exponent)]).round() as i64
+    round(last * POWERS[usize::from(exponent)]) as i64
 }
 
 #[cfg(test)]

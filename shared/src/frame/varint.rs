@@ -9,6 +9,12 @@ pub fn put(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// How many bytes [`put`] appends.
+#[must_use]
+pub const fn len(value: u64) -> usize {
+    (70 - (value | 1).leading_zeros() as usize) / 7
+}
+
 /// Reads one integer at `*at` and moves past it; `None` if the bytes end or the value exceeds 64 bits.
 pub fn get(bytes: &[u8], at: &mut usize) -> Option<u64> {
     let mut value = 0u64;
@@ -50,6 +56,7 @@ mod tests {
         fn integers_round_trip(value: u64) {
             let mut bytes = Vec::new();
             put(&mut bytes, value);
+            prop_assert_eq!(len(value), bytes.len());
             let mut at = 0;
             prop_assert_eq!((get(&bytes, &mut at), at), (Some(value), bytes.len()));
             prop_assert_eq!(zigzag(unzigzag(value)), value);

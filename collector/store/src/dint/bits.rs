@@ -2,7 +2,7 @@
 
 pub(super) struct BitWriter<'a> {
     out: &'a mut Vec<u8>,
-    /// Fewer than eight bits wait here between two calls, so that 64 more always fit.
+    /// Fewer than 64 bits wait here between two calls, so that 64 more always fit.
     waiting: u128,
     count: u32,
 }
@@ -16,16 +16,17 @@ impl<'a> BitWriter<'a> {
     pub(super) fn put(&mut self, value: u64, width: u32) {
         self.waiting = self.waiting << width | u128::from(value);
         self.count += width;
-        while self.count >= 8 {
-            self.count -= 8;
-            self.out.push((self.waiting >> self.count) as u8);
+        if self.count >= u64::BITS {
+            self.count -= u64::BITS;
+            self.out.extend_from_slice(&((self.waiting >> self.count) as u64).to_be_bytes());
+            self.waiting &= (1 << self.count) - 1;
         }
-        self.waiting &= (1 << self.count) - 1;
     }
 
     pub(super) fn finish(self) {
         if self.count > 0 {
-            self.out.push((self.waiting << (8 - self.count)) as u8);
+            let rest = (self.waiting << (u64::BITS - self.count)) as u64;
+            self.out.extend_from_slice(&rest.to_be_bytes()[..self.count.div_ceil(8) as usize]);
         }
     }
 }
@@ -53,21 +54,21 @@ pub(super) fn unpack(bytes: &[u8], count: usize, width: u32, mut take: impl FnMu
 }
 
 pub(super) struct BitReader<'a> {
-    bytes: std::slice::Iter<'a, u8>,
+    bytes: &'a [u8],
+    /// Bits that were read and not taken: fewer than 64 between two calls.
     waiting: u128,
     count: u32,
 }
 
 impl<'a> BitReader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes: bytes.iter(), waiting: 0, count: 0 }
+        Self { bytes, waiting: 0, count: 0 }
     }
 
     /// The next `width` bits, at most 64; `None` if the bytes end early.
     pub(super) fn get(&mut self, width: u32) -> Option<u64> {
-        while self.count < width {
-            self.waiting = self.waiting << 8 | u128::from(*self.bytes.next()?);
-            self.count += 8;
+        if self.count < width {
+            self.refill(width)?;
         }
         self.count -= width;
         let value = (self.waiting >> self.count) as u64;
@@ -75,8 +76,25 @@ impl<'a> BitReader<'a> {
         Some(value)
     }
 
-    /// Whether nothing is left but padding of zeros.
+    /// Reads eight bytes, or as many as are left.
+    fn refill(&mut self, width: u32) -> Option<()> {
+        if let Some((word, rest)) = self.bytes.split_first_chunk() {
+            self.waiting = self.waiting << u64::BITS | u128::from(u64::from_be_bytes(*word));
+            self.count += u64::BITS;
+            self.bytes = rest;
+            return Some(());
+        }
+        while self.count < width {
+            let (byte, rest) = self.bytes.split_first()?;
+            self.waiting = self.waiting << 8 | u128::from(*byte);
+            self.count += 8;
+            self.bytes = rest;
+        }
+        Some(())
+    }
+
+    /// Whether nothing is left but padding of zeros, less than a byte.
     pub(super) fn is_finished(&self) -> bool {
-        self.bytes.as_slice().is_empty() && self.waiting == 0
+        self.bytes.is_empty() && self.count < 8 && self.waiting == 0
     }
 }

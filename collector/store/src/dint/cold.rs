@@ -8,7 +8,7 @@ use pco::data_types::Number;
 use pco::wrapped::{FileCompressor, FileDecompressor};
 use watchfire_shared::frame::varint;
 
-use super::{POWERS, TAG_COLD_DECIMALS, TAG_COLD_FLOATS, TAG_INTEGER};
+use super::{POWERS, TAG_COLD_DECIMALS, TAG_COLD_FLOATS};
 
 /// Below this many values packed differences always win.
 const LEAST_VALUES: usize = 48;
@@ -20,7 +20,7 @@ pub(crate) fn encode(values: &[f64], out: &mut Vec<u8>) {
     let start = out.len();
     super::encode(values, out);
     match out.get(start) {
-        Some(&super::TAG_CONSTANT) => shorten_constant(values[0], start, out),
+        Some(&(super::TAG_CONSTANT | super::TAG_INTEGER)) => {}
         _ if values.len() < LEAST_VALUES => {}
         Some(&super::TAG_XOR) => keep_shorter(start, out, |cold| {
             cold.push(TAG_COLD_FLOATS);
@@ -31,15 +31,6 @@ pub(crate) fn encode(values: &[f64], out: &mut Vec<u8>) {
             cold.extend_from_slice(&[TAG_COLD_DECIMALS, exponent]);
             compress(&scaled, cold)
         }),
-    }
-}
-
-/// Most constants are small integers: a byte or two instead of eight.
-fn shorten_constant(value: f64, start: usize, out: &mut Vec<u8>) {
-    if let Some((0, scaled)) = super::decimals(&[value]) {
-        out.truncate(start);
-        out.push(TAG_INTEGER);
-        varint::put(out, varint::zigzag(scaled[0]));
     }
 }
 

@@ -24,13 +24,60 @@ struct Column {
     count: u16,
 }
 
+/// Columns, sorted by series, then by row.
+#[derive(Debug)]
+enum Columns {
+    /// One for each series, of all rows; only where their bytes begin is their own. Nearly every chunk is such a one.
+    Whole {
+        series: Arc<[SeriesId]>,
+        offsets: Box<[u32]>,
+    },
+    Mixed(Box<[Column]>),
+}
+
 #[derive(Debug)]
 pub(crate) struct Chunk {
     times: Box<[i64]>,
     orders: Box<[u64]>,
-    /// Sorted by series, then by row.
-    columns: Box<[Column]>,
+    columns: Columns,
     bytes: Box<[u8]>,
+}
+
+impl Columns {
+    /// Of rows that share a layout, which has these series.
+    fn of(columns: Vec<Column>, rows: usize, series: Arc<[SeriesId]>) -> Self {
+        let is_whole =
+            |(column, series): (&Column, &SeriesId)| usize::from(column.count) == rows && column.series == *series;
+        if columns.len() != series.len() || !columns.iter().zip(series.iter()).all(is_whole) {
+            return Self::Mixed(columns.into());
+        }
+        Self::Whole { series, offsets: columns.iter().map(|column| column.offset).collect() }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Whole { series, .. } => series.len(),
+            Self::Mixed(columns) => columns.len(),
+        }
+    }
+
+    fn get(&self, at: usize, rows: usize) -> Option<Column> {
+        match self {
+            Self::Whole { series, offsets } => {
+                let (series, offset) = (*series.get(at)?, *offsets.get(at)?);
+                Some(Column { series, offset, first: 0, count: rows as u16 })
+            }
+            Self::Mixed(columns) => columns.get(at).copied(),
+        }
+    }
+
+    /// The place of the series' first column, or where it would be.
+    fn find(&self, wanted: SeriesId) -> usize {
+        match self {
+            Self::Whole { series, .. } => series.partition_point(|series| *series < wanted),
+            Self::Mixed(columns) => columns.partition_point(|column| column.series < wanted),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -91,10 +138,14 @@ impl Chunk {
         } else {
             builder.add_mixed(rows);
         }
+        let columns = match uniform {
+            true => Columns::of(builder.columns, rows.len(), rows[0].layout.shared_series()),
+            false => Columns::Mixed(builder.columns.into()),
+        };
         Self {
             times: rows.iter().map(|row| row.at).collect(),
             orders: rows.iter().map(|row| row.order).collect(),
-            columns: builder.columns.into(),
+            columns,
             bytes: builder.bytes.into(),
         }
     }
@@ -127,9 +178,16 @@ impl Chunk {
 
     /// Each column: series, first row, how many rows, and where its bytes are.
     pub(crate) fn columns(&self) -> impl Iterator<Item = (SeriesId, u32, u32, Range<usize>)> {
-        self.columns.iter().enumerate().map(|(i, column)| {
-            let end = self.columns.get(i + 1).map_or(self.bytes.len(), |next| next.offset as usize);
-            (column.series, u32::from(column.first), u32::from(column.count), column.offset as usize..end)
+        self.columns_from(0).map(|(column, bytes)| (column.series, column.first.into(), column.count.into(), bytes))
+    }
+
+    /// The columns from a place on, each with where its bytes are.
+    fn columns_from(&self, first: usize) -> impl Iterator<Item = (Column, Range<usize>)> {
+        let column = |at| self.columns.get(at, self.times.len());
+        (first..self.columns.len()).filter_map(move |at| {
+            let own = column(at)?;
+            let end = column(at + 1).map_or(self.bytes.len(), |next| next.offset as usize);
+            Some((own, own.offset as usize..end))
         })
     }
 
@@ -140,17 +198,14 @@ impl Chunk {
 
     /// Every series, some of them more than once.
     pub(crate) fn series(&self) -> impl Iterator<Item = SeriesId> {
-        self.columns.iter().map(|column| column.series)
+        self.columns_from(0).map(|(column, _)| column.series)
     }
 
     /// The series' columns, with their bytes.
     fn columns_of(&self, series: SeriesId) -> impl Iterator<Item = (Column, &[u8])> {
-        let first = self.columns.partition_point(|column| column.series < series);
-        let own = self.columns[first..].iter().take_while(move |column| column.series == series);
-        own.enumerate().map(move |(i, column)| {
-            let end = self.columns.get(first + i + 1).map_or(self.bytes.len(), |next| next.offset as usize);
-            (*column, &self.bytes[column.offset as usize..end])
-        })
+        let columns = self.columns_from(self.columns.find(series));
+        let own = columns.take_while(move |(column, _)| column.series == series);
+        own.map(|(column, bytes)| (column, &self.bytes[bytes]))
     }
 
     /// The rows within the range.

@@ -1,5 +1,7 @@
 //! Which series each slot of a source's frames holds.
 
+use std::sync::{Arc, OnceLock};
+
 use watchfire_shared::labels::Labels;
 
 use crate::index::SeriesId;
@@ -11,6 +13,8 @@ pub(crate) struct Layout {
     slots: Vec<Option<(SeriesId, Labels)>>,
     /// Sorted by series.
     by_series: Vec<(SeriesId, u32)>,
+    /// The series of [`by_series`](Self::by_series), shared with chunks of its rows.
+    series: OnceLock<Arc<[SeriesId]>>,
 }
 
 impl Layout {
@@ -20,7 +24,7 @@ impl Layout {
         let taken = slots.iter().zip(0u32..).filter_map(|(taken, slot)| taken.as_ref().map(|(id, _)| (*id, slot)));
         let mut by_series: Vec<(SeriesId, u32)> = taken.collect();
         by_series.sort_unstable();
-        Self { slots, by_series }
+        Self { slots, by_series, series: OnceLock::new() }
     }
 
     /// One more than the highest slot that holds a series.
@@ -50,6 +54,11 @@ impl Layout {
     /// The series in a slot.
     pub(crate) fn series_at(&self, slot: u32) -> Option<SeriesId> {
         self.slots.get(slot as usize)?.as_ref().map(|(series, _)| *series)
+    }
+
+    /// Series in the order of their ids, as chunks keep them.
+    pub(crate) fn shared_series(&self) -> Arc<[SeriesId]> {
+        Arc::clone(self.series.get_or_init(|| self.series().collect()))
     }
 
     /// Series in the order of their ids.
