@@ -6,6 +6,8 @@ mod load;
 
 mod native;
 
+mod real;
+
 mod remote_write;
 
 mod sizes;

@@ -16,21 +16,37 @@ use watchfire_shared::member::NodeId;
 use watchfire_shared::sample::MetricKind;
 
 use super::load::{Host, Load, SERIES_PER_HOST, STEP_MS};
+use super::real::Real;
 
-/// All frames of a load, by host, made before the clock starts.
+/// All frames of some hosts, made before the clock starts.
 pub(super) struct Frames {
-    load: Load,
+    pub(super) samples: usize,
     hosts: Vec<Vec<Vec<u8>>>,
 }
 
 impl Frames {
+    /// Of synthetic hosts.
     pub(super) fn of(load: Load) -> Self {
         let ticks = |host| {
             let mut source = Host::new(host);
             move |values: &mut Vec<f64>| source.tick(values)
         };
         let hosts = (0..load.hosts).map(|host| frames(&load, &entries(), ticks(host))).collect();
-        Self { load, hosts }
+        Self { samples: load.samples(), hosts }
+    }
+
+    /// Of recorded ones.
+    pub(super) fn of_real(load: Load, real: &Real) -> Self {
+        let entries = real.entries();
+        let ticks = |host| {
+            let mut step = 0;
+            move |values: &mut Vec<f64>| {
+                real.at(host, step, values);
+                step += 1;
+            }
+        };
+        let hosts = (0..load.hosts).map(|host| frames(&load, &entries, ticks(host))).collect();
+        Self { samples: load.hosts * load.steps * entries.len(), hosts }
     }
 
     /// Bytes of the frames that hold values.
@@ -55,7 +71,7 @@ impl Frames {
         while let Some(done) = tasks.join_next().await {
             done??;
         }
-        anyhow::ensure!(self.load.steps > 0, "there was nothing to send");
+        anyhow::ensure!(self.samples > 0, "there was nothing to send");
         Ok(())
     }
 }

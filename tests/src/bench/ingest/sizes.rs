@@ -8,6 +8,7 @@ use anyhow::ensure;
 
 use super::load::Load;
 use super::native::Frames;
+use super::real::Real;
 use super::remote_write::Requests;
 use super::systems::{Kind, System};
 use crate::bench::Effort;
@@ -15,6 +16,8 @@ use crate::bench::row::{Peer, Row};
 
 /// Hosts of the load. With this many ticks of them the log has what makes a collector of the smallest size cut a block.
 const HOSTS: usize = 20;
+/// Hosts that a recorded one is: its values take half of the log.
+const REAL_HOSTS: usize = 30;
 /// Four hours at ten seconds.
 const STEPS: usize = 1440;
 /// Bytes at which the collector cuts: a quarter of the least `storage.max_bytes`.
@@ -30,6 +33,18 @@ pub(super) async fn run(binary: &Path, effort: Effort) -> anyhow::Result<()> {
     let load = Load::new(HOSTS, STEPS);
     let frames = Frames::of(load);
     let requests = Requests::of(&load);
+    let real = Frames::of_real(Load::new(REAL_HOSTS, STEPS), &Real::unpack()?);
+    let own = real.data_bytes() as f64 / real.samples as f64;
+    Row {
+        what: "bytes per sample on the wire, recorded node_exporter".into(),
+        ours: format!("{own:.2} B"),
+        peer: None,
+    }
+    .print();
+    let series = real.samples / STEPS;
+    let own = disk(binary, real).await?;
+    let what = format!("bytes per sample on disk, recorded node_exporter, {series} series, index included");
+    Row { what, ours: format!("{own:.2} B"), peer: None }.print();
     let samples = load.samples() as f64;
     let (own, theirs) = (frames.data_bytes() as f64 / samples, requests.bytes() as f64 / samples);
     Row {
