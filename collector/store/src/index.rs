@@ -32,7 +32,7 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug)]
 pub(crate) struct Sources {
     few: [SourceId; 2],
-    more: Option<Box<Vec<SourceId>>>,
+    more: Option<Arc<Vec<SourceId>>>,
 }
 
 /// The number of no source.
@@ -55,14 +55,14 @@ impl Sources {
     fn add(&mut self, source: SourceId) {
         match self.few.iter_mut().find(|place| **place == NOBODY) {
             Some(place) => *place = source,
-            None => self.more.get_or_insert_default().push(source),
+            None => Arc::make_mut(self.more.get_or_insert_default()).push(source),
         }
     }
 
     fn remove(&mut self, source: SourceId) {
         self.few.iter_mut().filter(|own| **own == source).for_each(|own| *own = NOBODY);
         if let Some(more) = &mut self.more {
-            more.retain(|own| *own != source);
+            Arc::make_mut(more).retain(|own| *own != source);
         }
         self.more = self.more.take().filter(|more| !more.is_empty());
     }
