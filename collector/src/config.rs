@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use watchfire_collector_core::catalogue::Policy;
+use watchfire_collector_core::export;
+use watchfire_collector_core::export::config::Remote;
 use watchfire_promql::Syntax;
 use watchfire_shared::config::{ConfigKey, ConfigKind};
 use watchfire_shared::time::Span;
@@ -169,6 +171,13 @@ pub const KEYS: &[ConfigKey] = &[
         "[]",
         "Which labels of a node go on all its series; the others stand on watchfire_node_info only.",
     ),
+    key(
+        "remote_write",
+        ConfigKind::Tables(export::config::check),
+        export::config::EXAMPLE,
+        "Engines that everything is copied to by Prometheus remote write, any number. Needed: url. Then the defaults; besides, \
+         basic_auth, authorization, bearer_token_file, tls_config, proxy_url and http_headers as in Prometheus.",
+    ),
     common::SECURITY_INSECURE,
     common::LOG_LEVEL,
     common::LOG_FORMAT,
@@ -297,6 +306,8 @@ pub struct Settings {
     /// Paths and patterns, not yet expanded.
     pub remediation_files: Vec<String>,
     pub series: Series,
+    /// Whom everything is copied to.
+    pub remotes: Vec<Remote>,
     pub log: Log,
     /// The files that all this was read from.
     pub files: Vec<PathBuf>,
@@ -317,6 +328,9 @@ pub enum SettingsError {
     GroupMinimum { group: String, found: String },
     #[error("query.features: there is no feature {found:?}, did you mean {nearest:?}?")]
     Feature { found: String, nearest: &'static str },
+    /// What is wrong between the entries of `remote_write`, one per line.
+    #[error("{}", .0.join("\n"))]
+    Remotes(Vec<String>),
 }
 
 /// Reads the configuration from `config` (or the default file), the folder beside it, the environment and the flags.
@@ -330,6 +344,8 @@ pub fn read(config: Option<&Path>, overrides: Vec<(String, String)>) -> Result<S
 
 fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
     let raw = loaded.value;
+    let entries: Vec<_> = loaded.tables.into_iter().map(|table| (table.file, table.node)).collect();
+    let remotes = export::config::read_all(&entries).map_err(SettingsError::Remotes)?;
     let ingest_tls = raw.ingest.tls.resolve()?;
     let plain_ingest = ingest_tls.is_none().then_some(("ingest.bind", raw.ingest.bind));
     let plain = raw.gossip.plain_bind().into_iter().chain([("http.bind", raw.http.bind)]).chain(plain_ingest);
@@ -355,6 +371,7 @@ fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
         inventory_files: raw.inventory.files,
         remediation_files: raw.remediation.files,
         series: raw.series,
+        remotes,
         log: raw.log,
         files: loaded.files,
     })

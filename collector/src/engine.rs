@@ -27,7 +27,7 @@ use watchfire_shared::machine::Machine;
 use watchfire_shared::time::Timestamp;
 use watchfire_shell::clock::Clock;
 use watchfire_shell::driver::drive_on_thread;
-use watchfire_store::{Disk, Snapshot};
+use watchfire_store::{Disk, Feed, Snapshot};
 
 use crate::ingest::Connections;
 use crate::order_key::OrderKey;
@@ -85,6 +85,8 @@ enum Parcel {
     Ask(Box<Input>, oneshot::Sender<Answered>),
     /// A reader wants to see what the store holds now.
     Look(oneshot::Sender<Snapshot>),
+    /// Somebody copies the store elsewhere.
+    Feed(oneshot::Sender<Feed>),
     Stop,
 }
 
@@ -155,6 +157,7 @@ impl<D: Disk> Machine for Owned<D> {
                 self.engine.handle(now, Input::Write { id, request }, effects);
             }
             // A reader that gave up waiting needs nothing.
+            Parcel::Feed(reader) => drop(reader.send(self.engine.feed())),
             Parcel::Look(reader) => drop(reader.send(self.published.take_snapshot(&self.engine))),
             Parcel::Stop => self.stopped = true,
         }
@@ -340,7 +343,7 @@ fn together(count: usize, work: &(dyn Fn(usize) + Sync)) {
 }
 
 /// Writes a fact of the core to the log.
-fn write(fact: &Fact) {
+pub(crate) fn write(fact: &Fact) {
     let detail = Detail(&fact.fields);
     let message = fact.message;
     match fact.level {

@@ -8,6 +8,7 @@
 //! agents -> ingest --+                      +-> ingest (replies)
 //! members (gossip) --+-> inbox -> engine ---+-> rule jobs (worker threads) --> inbox
 //! reload ------------+     |                +-> senders (webhook, ...) ------> inbox
+//!                          +-> feed of the store -> export (remote write) -> inbox
 //!                          +-> orders (signed) -----------> ingest (replies)
 //!                          +-> published view and snapshot -> http
 //! ```
@@ -32,6 +33,8 @@ mod engine;
 mod ingest;
 
 mod sender;
+
+mod export;
 
 mod order_key;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use watchfire_collector_core::engine::Input;
 use watchfire_shared::member::{Metadata, NodeId};
@@ -16,6 +16,7 @@ use watchfire_shell::telemetry;
 
 use crate::config::Settings;
 use crate::engine::Inbox;
+use crate::export::Wanted;
 use crate::ingest::Tls;
 use crate::load::{Load, load};
 use crate::sender::Senders;
@@ -69,6 +70,7 @@ pub(crate) struct Context {
     pub(crate) senders: Senders,
     /// What ingest shows to the next connection; `None` is plaintext, until a restart.
     pub(crate) tls: Option<Tls>,
+    pub(crate) exports: watch::Sender<Wanted>,
     pub(crate) membership: MembershipHandle,
     pub(crate) clock: Clock,
 }
@@ -140,15 +142,20 @@ impl Context {
         }
         loaded.warnings().for_each(|warning| tracing::warn!("{warning}"));
         self.senders.set_folder(loaded.notify_folder());
+        let exports = loaded.wanted_exports();
         match self.inbox.send(Input::Reload(Box::new(engine))).await {
             // Addresses and storage stay as they were at the start.
-            true => Ok(Settings {
-                data_dir: self.running.data_dir.clone(),
-                http_bind: self.running.http_bind,
-                ingest_bind: self.running.ingest_bind,
-                storage: self.running.storage.clone(),
-                ..loaded.settings
-            }),
+            true => {
+                // After the engine, which otherwise would not know of whom their figures are.
+                self.exports.send_if_modified(|wanted| std::mem::replace(wanted, exports.clone()) != exports);
+                Ok(Settings {
+                    data_dir: self.running.data_dir.clone(),
+                    http_bind: self.running.http_bind,
+                    ingest_bind: self.running.ingest_bind,
+                    storage: self.running.storage.clone(),
+                    ..loaded.settings
+                })
+            }
             false => Err("the collector is stopping".to_owned()),
         }
     }

@@ -3,6 +3,7 @@
 //! Started in this order and stopped in reverse: engine (which replays the log first), gossip, ingest, HTTP. Whatever can
 //! fail fails before the program says that it is ready.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use watchfire_collector_core::engine::{Engine, Recovery};
 use watchfire_shared::member::{Metadata, Role, SERVICE_HTTP, SERVICE_INGEST};
 use watchfire_shell::arguments::Origin;
@@ -28,6 +29,7 @@ use watchfire_store::RealDisk;
 use crate::config::Settings;
 use crate::engine::{self, Published, Running};
 use crate::events;
+use crate::export;
 use crate::http::{self, App, MAX_QUERIES, MAX_WRITES};
 use crate::ingest::{self, Connections, Tls};
 use crate::load::Load;
@@ -88,7 +90,7 @@ impl Collector {
 
         let order_key = OrderKey::open(&data)?;
         tracing::info!(key = order_key.public(), "orders are signed with this key; agents that pin it take them");
-        let engine = open(&load, &data, node_id, &external_url, &clock).await?;
+        let (engine, exported) = open(&load, &data, node_id, &external_url, &clock).await?;
         let epoch = u64::try_from(clock.wall().as_millis()).unwrap_or_default();
         let (inbox, waiting) = engine::inbox();
         let published = Published::new(&engine, inbox.clone(), epoch);
@@ -108,6 +110,9 @@ impl Collector {
         let metadata = metadata(&load, advertised, bind::advertised(server.address()));
         let membership = gossip::start(&settings.gossip, metadata.clone(), &data, &clock, &mut tasks).await?;
         tasks.spawn("members", |stop| engine::follow_members(membership.clone(), inbox.clone(), stop));
+        let (exports, wanted) = watch::channel(load.wanted_exports());
+        let context = export::Context { published: published.clone(), inbox: inbox.clone(), clock: clock.clone() };
+        tasks.spawn("remote write", |stop| export::run(wanted, exported, context, stop));
         let (reloader, requests) = reload::reloader(clock.wall(), settings.clone());
         let context = reload::Context {
             origin,
@@ -117,6 +122,7 @@ impl Collector {
             inbox: inbox.clone(),
             senders: senders.clone(),
             tls: tls.clone(),
+            exports,
             membership: membership.clone(),
             clock: clock.clone(),
             running: settings,
@@ -215,7 +221,7 @@ async fn open(
     node_id: watchfire_shared::member::NodeId,
     external_url: &str,
     clock: &Clock,
-) -> anyhow::Result<Engine<RealDisk>> {
+) -> anyhow::Result<(Engine<RealDisk>, BTreeMap<String, Vec<u8>>)> {
     let folder = data.join(STORE_FOLDER);
     let settings = load.engine(node_id, external_url);
     let clock = clock.clone();
@@ -226,7 +232,7 @@ async fn open(
     });
     let (engine, recovery) = opened.await??;
     tell(&recovery, began.elapsed());
-    Ok(engine)
+    Ok((engine, recovery.exports))
 }
 
 fn tell(recovery: &Recovery, took: Duration) {

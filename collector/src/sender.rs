@@ -4,7 +4,7 @@
 //! [`client`]. Secrets that stand in files are read at each attempt, so that they may be exchanged without a reload, and
 //! no secret goes into an outcome.
 
-mod client;
+pub(crate) mod client;
 
 mod webhook;
 

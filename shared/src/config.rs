@@ -46,6 +46,8 @@ pub enum ConfigKind {
     TextList,
     /// A table of labels.
     Labels,
+    /// Tables of a kind, any number: `[[remote_write]]`. The check is that of one of them; the default is an example.
+    Tables(fn(&Node, &mut Report)),
 }
 
 /// Checks one file against the keys: unknown tables and keys with the nearest one that exists, wrong kinds, values out
@@ -121,6 +123,10 @@ fn check_value(kind: ConfigKind, node: &Node, report: &mut Report) {
                 false => Err(unknown("word", text, words)),
             });
         }
+        ConfigKind::Tables(check) => match &node.value {
+            Value::List(items) => items.iter().for_each(|item| check(item, report)),
+            _ => report.add(node.at, format!("expected tables, each in two brackets, found {}", node.describe())),
+        },
         ConfigKind::Labels => {
             for (name, value) in document::text_map(node, report).unwrap_or_default() {
                 if let Err(message) = node_label(&name, &value) {
@@ -220,6 +226,11 @@ pub fn reference(keys: &[ConfigKey]) -> String {
     let mut out = String::new();
     let mut section = "";
     for key in keys {
+        if let ConfigKind::Tables(_) = key.kind {
+            out += &format!("\n# {}\n", key.help);
+            key.default.lines().for_each(|line| out += &format!("#{line}\n"));
+            continue;
+        }
         let (own, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
         if own != section {
             let space = if out.is_empty() { "" } else { "\n" };

@@ -19,7 +19,7 @@ use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
-use watchfire_shared::config::{self, ConfigKey};
+use watchfire_shared::config::{self, ConfigKey, ConfigKind};
 
 /// A program as its package sees it.
 pub struct Program {
@@ -140,6 +140,17 @@ fn file_page(program: &Program, file: &ConfigFile) -> String {
     page.text([roman("reloads; a bad file leaves the old configuration in force and says so.")]);
     let mut section = "";
     for key in file.keys {
+        if let ConfigKind::Tables(_) = key.kind {
+            page.control("SH", [format!("[[{}]]", key.path).as_str()]);
+            page.text([roman(key.help)]);
+            page.control("PP", []);
+            page.control("nf", []);
+            for line in key.default.lines() {
+                page.text([italic(line)]);
+            }
+            page.control("fi", []);
+            continue;
+        }
         let (own, key_name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
         if own != section {
             page.control("SH", [format!("[{own}]").as_str()]);

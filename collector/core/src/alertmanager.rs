@@ -37,7 +37,7 @@ pub use inhibit::InhibitRule;
 pub use interval::TimeInterval;
 pub use receiver::{Email, Integration, IntegrationConfig, Receiver, Slack, Smarthost, Template, Threading, Webhook};
 pub use route::{GroupBy, Route, RouteTree};
-pub use secret::{Secret, SecretSource};
+pub use secret::{Secret, SecretSource, check_url};
 
 /// A configuration that was read and resolved: defaults filled in, references checked.
 #[derive(Debug, Clone)]

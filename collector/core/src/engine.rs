@@ -18,14 +18,16 @@
 //! - whatever comes from outside is bounded in memory before it is believed;
 //! - equal inputs at equal times give equal effects.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use watchfire_shared::machine::Machine;
 use watchfire_shared::time::{Span, Timestamp};
-use watchfire_store::{Disk, State, Store};
+use watchfire_store::{Disk, Feed, State, Store};
 
 use crate::catalogue::causes::Causes;
 use crate::catalogue::maintenance::Maintenances;
+use crate::export;
 use crate::history::History;
 use crate::ingest::Ingest;
 use crate::notify::{self, Pipeline};
@@ -65,6 +67,8 @@ mod remedy;
 mod absence;
 
 mod figures;
+
+mod exports;
 
 mod picture;
 
@@ -106,6 +110,8 @@ pub struct Engine<D: Disk> {
     ledger: Ledger,
     durability: Durability,
     own_series: OwnSeries,
+    /// What became of samples on their way to each remote engine.
+    exports: BTreeMap<String, export::Figures>,
     picture: Picture,
     next_maintenance: Timestamp,
     next_upkeep: Timestamp,
@@ -125,6 +131,12 @@ impl<D: Disk> Engine<D> {
     #[must_use]
     pub fn view(&self) -> Arc<View> {
         self.picture.view()
+    }
+
+    /// Every source with its rows as of now, for whoever copies the store elsewhere.
+    #[must_use]
+    pub fn feed(&self) -> Feed {
+        self.store.feed()
     }
 
     /// The stored series as of now, for queries on any thread.
@@ -168,6 +180,7 @@ impl<D: Disk> Engine<D> {
                 self.ask_notifier(now, notify::Input::SetSilence { silence: *silence, replaces }, effects);
             }
             Input::ExpireSilence { id } => self.ask_notifier(now, notify::Input::ExpireSilence { id }, effects),
+            Input::Exported(progress) => self.exported(now, *progress),
             Input::Remediation(command) => self.command(now, command, effects),
             Input::Simulate { remediation, node } => self.simulate(now, &remediation, &node),
             Input::Reload(settings) => self.reload(now, *settings, effects, &mut out),

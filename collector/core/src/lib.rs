@@ -20,6 +20,8 @@ pub mod ingest;
 
 pub mod remote_write;
 
+pub mod export;
+
 pub mod catalogue;
 
 pub mod series;

@@ -124,12 +124,31 @@ const OWN: &[(&str, &str, &str)] = &[
     ("watchfire_remediation_attempts_total", "counter", "Attempts of remediations that ended, by outcome."),
     ("watchfire_remediations", "gauge", "Alerts that a remediation considers, by what is done about them."),
     ("watchfire_remediations_paused", "gauge", "Remediations that are paused."),
+    ("watchfire_remote_write_behind_seconds", "gauge", "How old the oldest live sample is that waits to be sent."),
     ("watchfire_remote_write_dropped_exemplars_total", "counter", "Pushed exemplars, which are not kept."),
     ("watchfire_remote_write_dropped_histograms_total", "counter", "Pushed native histograms, which are not kept."),
+    (
+        "watchfire_remote_write_dropped_samples_total",
+        "counter",
+        "Samples that a remote engine does not get, by reason.",
+    ),
+    (
+        "watchfire_remote_write_failed_requests_total",
+        "counter",
+        "Requests to a remote engine that failed and are made again.",
+    ),
+    ("watchfire_remote_write_failing", "gauge", "Whether the last request to a remote engine failed."),
+    (
+        "watchfire_remote_write_highest_sent_timestamp_seconds",
+        "gauge",
+        "The latest time of a sample that a remote engine took.",
+    ),
+    ("watchfire_remote_write_pending_samples", "gauge", "Samples that wait to be sent to a remote engine, about."),
     ("watchfire_remote_write_refused_samples_total", "counter", "Pushed samples that were refused, by reason."),
     ("watchfire_remote_write_repeated_samples_total", "counter", "Pushed samples that were there already."),
     ("watchfire_remote_write_requests_total", "counter", "Requests that pushed samples."),
     ("watchfire_remote_write_samples_total", "counter", "Pushed samples that were taken."),
+    ("watchfire_remote_write_sent_samples_total", "counter", "Samples that a remote engine took."),
     ("watchfire_rule_evaluation_failures_total", "counter", "Evaluations of rules that failed."),
     ("watchfire_rule_evaluations_total", "counter", "Evaluations of rules."),
     ("watchfire_rule_group_iterations_missed_total", "counter", "Evaluations of groups that were left out."),
@@ -157,7 +176,8 @@ mod tests {
             paused: 1,
         };
         let notifications = vec![IntegrationFigures::default()];
-        let figures = SelfFigures { notifications, remediation, ..SelfFigures::default() };
+        let exports = [("metrics".to_owned(), crate::export::Figures::default())].into();
+        let figures = SelfFigures { notifications, remediation, exports, ..SelfFigures::default() };
         let metadata = Metadata::default();
         for (labels, _) in self_samples("watch", &figures) {
             let family = metadata.get(labels.metric_name());

@@ -16,7 +16,7 @@ use crate::history::History;
 use crate::ingest::Counters;
 use crate::metadata::Metadata;
 use crate::notify::{Silence, query};
-use crate::{availability, remediation, remote_write, rules};
+use crate::{availability, export, remediation, remote_write, rules};
 
 /// The state of the collector at one time.
 #[derive(Clone, Debug)]
@@ -145,6 +145,8 @@ pub struct Stats {
     pub storage_full: bool,
     pub store: watchfire_store::Stats,
     pub notifications_queued: usize,
+    /// By the name of the remote engine.
+    pub exports: BTreeMap<String, export::Figures>,
 }
 
 /// What a node's health is judged by.

@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 use watchfire_collector_core::engine::{Answer, Engine, Input};
 use watchfire_collector_core::view::View;
 use watchfire_shell::membership::Index;
-use watchfire_store::{Disk, Snapshot};
+use watchfire_store::{Disk, Feed, Snapshot};
 
 use super::{Inbox, Parcel};
 
@@ -66,6 +66,13 @@ impl Published {
             Ok(Some(snapshot)) => snapshot,
             _ => Snapshot::clone(&self.0.snapshot.load()),
         }
+    }
+
+    /// The store by its sources as of now, for whoever copies it; `None` once the engine has stopped.
+    pub(crate) async fn feed(&self) -> Option<Feed> {
+        let (sender, answer) = oneshot::channel();
+        self.0.inbox.inputs.send(Parcel::Feed(sender)).await.ok()?;
+        answer.await.ok()
     }
 
     pub(super) fn take_snapshot<D: Disk>(&self, engine: &Engine<D>) -> Snapshot {

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use watchfire_collector_core::export;
 use watchfire_shared::member::{MemberState, ViewSummary};
 use watchfire_shared::sample::MetricKind;
 use watchfire_shell::http::{Exposition, METRICS_CONTENT_TYPE};
@@ -20,6 +21,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     members(&app, &mut out);
     ingest(&app, &mut out);
     remote_write(&app, &mut out);
+    exports(&app, &mut out);
     engine(&app, &mut out);
     store(&app, &mut out);
     notifications(&app, &mut out);
@@ -122,6 +124,26 @@ fn remote_write(app: &App, out: &mut Exposition) {
     out.family(name, MetricKind::Counter, "Pushed samples that were refused, by reason.");
     for (reason, count) in counters.refused.by_reason() {
         out.sample([("reason", reason)], count as f64);
+    }
+}
+
+/// How far remote engines have come that we write to.
+fn exports(app: &App, out: &mut Exposition) {
+    let view = app.published.view();
+    if view.stats.exports.is_empty() {
+        return;
+    }
+    let all: Vec<_> = view.stats.exports.iter().map(|(name, figures)| (name, export::series::of(figures))).collect();
+    for family in export::series::FAMILIES {
+        out.family(family.name, family.kind, family.help);
+        for (remote, series) in &all {
+            for own in series.iter().filter(|own| own.family == family) {
+                match own.reason {
+                    Some(reason) => out.sample([("reason", reason), ("remote", remote.as_str())], own.value),
+                    None => out.sample([("remote", remote.as_str())], own.value),
+                };
+            }
+        }
     }
 }
 

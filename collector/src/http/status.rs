@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use watchfire_collector_core::engine::SnapshotStorage;
+use watchfire_collector_core::export::Figures;
 use watchfire_collector_core::notify::query::{AlertState, AlertView, ReceiverView};
 use watchfire_collector_core::rules::view::{GroupView, RuleView};
 use watchfire_collector_core::view::{Health, View};
@@ -34,6 +35,8 @@ pub(super) struct Status {
     rules: Rules,
     alerts: Alerts,
     notifications: Notifications,
+    /// How far each remote engine has come.
+    remote_write: Vec<RemoteWrite>,
     config: Config,
 }
 
@@ -115,6 +118,13 @@ struct Integration {
 }
 
 #[derive(Serialize)]
+struct RemoteWrite {
+    name: String,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+#[derive(Serialize)]
 struct Config {
     reload_successful: bool,
     loaded_at: Timestamp,
@@ -155,6 +165,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, query: ListQuery) -> Res
             queued: view.stats.notifications_queued,
             integrations: view.notifications.receivers.iter().flat_map(integrations).collect(),
         },
+        remote_write: remote_write(&view),
         config: Config { reload_successful: reload.successful, loaded_at: reload.loaded_at },
     }))
 }
@@ -168,6 +179,11 @@ async fn ingest_rate(app: &App) -> Option<f64> {
         Value::Vector(samples) => samples.first().map(|sample| sample.value),
         _ => None,
     }
+}
+
+fn remote_write(view: &View) -> Vec<RemoteWrite> {
+    let remotes = view.stats.exports.iter();
+    remotes.map(|(name, figures)| RemoteWrite { name: name.clone(), figures: figures.clone() }).collect()
 }
 
 fn nodes(view: &View) -> Nodes {

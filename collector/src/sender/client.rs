@@ -53,10 +53,10 @@ struct Recipe {
 
 /// The clients that are kept, the last used at the end.
 #[derive(Default)]
-pub(super) struct Clients(Mutex<Vec<(Recipe, Client)>>);
+pub(crate) struct Clients(Mutex<Vec<(Recipe, Client)>>);
 
 /// One request, ready but for its body.
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     client: Client,
     headers: HeaderMap,
     /// What must not show up in a reason.
@@ -68,7 +68,7 @@ impl Clients {
     ///
     /// # Errors
     /// The reason, without a secret in it.
-    pub(super) async fn prepare(&self, config: &HttpConfig, folder: &Path) -> Result<Prepared, String> {
+    pub(crate) async fn prepare(&self, config: &HttpConfig, folder: &Path) -> Result<Prepared, String> {
         let (headers, secrets) = headers(config, folder).await?;
         let tls = &config.tls;
         let certificate = secrets::read_optional(tls.certificate.as_ref(), folder).await?;
@@ -286,6 +286,27 @@ impl Prepared {
         Ok(Answer { json, text: secrets::redact(&String::from_utf8_lossy(&bytes), &secrets) })
     }
 
+    /// Posts bytes to a URL, which counts as a secret.
+    pub(crate) async fn post_raw(mut self, url: &str, headers: &[(&'static str, &'static str)], body: Vec<u8>) -> Raw {
+        for (name, value) in headers {
+            self.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let request = self.client.post(url).headers(self.headers).body(body);
+        self.secrets.extend(path_of(url));
+        match request.send().await {
+            Ok(response) if response.status().is_success() => Raw::Success,
+            Ok(response) => {
+                let status = response.status().as_u16();
+                let retry_after = retry_after(&response);
+                Raw::Status { status, retry_after, reason: reason(response, &self.secrets).await }
+            }
+            Err(error) => {
+                let timed_out = error.is_timeout();
+                Raw::Broken { timed_out, reason: secrets::redact(&cause(&error.without_url()), &self.secrets) }
+            }
+        }
+    }
+
     async fn request(
         mut self,
         method: Method,
@@ -295,10 +316,7 @@ impl Prepared {
     ) -> Result<(Response, Vec<String>), DeliveryOutcome> {
         let request =
             self.client.request(method, &url).headers(self.headers).header(CONTENT_TYPE, content_type).body(body);
-        // What follows the host may be a token (`/hooks/T0/B0/x`); the host itself is worth reading in a reason.
-        if let Some((_, path)) = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')) {
-            self.secrets.push(path.to_owned());
-        }
+        self.secrets.extend(path_of(&url));
         match request.send().await {
             Ok(response) if response.status().is_success() => Ok((response, self.secrets)),
             Ok(response) => Err(judge(response, &self.secrets).await),
@@ -341,6 +359,22 @@ pub(super) struct Answer {
     pub(super) text: String,
 }
 
+/// What became of bytes that were posted.
+#[derive(Debug)]
+pub(crate) enum Raw {
+    Success,
+    Status {
+        status: u16,
+        retry_after: Option<Span>,
+        reason: String,
+    },
+    /// There was no answer.
+    Broken {
+        timed_out: bool,
+        reason: String,
+    },
+}
+
 /// The first bytes of an answer.
 async fn beginning(mut response: Response, most: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -356,19 +390,36 @@ async fn beginning(mut response: Response, most: usize) -> Vec<u8> {
 
 /// What a status other than success means.
 async fn judge(response: Response, secrets: &[String]) -> DeliveryOutcome {
+    let (status, retry_after) = (response.status(), retry_after(&response));
+    DeliveryOutcome::Failed {
+        retry: status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS,
+        reason: reason(response, secrets).await,
+        retry_after,
+    }
+}
+
+/// How long we are asked to wait.
+fn retry_after(response: &Response) -> Option<Span> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse::<u32>().ok()?;
+    Some(Span::from_seconds(i64::from(seconds)))
+}
+
+/// What a status other than success says, without secrets.
+async fn reason(response: Response, secrets: &[String]) -> String {
     let status = response.status();
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
     let answer = beginning(response, MAX_ANSWER_BYTES).await;
     let answer = secrets::redact(&String::from_utf8_lossy(&answer), secrets);
     let excerpt: String =
         answer.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_ANSWER_CHARS).collect();
     let refused_redirect = if status.is_redirection() { ", a redirect that is not followed" } else { "" };
     let colon = if excerpt.is_empty() { "" } else { ": " };
-    DeliveryOutcome::Failed {
-        retry: status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS,
-        reason: format!("status {status}{refused_redirect}{colon}{excerpt}"),
-        retry_after: retry_after.map(|seconds| Span::from_seconds(i64::from(seconds))),
-    }
+    format!("status {status}{refused_redirect}{colon}{excerpt}")
+}
+
+/// What follows the host may be a token (`/hooks/T0/B0/x`); the host itself is worth reading in a reason.
+fn path_of(url: &str) -> Option<String> {
+    let (_, path) = url.split_once("://").and_then(|(_, rest)| rest.split_once('/'))?;
+    Some(path.to_owned())
 }
 
 /// The innermost reason of an error says most: `connection refused` rather than `error sending request`.

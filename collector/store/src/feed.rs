@@ -4,6 +4,7 @@
 //! come. Nothing is queued for a copier: it reads what lies behind its cursors when it wants to, however old that is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use watchfire_shared::labels::Labels;
@@ -249,6 +250,12 @@ impl Feed {
             points.extend(own.map(|row| (times[row], values[row - first])));
             take(&entry.labels, &points);
         }
+    }
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed").field("sources", &self.sources.len()).finish_non_exhaustive()
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use figment::Figment;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use watchfire_shared::config::ConfigKey;
-use watchfire_shared::document::Mistake;
+use watchfire_shared::document::{Mistake, Node};
 
 use crate::files;
 use layer::Layer;
@@ -58,6 +58,17 @@ pub struct Loaded<T> {
     pub warnings: Vec<Mistake>,
     /// The files that were read, in the order in which they were merged.
     pub files: Vec<PathBuf>,
+    /// Tables of which there may be many, of all files one after the other.
+    pub tables: Vec<ManyTable>,
+}
+
+/// One of the tables of a key such as `[[remote_write]]`; it was checked.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ManyTable {
+    pub key: String,
+    /// The file that it stands in.
+    pub file: String,
+    pub node: Node,
 }
 
 /// A configuration cannot be used.
@@ -124,9 +135,10 @@ pub fn load_from<T: DeserializeOwned>(program: &Program, sources: &Sources) -> R
     if !mistakes.is_empty() {
         return Err(ConfigError::Mistakes(mistakes));
     }
+    let tables = layers.iter_mut().flat_map(Layer::take_tables).collect();
     let figment = layers.into_iter().fold(Figment::new(), Figment::merge);
     let value = figment.extract().map_err(|error| ConfigError::Structure(Box::new(error)))?;
-    Ok(Loaded { value, warnings, files })
+    Ok(Loaded { value, warnings, files, tables })
 }
 
 fn sorted(environment: &[(String, String)]) -> Vec<(&String, &String)> {

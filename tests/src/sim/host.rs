@@ -165,6 +165,7 @@ impl Host {
     ) -> Settings {
         let template = |text| NameTemplate::parse(text).expect("these are templates");
         Settings {
+            exports: Vec::new(),
             node_id: self.node_id(),
             node_name: self.name.clone(),
             naming: Naming {

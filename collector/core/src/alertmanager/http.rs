@@ -73,7 +73,11 @@ impl Default for HttpConfig {
 const UNSUPPORTED: &[&str] = &["oauth2"];
 
 pub(super) fn read(node: &Node, report: &mut Report) -> Option<HttpConfig> {
-    let mut table = Table::of(node, report)?;
+    Table::of(node, report).map(|table| read_rest(table, report))
+}
+
+/// Reads the keys of an HTTP client out of a table of which others have taken theirs; nothing else may be left.
+pub(crate) fn read_rest(mut table: Table<'_>, report: &mut Report) -> HttpConfig {
     let ways: Vec<&str> = ["basic_auth", "authorization", "bearer_token", "bearer_token_file"]
         .into_iter()
         .filter(|key| table.entry(key).is_some_and(|(_, node)| !node.is_null()))
@@ -102,7 +106,22 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Option<HttpConfig> {
         }
     }
     table.finish(report);
-    Some(config)
+    config
+}
+
+/// Reads headers as Prometheus' `remote_write` has them: names with one value each.
+pub(crate) fn plain_headers(node: &Node, report: &mut Report) -> Option<BTreeMap<String, Vec<SecretSource>>> {
+    let table = Table::of(node, report)?;
+    let mut headers = BTreeMap::new();
+    for (name, node) in table.entries() {
+        if RESERVED_HEADERS.contains(&name.name.to_ascii_lowercase().as_str()) {
+            report.add(name.at, format!("the header `{}` cannot be set here", name.name));
+        }
+        check_header_name(name, report);
+        let value = document::text(node, report)?;
+        headers.insert(name.name.clone(), vec![SecretSource::Inline(Secret::new(value))]);
+    }
+    Some(headers)
 }
 
 fn basic(node: &Node, report: &mut Report) -> Option<Authorization> {

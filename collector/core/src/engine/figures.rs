@@ -33,6 +33,7 @@ impl<D: Disk> Engine<D> {
             notifications_queued: notifications.iter().map(|own| own.queued).sum(),
             notifications,
             remediation: self.remediator.figures(),
+            exports: self.exports.clone(),
         }
     }
 
@@ -72,6 +73,7 @@ impl<D: Disk> Engine<D> {
             storage_full: figures.storage_full,
             store: figures.store,
             notifications_queued: figures.notifications_queued,
+            exports: figures.exports,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::fact::Fact;
 use crate::ingest::ConnId;
 use crate::notify::{self, Delivery, DeliveryId, DeliveryOutcome, PostedAlert, Silence};
 use crate::remote_write::{Outcome, WriteId, WriteRequest};
-use crate::{remediation, rules};
+use crate::{export, remediation, rules};
 
 /// What happened outside.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub enum Input {
     Evaluated(Box<rules::Evaluation>),
     /// What became of a [`Delivery`].
     Delivered { id: DeliveryId, outcome: DeliveryOutcome },
+    /// How far a remote engine has come, to be durable soon.
+    Exported(Box<export::Progress>),
     /// Somebody pushes samples.
     Write { id: WriteId, request: Box<WriteRequest> },
     /// Somebody outside reports alerts. Answered.

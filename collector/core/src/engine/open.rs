@@ -11,7 +11,7 @@ use super::durability::Durability;
 use super::ledger::Ledger;
 use super::own_series::OwnSeries;
 use super::picture::Picture;
-use super::{Effect, Engine, NODE_TABLE, Settings, nodes};
+use super::{Effect, Engine, NODE_TABLE, Settings, exports, nodes};
 use crate::catalogue::causes::Causes;
 use crate::fact::{Fact, Level};
 use crate::ingest::{Identity, Ingest, Output};
@@ -43,6 +43,8 @@ pub struct Recovery {
     pub nodes: usize,
     /// Alerts of rules that were firing or lately resolved.
     pub alerts: usize,
+    /// How far each remote engine had come, by its name.
+    pub exports: BTreeMap<String, Vec<u8>>,
 }
 
 impl<D: Disk + Clone> Engine<D> {
@@ -78,6 +80,7 @@ impl<D: Disk + Clone> Engine<D> {
             Pipeline::new(now, Arc::clone(&settings.alertmanager), external_url, saved_notifications(&mut state)?);
         let remediator =
             Remediator::restore(now, settings.node_id, settings.remediations.clone(), &saved_remediation(&mut state)?);
+        let exports = exports::load(&mut state)?;
         let mut engine = Self {
             ingest: Ingest::new(identity(&settings)),
             writer: Writer::new(&store),
@@ -88,6 +91,7 @@ impl<D: Disk + Clone> Engine<D> {
             ledger: Ledger::default(),
             durability: Durability::default(),
             own_series: OwnSeries::new(now, own_interval(&settings)),
+            exports: BTreeMap::new(),
             picture: Picture::new(View::empty(now), None),
             next_maintenance: now,
             next_upkeep: now,
@@ -108,7 +112,7 @@ impl<D: Disk + Clone> Engine<D> {
         engine.mark_maintenance(now);
         let alerts = engine.begin(now, rules_out);
         let nodes = engine.fleet.nodes().count();
-        Ok((engine, Recovery { store: store_recovery, state: state_recovery.quarantined, nodes, alerts }))
+        Ok((engine, Recovery { store: store_recovery, state: state_recovery.quarantined, nodes, alerts, exports }))
     }
 
     /// Takes what the restored parts gave, and tells notification what the rules know: the last changes before a crash
@@ -149,6 +153,7 @@ impl<D: Disk> Engine<D> {
         self.fleet.set_grace(settings.nodes.expected_back);
         let regroup = self.causes.set_labels(&settings.nodes.shared_labels);
         self.settings = settings;
+        self.forget_exports();
         if regroup {
             let all = self.fleet.nodes().map(|node| node.id).collect();
             self.look_for_causes(now, &all, effects);

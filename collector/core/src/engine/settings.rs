@@ -32,6 +32,8 @@ pub struct Settings {
     pub rule_settings: rules::Settings,
     /// Routes, receivers, inhibition and timings, templates loaded.
     pub alertmanager: Arc<alertmanager::Config>,
+    /// The names of the remote engines that are written to.
+    pub exports: Vec<String>,
     /// Because of which alerts nodes are ordered to do what.
     pub remediations: Vec<Remediation>,
 }

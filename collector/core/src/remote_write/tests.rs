@@ -49,6 +49,13 @@ pub(crate) fn request_at(now: i64, pushed: &[Pushed<'_>]) -> WriteRequest {
     decode(&snap::raw::Encoder::new().compress_vec(&body).unwrap()).unwrap()
 }
 
+/// What is in a body: series with times in milliseconds and bits.
+pub(crate) fn content_of(body: &[u8]) -> Vec<(Labels, Vec<(i64, u64)>)> {
+    let request = decode(body).unwrap();
+    let points = |samples: &[(i64, f64)]| samples.iter().map(|(at, value)| (*at, value.to_bits())).collect();
+    request.series().map(|series| (series.labels().unwrap(), points(series.samples))).collect()
+}
+
 struct World {
     disk: SimDisk,
     store: Store<SimDisk>,

@@ -10,7 +10,7 @@ use super::freshness::Coverage;
 use super::node::{Membership, Node};
 use crate::catalogue::causes::Fallen;
 use crate::ingest::Counters;
-use crate::{remediation, remote_write};
+use crate::{export, remediation, remote_write};
 
 /// The value of `job` on the collector's series about itself.
 const OWN_JOB: &str = "watchfire";
@@ -149,6 +149,8 @@ pub(crate) struct SelfFigures {
     pub(crate) notifications_queued: usize,
     pub(crate) notifications: Vec<IntegrationFigures>,
     pub(crate) remediation: remediation::Figures,
+    /// By the name of the remote engine.
+    pub(crate) exports: BTreeMap<String, export::Figures>,
 }
 
 /// What became of notifications of one integration of one receiver.
@@ -196,6 +198,13 @@ pub(crate) fn self_samples(instance: &str, figures: &SelfFigures) -> Samples {
     remediation_samples(&figures.remediation, &mut push);
     ingest_samples(&figures.ingest, &mut push);
     remote_write_samples(&figures.remote_write, &mut push);
+    for (remote, figures) in &figures.exports {
+        for series in export::series::of(figures) {
+            let reason = series.reason.map(|reason| ("reason", reason));
+            let labels: Vec<_> = std::iter::once(("remote", remote.as_str())).chain(reason).collect();
+            push(series.family.name, &labels, series.value);
+        }
+    }
     samples
 }
 

@@ -1,5 +1,6 @@
 //! One source of values: what it says, as figment takes it, and what is wrong with it.
 
+use super::ManyTable;
 use figment::value::{Dict, Map, Value as Figment};
 use figment::{Metadata, Profile, Provider};
 use watchfire_shared::config::{self, ConfigKey, ConfigKind};
@@ -9,6 +10,8 @@ use watchfire_shared::document::{Key, Mistake, Node, Position, Report, Scalar, S
 pub(super) struct Layer {
     name: String,
     values: Dict,
+    /// Tables of which there may be many: the key and each of them. They are the program's to read.
+    tables: Vec<(String, Node)>,
     /// Wrong values and syntax errors.
     pub(super) mistakes: Vec<Mistake>,
     /// Sections and keys that do not exist.
@@ -20,7 +23,8 @@ const START: Position = Position { line: 1, column: 1 };
 impl Layer {
     /// What holds where nothing else is said.
     pub(super) fn defaults(keys: &[ConfigKey]) -> Self {
-        let file = keys.iter().fold(String::new(), |file, key| file + &format!("{} = {}\n", key.path, key.default));
+        let values = keys.iter().filter(|key| !matches!(key.kind, ConfigKind::Tables(_)));
+        let file = values.fold(String::new(), |file, key| file + &format!("{} = {}\n", key.path, key.default));
         Self::file(keys, "built-in defaults", &file)
     }
 
@@ -50,12 +54,25 @@ impl Layer {
         layer
     }
 
+    /// Its tables of which there may be many.
+    pub(super) fn take_tables(&mut self) -> Vec<ManyTable> {
+        let tables = std::mem::take(&mut self.tables).into_iter();
+        tables.map(|(key, node)| ManyTable { key, file: self.name.clone(), node }).collect()
+    }
+
     fn checked(keys: &[ConfigKey], name: &str, root: Option<Node>, mut report: Report) -> Self {
         let mut unknown_at = Vec::new();
         let mut values = Dict::new();
+        let mut tables = Vec::new();
         if let Some(root) = root {
             config::check(&root, keys, &mut report);
-            if let Value::Table(entries) = root.value {
+            if let Value::Table(mut entries) = root.value {
+                let is_many = |name: &str| keys.iter().any(|key| key.path == name);
+                for (key, node) in entries.extract_if(.., |(key, _)| is_many(&key.name)) {
+                    if let Value::List(items) = node.value {
+                        tables.extend(items.into_iter().map(|item| (key.name.clone(), item)));
+                    }
+                }
                 values = known_entries(keys, "", entries, &mut unknown_at);
             }
         }
@@ -63,7 +80,7 @@ impl Layer {
             .into_mistakes()
             .into_iter()
             .partition(|mistake| mistake.at.is_some_and(|at| unknown_at.contains(&at)));
-        Self { name: name.to_owned(), values, mistakes, unknown }
+        Self { name: name.to_owned(), values, tables, mistakes, unknown }
     }
 }
 

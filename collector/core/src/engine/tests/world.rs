@@ -48,6 +48,7 @@ pub(super) fn seconds(seconds: f64) -> Span {
 
 pub(super) fn settings(rules: &str) -> Settings {
     Settings {
+        exports: Vec::new(),
         node_id: NodeId(0xc0),
         node_name: "watch-1".to_owned(),
         naming: Naming::standard(CLUSTER),

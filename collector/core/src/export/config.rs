@@ -1,0 +1,162 @@
+//! `[[remote_write]]` in `collector.toml`: whom to copy what is stored to, and how.
+//!
+//! The keys of the HTTP client are those of Prometheus' `remote_write`, and so are `url`, `name` and `headers`.
+
+use std::collections::BTreeMap;
+
+use watchfire_promql::parse_selector;
+use watchfire_shared::config;
+use watchfire_shared::document::{self, Node, Report, Table};
+use watchfire_shared::labels::is_label_name;
+use watchfire_shared::matcher::Matcher;
+use watchfire_shared::time::Span;
+
+use crate::alertmanager::http::{self, HttpConfig};
+use crate::alertmanager::{Secret, check_url};
+
+/// How many engines may be written to; each costs a look at every source.
+const MAX_REMOTES: usize = 16;
+const DAY: i64 = 86_400;
+
+/// An engine that is written to.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Remote {
+    /// Names it in series, answers and the state; another name is another engine, which has nothing yet.
+    pub name: String,
+    pub url: Secret,
+    /// How long a request may take.
+    pub timeout: Span,
+    /// How often it is looked for something to send; while there is more, at once.
+    pub send_every: Span,
+    /// Samples of one request, about: a row is never divided.
+    pub batch_samples: usize,
+    /// What is older is left out and counted.
+    pub max_backlog: Span,
+    /// How much of what is stored already is sent to an engine that is new.
+    pub history: Span,
+    /// How much is sent again once an engine that was gone is back.
+    pub resend: Span,
+    /// Only series that satisfy one of these; all if there is none.
+    pub matchers: Vec<Vec<Matcher>>,
+    /// Labels of every series that has none of that name.
+    pub labels: Vec<(String, String)>,
+    pub http: HttpConfig,
+}
+
+/// The text of the reference: an entry, each key with what it takes if it is not said.
+pub const EXAMPLE: &str = "\
+[[remote_write]]
+name = \"metrics\"
+url = \"http://127.0.0.1:8428/api/v1/write\"
+timeout = \"30s\"
+send_every = \"5s\"
+batch_samples = 10000
+max_backlog = \"1d\"
+history = \"0s\"
+resend = \"30s\"
+match = []
+labels = {}
+headers = {}";
+
+/// Checks one entry.
+pub fn check(node: &Node, report: &mut Report) {
+    let _ = read(node, report);
+}
+
+/// Reads all entries: files with their tables.
+///
+/// # Errors
+/// Every mistake, names that are used twice included.
+pub fn read_all(entries: &[(String, Node)]) -> Result<Vec<Remote>, Vec<String>> {
+    let mut remotes: Vec<Remote> = Vec::new();
+    let mut mistakes = Vec::new();
+    for (file, node) in entries {
+        let mut report = Report::new(file.clone());
+        if let Some(remote) = read(node, &mut report) {
+            if remotes.iter().any(|other| other.name == remote.name) {
+                report
+                    .add(node.at, format!("there is another remote_write called {:?}; give it a `name`", remote.name));
+            } else if remotes.len() == MAX_REMOTES {
+                report.add(node.at, format!("there are more than {MAX_REMOTES} entries of remote_write"));
+            }
+            remotes.push(remote);
+        }
+        mistakes.extend(report.into_mistakes().iter().map(ToString::to_string));
+    }
+    if mistakes.is_empty() { Ok(remotes) } else { Err(mistakes) }
+}
+
+fn read(node: &Node, report: &mut Report) -> Option<Remote> {
+    let mut table = Table::of(node, report)?;
+    let url = table.required(report, "url", url);
+    let host = url.as_ref().map(|url| host_of(url.expose())).unwrap_or_default();
+    let name = table.optional(report, "name", name).unwrap_or(host);
+    let second = Span::from_seconds(1);
+    let mut duration = |key, min, default: i64, max| {
+        let within = |node: &Node, report: &mut Report| {
+            let text = document::text(node, report)?;
+            config::duration(&text, min, max).map_err(|message| report.add(node.at, message)).ok()
+        };
+        table.optional(report, key, within).unwrap_or(Span::from_seconds(default))
+    };
+    let timeout = duration("timeout", second, 30, Span::from_seconds(600));
+    let send_every = duration("send_every", Span::from_millis(100), 5, Span::from_seconds(3600));
+    let max_backlog = duration("max_backlog", Span::from_seconds(60), DAY, Span::from_seconds(3650 * DAY));
+    let history = duration("history", Span::ZERO, 0, Span::from_seconds(3650 * DAY));
+    let resend = duration("resend", Span::ZERO, 30, Span::from_seconds(3600));
+    let batch = table.optional(report, "batch_samples", document::integer(100, 200_000)).unwrap_or(10_000);
+    let matchers = table.optional(report, "match", document::list(selector)).unwrap_or_default();
+    let labels = table.optional(report, "labels", labels).unwrap_or_default();
+    let headers = table.optional(report, "headers", http::plain_headers).unwrap_or_default();
+    let mut http = http::read_rest(table, report);
+    http.headers.extend(headers);
+    Some(Remote {
+        name,
+        url: url?,
+        timeout,
+        send_every,
+        batch_samples: usize::try_from(batch).unwrap_or(usize::MAX),
+        max_backlog,
+        history,
+        resend,
+        matchers,
+        labels,
+        http,
+    })
+}
+
+fn url(node: &Node, report: &mut Report) -> Option<Secret> {
+    let text = document::text(node, report)?;
+    check_url(&text).map_err(|message| report.add(node.at, message)).ok()?;
+    Some(Secret::new(text))
+}
+
+/// Host and port, without what may be a password or a token.
+fn host_of(url: &str) -> String {
+    let authority =
+        url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_owned()
+}
+
+fn name(node: &Node, report: &mut Report) -> Option<String> {
+    let text = document::text(node, report)?;
+    if text.is_empty() || text.len() > 64 || text.chars().any(char::is_control) {
+        report.add(node.at, "a name has 1 to 64 bytes and no control characters");
+        return None;
+    }
+    Some(text)
+}
+
+fn selector(node: &Node, report: &mut Report) -> Option<Vec<Matcher>> {
+    let text = document::text(node, report)?;
+    parse_selector(&text).map_err(|error| report.add(node.at, format!("{error}, found {text:?}"))).ok()
+}
+
+fn labels(node: &Node, report: &mut Report) -> Option<Vec<(String, String)>> {
+    let labels: BTreeMap<String, String> = document::text_map(node, report)?;
+    for name in labels.keys().filter(|name| !is_label_name(name) || name.starts_with("__")) {
+        report
+            .add(node.at, format!("`{name}` is no label name: letters, digits and _, not starting with a digit or __"));
+    }
+    Some(labels.into_iter().collect())
+}

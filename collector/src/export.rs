@@ -1,0 +1,192 @@
+//! Remote write out, done: one task for each remote engine drives its exporter, which decides.
+//!
+//! A task reads the store beside the engine's thread, sends with the client that notifications use, and hands cursors and
+//! figures to the engine. A reload ends the tasks of remotes that changed, each of which goes on from its own cursors.
+
+mod send;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use watchfire_collector_core::engine::Input as EngineInput;
+use watchfire_collector_core::export::config::Remote;
+use watchfire_collector_core::export::{Cursors, Effect, Exporter, Figures, Input, Progress, plan};
+use watchfire_collector_core::fact::Fact;
+use watchfire_shared::machine::Machine;
+use watchfire_shell::clock::Clock;
+use watchfire_store::CopiedBlocks;
+
+use crate::engine::{self, Inbox, Published};
+use send::Sender;
+
+/// The remotes that are to be written to, and the folder where relative paths in them begin.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) remotes: Vec<Remote>,
+    pub(crate) folder: PathBuf,
+}
+
+/// What every task needs.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) published: Published,
+    pub(crate) inbox: Inbox,
+    pub(crate) clock: Clock,
+}
+
+/// A task, and how to end it; it gives back its cursors.
+struct Running {
+    remote: Arc<Remote>,
+    folder: PathBuf,
+    stop: CancellationToken,
+    task: JoinHandle<Vec<u8>>,
+}
+
+/// Runs the tasks that are wanted, with the cursors that were saved, until `stop`.
+pub(crate) async fn run(
+    mut wanted: watch::Receiver<Wanted>,
+    mut saved: BTreeMap<String, Vec<u8>>,
+    context: Context,
+    stop: CancellationToken,
+) {
+    let mut running: Vec<Running> = Vec::new();
+    loop {
+        let Wanted { remotes, folder } = wanted.borrow_and_update().clone();
+        let (kept, ended): (Vec<_>, Vec<_>) =
+            running.into_iter().partition(|own| own.folder == folder && remotes.contains(&*own.remote));
+        running = kept;
+        end(ended, &mut saved).await;
+        for remote in remotes {
+            if running.iter().all(|own| *own.remote != remote) {
+                let cursors = saved.get(&remote.name).cloned();
+                running.push(start(Arc::new(remote), folder.clone(), cursors, &context));
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            changed = wanted.changed() => if changed.is_err() {
+                stop.cancelled().await;
+                break;
+            }
+        }
+    }
+    end(running, &mut saved).await;
+}
+
+async fn end(running: Vec<Running>, saved: &mut BTreeMap<String, Vec<u8>>) {
+    running.iter().for_each(|own| own.stop.cancel());
+    for own in running {
+        match own.task.await {
+            Ok(cursors) => drop(saved.insert(own.remote.name.clone(), cursors)),
+            Err(error) => tracing::error!(%error, remote = own.remote.name, "remote write has died"),
+        }
+    }
+}
+
+fn start(remote: Arc<Remote>, folder: PathBuf, saved: Option<Vec<u8>>, context: &Context) -> Running {
+    let stop = CancellationToken::new();
+    let task = Task {
+        sender: Sender::new(Arc::clone(&remote), folder.clone()),
+        exporter: Exporter::new(context.clock.wall(), Arc::clone(&remote), saved.as_deref(), rand::random()),
+        remote: Arc::clone(&remote),
+        copied: CopiedBlocks::default(),
+        cursors: saved.unwrap_or_default(),
+        context: context.clone(),
+    };
+    Running { remote, folder, stop: stop.clone(), task: tokio::spawn(task.run(stop)) }
+}
+
+struct Task {
+    remote: Arc<Remote>,
+    exporter: Exporter,
+    sender: Sender,
+    copied: CopiedBlocks,
+    /// As they were saved last.
+    cursors: Vec<u8>,
+    context: Context,
+}
+
+impl Task {
+    /// Works until `stop`, and gives back the cursors.
+    async fn run(mut self, stop: CancellationToken) -> Vec<u8> {
+        let mut input = Input::Wake;
+        loop {
+            let mut effects = Vec::new();
+            let stopping = matches!(input, Input::Stop);
+            self.exporter.handle(self.context.clock.wall(), input, &mut effects);
+            let mut answer = None;
+            for effect in effects {
+                answer = tokio::select! {
+                    // What is under way when it has to end was not done; the cursors know nothing of it.
+                    () = stop.cancelled(), if !stopping => Some(Input::Stop),
+                    done = self.perform(effect) => done,
+                }
+                .or(answer);
+            }
+            if stopping {
+                return self.cursors;
+            }
+            input = match answer {
+                Some(answer) => answer,
+                None => tokio::select! {
+                    () = stop.cancelled() => Input::Stop,
+                    () = self.sleep() => Input::Wake,
+                },
+            };
+        }
+    }
+
+    async fn sleep(&self) {
+        let now = self.context.clock.wall();
+        match self.exporter.deadline() {
+            Some(at) => tokio::time::sleep(at.since(now).to_std()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn perform(&mut self, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Look(cursors) => Some(self.look(cursors).await),
+            Effect::Send(feed, batch) => {
+                let metadata = self.context.published.view().metadata.clone();
+                Some(Input::Answered(self.sender.send(feed, batch, metadata).await))
+            }
+            Effect::Save(cursors, figures) => {
+                self.save(cursors, figures).await;
+                None
+            }
+            Effect::Fact(fact) => {
+                tell(&fact);
+                None
+            }
+        }
+    }
+
+    async fn look(&mut self, cursors: Cursors) -> Input {
+        let Some(feed) = self.context.published.feed().await else { return Input::Stop };
+        let (remote, now) = (Arc::clone(&self.remote), self.context.clock.wall());
+        let mut copied = std::mem::take(&mut self.copied);
+        let planned = tokio::task::spawn_blocking(move || {
+            let plan = plan(feed, &cursors, &remote, now, &mut copied);
+            (plan, copied)
+        });
+        let (plan, copied) =
+            planned.await.expect("planning does not panic, and is not cancelled while the runtime lives");
+        self.copied = copied;
+        Input::Planned(Box::new(plan))
+    }
+
+    async fn save(&mut self, cursors: Vec<u8>, figures: Figures) {
+        self.cursors.clone_from(&cursors);
+        let progress = Progress { remote: self.remote.name.clone(), cursors, figures };
+        self.context.inbox.send(EngineInput::Exported(Box::new(progress))).await;
+    }
+}
+
+fn tell(fact: &Fact) {
+    engine::write(fact);
+}

@@ -1,0 +1,95 @@
+//! One batch as a request, and what its answer means.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use watchfire_collector_core::export::config::Remote;
+use watchfire_collector_core::export::{Answer, Batch, encode};
+use watchfire_collector_core::metadata::Metadata;
+use watchfire_shared::time::Span;
+use watchfire_store::Feed;
+
+use crate::sender::client::{Clients, Raw};
+
+/// How often kinds and texts of metrics are sent, as Prometheus does.
+const METADATA_EVERY: Duration = Duration::from_secs(60);
+const HEADERS: &[(&str, &str)] = &[
+    ("content-encoding", "snappy"),
+    ("content-type", "application/x-protobuf"),
+    ("user-agent", concat!("Watchfire/", env!("CARGO_PKG_VERSION"))),
+    ("x-prometheus-remote-write-version", "0.1.0"),
+];
+
+/// Sends to one remote engine.
+pub(super) struct Sender {
+    remote: Arc<Remote>,
+    folder: PathBuf,
+    clients: Clients,
+    metadata_at: Option<Instant>,
+}
+
+impl Sender {
+    pub(super) fn new(remote: Arc<Remote>, folder: PathBuf) -> Self {
+        Self { remote, folder, clients: Clients::default(), metadata_at: None }
+    }
+
+    /// Sends a batch.
+    pub(super) async fn send(&mut self, feed: Feed, batch: Batch, metadata: Metadata) -> Answer {
+        let remote = Arc::clone(&self.remote);
+        let encoded = tokio::task::spawn_blocking(move || encode::batch(&feed, &batch, &remote)).await;
+        let encoded = encoded.expect("encoding does not panic, and is not cancelled while the runtime lives");
+        if encoded.samples == 0 {
+            // The remote's selectors leave everything out.
+            return Answer::Taken { samples: 0 };
+        }
+        let answer = self.post(encoded.body).await;
+        if answer.is_ok() {
+            self.send_metadata(metadata).await;
+        }
+        answer.map_or_else(|answer| answer, |()| Answer::Taken { samples: encoded.samples })
+    }
+
+    /// Engines may do without it, so what becomes of it does not matter.
+    async fn send_metadata(&mut self, metadata: Metadata) {
+        if self.metadata_at.is_some_and(|at| at.elapsed() < METADATA_EVERY) {
+            return;
+        }
+        self.metadata_at = Some(Instant::now());
+        for encoded in encode::metadata(&metadata) {
+            if let Err(answer) = self.post(encoded.body).await {
+                tracing::debug!(remote = self.remote.name, ?answer, "the remote engine did not take metadata");
+                return;
+            }
+        }
+    }
+
+    async fn post(&self, body: Vec<u8>) -> Result<(), Answer> {
+        let timeout = self.remote.timeout.to_std();
+        let posted = tokio::time::timeout(timeout, async {
+            // A secret that cannot be read now may be so later.
+            let prepared = self.clients.prepare(&self.remote.http, &self.folder).await.map_err(later)?;
+            Ok(prepared.post_raw(self.remote.url.expose(), HEADERS, body).await)
+        });
+        match posted.await {
+            Err(_) => Err(later(format!("no answer within {}", self.remote.timeout))),
+            Ok(Err(answer)) => Err(answer),
+            Ok(Ok(Raw::Success)) => Ok(()),
+            Ok(Ok(Raw::Status { status, retry_after, reason })) => Err(judged(status, retry_after, reason)),
+            Ok(Ok(Raw::Broken { timed_out: true, reason })) => Err(later(reason)),
+            Ok(Ok(Raw::Broken { timed_out: false, reason })) => Err(Answer::Gone { reason }),
+        }
+    }
+}
+
+fn later(reason: String) -> Answer {
+    Answer::Later { retry_after: None, reason }
+}
+
+/// As the protocol has it: 5xx and 429 are tried again, the rest is not.
+fn judged(status: u16, retry_after: Option<Span>, reason: String) -> Answer {
+    match status {
+        429 | 500..=599 => Answer::Later { retry_after, reason },
+        _ => Answer::Refused { status, reason },
+    }
+}
