@@ -41,6 +41,7 @@ pub const KEYS: &[ConfigKey] = &[
         "\"watchfire\"",
         "Name of the cluster. Packets of another one are dropped, and its collectors refuse this agent.",
     ),
+    common::GOSSIP_ENABLED,
     common::GOSSIP_BIND,
     common::GOSSIP_ADVERTISE,
     common::GOSSIP_JOIN,
@@ -212,6 +213,10 @@ pub enum SettingsError {
     CollectorKey(String),
     #[error("actions.collector_key and actions.collector_key_file are both given; one of them is to be empty")]
     TwoKeys,
+    #[error(
+        "gossip.enabled is false and uplink.collectors is empty: this agent would find no collector; name one as host:port"
+    )]
+    NoCollectors,
     #[error("node.name is empty and the host has no name")]
     NoName,
     #[error("node.name has {0} bytes, more than {MAX_NODE_NAME_BYTES}")]
@@ -233,6 +238,9 @@ fn resolve(loaded: LoadedRaw<Raw>) -> Result<Loaded, SettingsError> {
     let raw = loaded.value;
     let plain: Vec<_> = raw.gossip.plain_bind().into_iter().chain([("http.bind", raw.http.bind)]).collect();
     bind::check(&plain, raw.security.insecure)?;
+    if !raw.gossip.enabled && raw.uplink.collectors.is_empty() {
+        return Err(SettingsError::NoCollectors);
+    }
     let name = common::node_name(raw.node.name).ok_or(SettingsError::NoName)?;
     if name.len() > MAX_NODE_NAME_BYTES {
         return Err(SettingsError::LongName(name.len()));
@@ -241,7 +249,10 @@ fn resolve(loaded: LoadedRaw<Raw>) -> Result<Loaded, SettingsError> {
         return Err(SettingsError::ManyLabels(raw.node.labels.len()));
     }
     // While nothing listens to a network, whoever runs the agent may also say what it runs.
-    let alone = [raw.gossip.bind, raw.http.bind].iter().all(|address| address.ip().to_canonical().is_loopback());
+    let alone = [Some(raw.gossip.bind).filter(|_| raw.gossip.enabled), Some(raw.http.bind)]
+        .iter()
+        .flatten()
+        .all(|address| address.ip().to_canonical().is_loopback());
     let actions = action::Settings {
         source: Source { folder: raw.actions.dir.clone(), trust: Trust::new(alone) },
         key: key_source(&raw.actions)?,
@@ -257,6 +268,7 @@ fn resolve(loaded: LoadedRaw<Raw>) -> Result<Loaded, SettingsError> {
             interval: raw.collect.interval,
             collectors: raw.uplink.collectors,
             spool_bytes: raw.spool.max_bytes,
+            gossips: raw.gossip.enabled,
         },
         gossip: raw.gossip.into(),
         http_bind: raw.http.bind,
@@ -288,6 +300,16 @@ mod tests {
         let sources =
             Sources { config: Some(file), folder: "/nowhere".into(), environment: Vec::new(), overrides: Vec::new() };
         resolve(load_from(&Program { name: "agent", keys: KEYS, strict }, &sources)?)
+    }
+
+    #[test]
+    fn without_gossip_collectors_have_to_be_named() {
+        let error = read_text("[gossip]\nenabled = false\n", false).unwrap_err().to_string();
+        assert!(error.contains("uplink.collectors is empty"), "{error}");
+        // Nothing is bound, so the address may be any.
+        let text = "[gossip]\nenabled = false\nbind = \"0.0.0.0:7950\"\n[uplink]\ncollectors = [\"10.0.0.1:7961\"]\n";
+        let settings = read_text(text, true).unwrap().settings;
+        assert!(!settings.gossip.enabled && !settings.core.gossips);
     }
 
     #[test]

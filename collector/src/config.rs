@@ -42,6 +42,7 @@ pub const KEYS: &[ConfigKey] = &[
     common::GOSSIP_JOIN,
     common::GOSSIP_PROFILE,
     common::GOSSIP_KEYRING_FILE,
+    common::GOSSIP_POOLS,
     key("http.bind", ConfigKind::Address, "\"127.0.0.1:7960\"", "Where the API, the UI and queries are served."),
     key(
         "http.external_url",
@@ -54,7 +55,7 @@ pub const KEYS: &[ConfigKey] = &[
         "ingest.advertise",
         ConfigKind::Address,
         "\"\"",
-        "Where agents reach ingest. Default: the bound address; for 0.0.0.0 that of the default route.",
+        "Where agents reach ingest. Default: the bound address; for 0.0.0.0 that of gossip, or of the default route.",
     ),
     key(
         "ingest.tls.cert_file",
@@ -322,6 +323,8 @@ pub enum SettingsError {
     NotLoopback(#[from] bind::NotLoopback),
     #[error(transparent)]
     Tls(#[from] tls::SectionError),
+    #[error(transparent)]
+    Pools(#[from] common::PoolError),
     #[error("node.name is empty and the host has no name")]
     NoName,
     #[error("nodes.group_minimum: expected a number of nodes for {group}, found {found:?}")]
@@ -346,22 +349,30 @@ fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
     let raw = loaded.value;
     let entries: Vec<_> = loaded.tables.into_iter().map(|table| (table.file, table.node)).collect();
     let remotes = export::config::read_all(&entries).map_err(SettingsError::Remotes)?;
-    let ingest_tls = raw.ingest.tls.resolve()?;
+    let ingest_tls = raw.ingest.tls.clone().resolve()?;
     let plain_ingest = ingest_tls.is_none().then_some(("ingest.bind", raw.ingest.bind));
     let plain = raw.gossip.plain_bind().into_iter().chain([("http.bind", raw.http.bind)]).chain(plain_ingest);
     let plain: Vec<_> = plain.collect();
     bind::check(&plain, raw.security.insecure)?;
+    raw.gossip.check_pools()?;
     let name = common::node_name(raw.node.name).ok_or(SettingsError::NoName)?;
+    let mut gossip: watchfire_shell::gossip::Settings = raw.gossip.into();
+    for pool in &mut gossip.pools {
+        let own = pool.advertise.unwrap_or(pool.bind);
+        pool.ingest_advertise = pool.ingest_advertise.or_else(|| in_segment(own, &raw.ingest));
+    }
+    let own = gossip.advertise.unwrap_or(gossip.bind);
+    let ingest_advertise = raw.ingest.advertise.or_else(|| in_segment(own, &raw.ingest));
     let default_notify = raw.notify.file == Path::new(DEFAULT_NOTIFY_FILE);
     Ok(Settings {
         name,
         data_dir: raw.node.data_dir,
         labels: raw.node.labels,
-        gossip: raw.gossip.into(),
+        gossip,
         http_bind: raw.http.bind,
         external_url: (!raw.http.external_url.is_empty()).then_some(raw.http.external_url),
         ingest_bind: raw.ingest.bind,
-        ingest_advertise: raw.ingest.advertise,
+        ingest_advertise,
         ingest_tls,
         storage: raw.storage,
         rules: raw.rules,
@@ -385,6 +396,13 @@ fn syntax(features: &[String]) -> Result<Syntax, SettingsError> {
     })
 }
 
+/// Where agents reach an ingest that listens on every address: where they reach gossip, if that is one address.
+fn in_segment(gossip: SocketAddr, ingest: &RawIngest) -> Option<SocketAddr> {
+    let everywhere = ingest.bind.ip().is_unspecified() && ingest.advertise.is_none() && ingest.bind.port() != 0;
+    let ip = gossip.ip().to_canonical();
+    (everywhere && !ip.is_unspecified() && !ip.is_loopback()).then(|| SocketAddr::new(ip, ingest.bind.port()))
+}
+
 fn policy(raw: RawNodes) -> Result<Policy, SettingsError> {
     let number = |(group, text): (String, String)| match text.parse() {
         Ok(minimum) => Ok((group, minimum)),
@@ -401,74 +419,4 @@ fn policy(raw: RawNodes) -> Result<Policy, SettingsError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use watchfire_gossip::Profile;
-    use watchfire_shell::config::{Sources, load_from};
-
-    use super::*;
-
-    fn settings(text: &str) -> Result<Settings, SettingsError> {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("collector.toml");
-        std::fs::write(&file, text).unwrap();
-        let sources =
-            Sources { config: Some(file), folder: "/nowhere".into(), environment: Vec::new(), overrides: Vec::new() };
-        resolve(load_from(&Program { name: "collector", keys: KEYS, strict: true }, &sources)?)
-    }
-
-    #[test]
-    fn an_empty_file_is_a_whole_configuration() {
-        let settings = settings("").unwrap();
-        assert!(!settings.name.is_empty());
-        assert_eq!(settings.http_bind, "127.0.0.1:7960".parse().unwrap());
-        assert_eq!(settings.storage.retention, Span::from_seconds(15 * DAY));
-        assert_eq!(settings.gossip.profile, Profile::Lan);
-        assert_eq!(settings.series.node_labels, Vec::<String>::new());
-        assert_eq!(settings.nodes, Policy::default());
-    }
-
-    #[test]
-    fn a_minimum_that_is_no_number_is_refused_by_name() {
-        let read = |text: &str| settings(&format!("[nodes]\ngroup_minimum = {{ web = {text} }}\n"));
-        assert_eq!(read("\"3\"").unwrap().nodes.group_minimum["web"], 3);
-        let message = read("\"three\"").unwrap_err().to_string();
-        assert_eq!(message, "nodes.group_minimum: expected a number of nodes for web, found \"three\"");
-    }
-
-    #[test]
-    fn a_feature_that_does_not_exist_is_refused_with_the_nearest_one() {
-        let read = |name: &str| settings(&format!("[query]\nfeatures = [{name:?}]\n"));
-        let syntax = read("promql-duration-expr").unwrap().syntax;
-        assert_eq!(syntax, Syntax { durations: true, ..Syntax::default() });
-        let message = read("promql-duration").unwrap_err().to_string();
-        let expected = "there is no feature \"promql-duration\", did you mean \"promql-duration-expr\"?";
-        assert_eq!(message, format!("query.features: {expected}"));
-    }
-
-    #[test]
-    fn a_notify_file_that_was_named_is_kept_though_it_is_missing() {
-        let named = settings("[notify]\nfile = \"/no/such.yml\"\n").unwrap();
-        assert_eq!(named.notify_file, Some("/no/such.yml".into()));
-    }
-
-    #[test]
-    fn plaintext_is_not_offered_to_a_network() {
-        let message = settings("[ingest]\nbind = \"0.0.0.0:7961\"\n").unwrap_err().to_string();
-        assert!(message.starts_with("`ingest.bind` = 0.0.0.0:7961 is not a loopback address"), "{message}");
-        settings("[ingest]\nbind = \"0.0.0.0:7961\"\n[security]\ninsecure = true\n").unwrap();
-    }
-
-    #[test]
-    fn with_a_certificate_ingest_may_listen_to_a_network() {
-        let read = |keys: &str| settings(&format!("[ingest]\nbind = \"0.0.0.0:7961\"\n[ingest.tls]\n{keys}\n"));
-        let own = "cert_file = \"/no/c.pem\"\nkey_file = \"/no/k.pem\"";
-        assert!(!read(own).unwrap().ingest_tls.unwrap().asks());
-        assert!(read(&format!("{own}\nclient_ca_file = \"/no/ca.pem\"")).unwrap().ingest_tls.unwrap().asks());
-        let refused = |keys: &str| read(keys).unwrap_err().to_string();
-        assert_eq!(
-            refused("client_ca_file = \"/no/ca.pem\""),
-            "ingest.tls.client_ca_file is given without ingest.tls.cert_file"
-        );
-        assert_eq!(refused("key_file = \"/no/k.pem\""), "ingest.tls.key_file is given without ingest.tls.cert_file");
-    }
-}
+mod tests;

@@ -48,6 +48,8 @@ pub enum ConfigKind {
     Labels,
     /// Tables of a kind, any number: `[[remote_write]]`. The check is that of one of them; the default is an example.
     Tables(fn(&Node, &mut Report)),
+    /// A list of tables (`[[section.key]]`), each with these keys; their paths stand without the list's own.
+    TablesOf(&'static [ConfigKey]),
 }
 
 /// Checks one file against the keys: unknown tables and keys with the nearest one that exists, wrong kinds, values out
@@ -127,11 +129,30 @@ fn check_value(kind: ConfigKind, node: &Node, report: &mut Report) {
             Value::List(items) => items.iter().for_each(|item| check(item, report)),
             _ => report.add(node.at, format!("expected tables, each in two brackets, found {}", node.describe())),
         },
+        ConfigKind::TablesOf(keys) => {
+            document::list(|item, report| {
+                check_table(item, keys, report);
+                Some(())
+            })(node, report);
+        }
         ConfigKind::Labels => {
             for (name, value) in document::text_map(node, report).unwrap_or_default() {
                 if let Err(message) = node_label(&name, &value) {
                     report.add(node.at, message);
                 }
+            }
+        }
+    }
+}
+
+fn check_table(node: &Node, keys: &[ConfigKey], report: &mut Report) {
+    let Some(table) = Table::of(node, report) else { return };
+    for (key, value) in table.entries() {
+        match keys.iter().find(|known| known.path == key.name) {
+            Some(known) => check_value(known.kind, value, report),
+            None => {
+                let names: Vec<&str> = keys.iter().map(|known| known.path).collect();
+                report.add(key.at, unknown("key", &key.name, &names));
             }
         }
     }
@@ -238,6 +259,9 @@ pub fn reference(keys: &[ConfigKey]) -> String {
             section = own;
         }
         out += &format!("# {}\n#{name} = {}\n", key.help, key.default);
+        if let ConfigKind::TablesOf(keys) = key.kind {
+            keys.iter().for_each(|key| out += &format!("#   {} = {}: {}\n", key.path, key.default, key.help));
+        }
     }
     out
 }

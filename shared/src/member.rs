@@ -168,7 +168,13 @@ pub struct Member {
     pub suspicions: Vec<Suspicion>,
     /// The keys of encrypted gossip that it holds.
     #[serde(default, skip_serializing_if = "HeldKeys::is_empty")]
-    pub keys: HeldKeys,
+    pub keys: Box<HeldKeys>,
+    /// The gossip pools in which it is, as far as the node that answers is in several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<String>,
+    /// Its gossip is off: what is said here, it says of itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gossip_off: bool,
 }
 
 /// A member that entered a state.

@@ -16,6 +16,7 @@ fn core(found: Found, effects: &mut Vec<Effect>) -> AgentCore {
         interval: Span::from_seconds(1),
         collectors: Vec::new(),
         spool_bytes: 64 << 20,
+        gossips: true,
     };
     let (boot, life) = (String::new(), None);
     let start = Start { node: NodeId(1), epoch: 5, seed: 1, version: "0", boot, life, settings };

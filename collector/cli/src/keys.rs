@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::client::{Client, ClientArguments};
+use crate::client::{Client, ClientArguments, encode};
 use crate::output::{Cell, Format, OutputArguments, Page, Printer, Table, Tone, items, number, text};
 use crate::{Failure, block_on, members, watch};
 
@@ -23,6 +23,9 @@ pub(crate) struct KeysArguments {
     client: ClientArguments,
     #[command(flatten)]
     output: OutputArguments,
+    /// Which gossip pool's keys, if the collector is in several
+    #[arg(long, value_name = "NAME", global = true)]
+    pool: Option<String>,
     #[command(subcommand)]
     command: Option<KeysCommand>,
 }
@@ -71,15 +74,18 @@ struct Wait {
 pub(crate) fn run(arguments: &KeysArguments) -> Result<ExitCode, Failure> {
     let client = Client::new(&arguments.client)?;
     let format = arguments.output.output;
+    let pool = arguments.pool.as_deref();
+    let path = pool.map_or_else(|| "/v1/keys".to_owned(), |pool| format!("/v1/keys?pool={}", encode(pool)));
     let (op, key, wait) = match &arguments.command {
-        None => return list(&client, format, false, false),
-        Some(KeysCommand::List { watch, nodes }) => return list(&client, format, *watch, *nodes),
+        None => return list(&client, format, &path, false, false),
+        Some(KeysCommand::List { watch, nodes }) => return list(&client, format, &path, *watch, *nodes),
         Some(KeysCommand::Install { key, wait }) => ("install", given(key.as_deref())?, wait),
         Some(KeysCommand::Use { id, wait }) => ("use", id.clone(), wait),
         Some(KeysCommand::Remove { id, wait }) => ("remove", id.clone(), wait),
     };
     let timeout = crate::silence::span(&wait.timeout)?.to_std();
-    block_on(change(&client, format, op, &key, timeout))
+    let body = json!({"op": op, "key": key, "pool": pool});
+    block_on(change(&client, format, &path, &body, timeout))
 }
 
 fn given(key: Option<&str>) -> Result<String, Failure> {
@@ -92,27 +98,34 @@ fn given(key: Option<&str>) -> Result<String, Failure> {
     Ok(text.trim().to_owned())
 }
 
-fn list(client: &Client, format: Format, watch: bool, nodes: bool) -> Result<ExitCode, Failure> {
-    let fetch = async |client: &Client| client.get("/v1/keys").await.map(|value| page(value, nodes));
+fn list(client: &Client, format: Format, path: &str, watch: bool, nodes: bool) -> Result<ExitCode, Failure> {
+    let fetch = async |client: &Client| client.get(path).await.map(|value| page(value, nodes));
     block_on(watch::show(client, format, watch, watch::MEMBERS, fetch))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Asks for a change and follows it until every living member has made it.
-async fn change(client: &Client, format: Format, op: &str, key: &str, timeout: Duration) -> Result<ExitCode, Failure> {
-    let answer = client.post("/v1/keys", &json!({"op": op, "key": key})).await?;
+async fn change(
+    client: &Client,
+    format: Format,
+    path: &str,
+    body: &Value,
+    timeout: Duration,
+) -> Result<ExitCode, Failure> {
+    let op = text(body, "/op");
+    let answer = client.post("/v1/keys", body).await?;
     let id = text(&answer, "/key").to_owned();
     let done = async {
-        let mut value = client.get("/v1/keys").await?;
+        let mut value = client.get(path).await?;
         while !waiting(&value, op, &id, true).is_empty() {
             let index = text(&value, "/index").to_owned();
-            value = client.wait("/v1/keys", &index).await?;
+            value = client.wait(path, &index).await?;
         }
         Ok::<Value, Failure>(value)
     };
     let (value, in_time) = match tokio::time::timeout(timeout, done).await {
         Ok(value) => (value?, true),
-        Err(_) => (client.get("/v1/keys").await?, false),
+        Err(_) => (client.get(path).await?, false),
     };
     let late = waiting(&value, op, &id, false);
     let verb = match op {

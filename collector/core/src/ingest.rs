@@ -127,6 +127,8 @@ pub(crate) struct Introduction {
     pub(crate) version: String,
     pub(crate) interval: Span,
     pub(crate) clock_offset: Span,
+    /// Its gossip is off.
+    pub(crate) gossip_off: bool,
 }
 
 /// What ingest wants done, in order.

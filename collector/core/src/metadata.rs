@@ -109,6 +109,7 @@ const OWN: &[(&str, &str, &str)] = &[
     ("watchfire_member_down_cause", "gauge", "1 for the cause for which a member counts as down."),
     ("watchfire_member_state", "gauge", "1 for the state that a member is in, as gossip sees it."),
     ("watchfire_node_clock_offset_seconds", "gauge", "The node's wall clock less the collector's."),
+    ("watchfire_node_gossip_off", "gauge", "1 for a node whose gossip is off: its reports alone tell of it."),
     ("watchfire_node_info", "gauge", "A node's labels and version, as labels; always 1."),
     ("watchfire_node_maintenance", "gauge", "1 while the node is in maintenance."),
     ("watchfire_availability_ratio", "gauge", "Which part of the window the node was up, of what is known."),

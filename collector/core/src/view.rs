@@ -88,6 +88,8 @@ pub struct NodeView {
     pub role: Role,
     /// What gossip says; `None` if it never spoke of the node.
     pub state: Option<MemberState>,
+    /// `false`: its gossip is off, and it is judged by its reports alone.
+    pub gossip: bool,
     pub health: Health,
     /// Why it is not `ok`, the worst reason first.
     pub reasons: Vec<String>,
@@ -162,6 +164,7 @@ pub(crate) struct Evidence<'a> {
     /// The fallen group that it belongs to.
     pub(crate) group: Option<&'a (String, String)>,
     pub(crate) maintenance: Option<&'a Maintenance>,
+    pub(crate) gossip_off: bool,
     /// Names of the node's firing alerts, each once.
     pub(crate) firing: &'a [String],
 }
@@ -213,6 +216,9 @@ fn by_reports(evidence: &Evidence<'_>) -> Option<(Health, String)> {
     }
     match (evidence.up, evidence.last_report_at) {
         (Some(true), _) => None,
+        (Some(false), Some(at)) if evidence.gossip_off => {
+            Some((Health::Down, format!("no report since {at}; its gossip is off, so nothing else is known of it")))
+        }
         (Some(false), Some(at)) => Some((Health::Degraded, format!("no report since {at}"))),
         (Some(false), None) => Some((Health::Degraded, "it has never reported".to_owned())),
         (None, _) => Some((Health::Unknown, "it has not reported yet".to_owned())),
@@ -232,6 +238,7 @@ mod tests {
         overdue: false,
         group: None,
         maintenance: None,
+        gossip_off: false,
         firing: &[],
     };
 
@@ -252,6 +259,14 @@ mod tests {
         check(Some(MemberState::Down), Some(false), &["A"], Health::Down, &[down, silent, "alert A is firing"]);
         check(Some(MemberState::Left), Some(true), &[], Health::Unknown, &["it left on purpose and is expected back"]);
         check(None, None, &[], Health::Unknown, &["it has not reported yet"]);
+    }
+
+    #[test]
+    fn a_node_whose_gossip_is_off_is_judged_by_its_reports_alone() {
+        let evidence = Evidence { gossip_off: true, last_report_at: Some(Timestamp::EPOCH), ..NOTHING };
+        assert_eq!(judge(&Evidence { up: Some(true), ..evidence }), (Health::Ok, Vec::new()));
+        let reason = "no report since 1970-01-01T00:00:00Z; its gossip is off, so nothing else is known of it";
+        assert_eq!(judge(&Evidence { up: Some(false), ..evidence }), (Health::Down, vec![reason.to_owned()]));
     }
 
     #[test]

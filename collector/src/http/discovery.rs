@@ -64,6 +64,7 @@ mod tests {
             name: format!("web-{number}"),
             role: Role::Agent,
             state,
+            gossip: true,
             health: Health::Ok,
             reasons: Vec::new(),
             last_report_at: None,

@@ -128,6 +128,7 @@ mod tests {
             name: name.to_owned(),
             role: Role::Agent,
             state: None,
+            gossip: true,
             health,
             reasons: Vec::new(),
             last_report_at: None,

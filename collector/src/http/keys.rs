@@ -12,8 +12,9 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use watchfire_gossip::{GossipKey, KeyOp, KeyRefusal};
 use watchfire_shared::member::{KeyId, Member, MemberState, ViewSummary};
+use watchfire_shell::gossip::DEFAULT_POOL;
 use watchfire_shell::http::{ListQuery, Problem};
-use watchfire_shell::membership::MembershipView;
+use watchfire_shell::membership::{MembershipHandle, MembershipView};
 
 use super::App;
 use super::catalogue::check_local;
@@ -65,6 +66,9 @@ struct Order {
     /// For `install` a key of 64 hexadecimal digits, or nothing for a new one; otherwise the id of an installed key.
     #[serde(default)]
     key: String,
+    /// Which pool's keys, if this collector is in several.
+    #[serde(default)]
+    pool: Option<String>,
 }
 
 #[derive(Deserialize, Serialize, Clone, Copy)]
@@ -85,10 +89,12 @@ pub(super) struct Ordered {
 }
 
 /// `GET /v1/keys`
-pub(super) async fn list(State(app): State<Arc<App>>, query: ListQuery) -> Result<Json<KeyList>, Problem> {
+pub(super) async fn list(State(app): State<Arc<App>>, mut query: ListQuery) -> Result<Json<KeyList>, Problem> {
+    let pool = query.text("pool");
     query.finish()?;
-    query.wait(app.membership.view().index, |index| app.membership.later_than(index)).await?;
-    let view = app.membership.view();
+    let membership = in_pool(&app, pool.as_deref())?;
+    query.wait(membership.view().index, |index| membership.later_than(index)).await?;
+    let view = membership.view();
     let own = app.membership.id();
     let primary = view.members.iter().find(|member| member.id == own).and_then(|member| member.keys.primary());
     let mut ids: Vec<KeyId> = view.members.iter().flat_map(|member| member.keys.ids.iter().copied()).collect();
@@ -101,6 +107,21 @@ pub(super) async fn list(State(app): State<Arc<App>>, query: ListQuery) -> Resul
         items: ids.into_iter().map(|id| item(&view, id, primary)).collect(),
         nodes: view.members.iter().map(node).collect(),
     }))
+}
+
+/// The membership of one pool, each of which has keys of its own; the first one's if none is named.
+fn in_pool<'a>(app: &'a App, name: Option<&str>) -> Result<&'a MembershipHandle, Problem> {
+    let pools = app.membership.pools();
+    let named = pools.iter().find(|(own, _)| own == name.unwrap_or(DEFAULT_POOL));
+    match (named, name) {
+        (Some((_, membership)), _) => Ok(membership),
+        (None, None | Some(DEFAULT_POOL)) => Ok(&app.membership),
+        (None, Some(name)) => {
+            let names: Vec<&str> = pools.iter().map(|(own, _)| own.as_str()).collect();
+            let detail = format!("pool: expected one of {}, found {name:?}", names.join(", "));
+            Err(Problem::bad_request(detail))
+        }
+    }
 }
 
 fn item(view: &MembershipView, id: KeyId, primary: Option<KeyId>) -> KeyItem {
@@ -135,8 +156,9 @@ pub(super) async fn order(State(app): State<Arc<App>>, body: Bytes) -> Result<Js
     let order: Order = serde_json::from_slice(&body)
         .map_err(|_| Problem::bad_request(format!("the body cannot be read; {expected}")))?;
     let op = resolve(&order)?;
-    app.membership.order_keys(op.clone()).await.map_err(refused)?;
-    let others = app.membership.view();
+    let membership = in_pool(&app, order.pool.as_deref())?;
+    membership.order_keys(op.clone()).await.map_err(refused)?;
+    let others = membership.view();
     let own = app.membership.id();
     let waits = |member: &&Member| member.id != own && !op.is_made(&member.keys);
     let waiting_for = others.members.iter().filter(waits).map(|member| member.name.clone()).collect();

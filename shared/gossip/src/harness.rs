@@ -1,12 +1,14 @@
 //! A network of membership machines in virtual time, for this crate's tests: one thread, one seed, one order of events.
 
+mod look;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use watchfire_shared::machine::Machine;
-use watchfire_shared::member::{Member, MemberChange, MemberState, Metadata, NodeId};
+use watchfire_shared::member::{MemberChange, Metadata, NodeId};
 use watchfire_shared::time::{Span, Timestamp};
 
 use crate::{Effect, Gossip, GossipConfig, GossipKey, HostAnswer, Input, KeyRefusal, Peer, Profile, Removal};
@@ -73,9 +75,16 @@ pub(crate) struct Net {
     pub(crate) streams_blocked: bool,
     /// Nodes of different groups do not hear each other.
     pub(crate) groups: Option<Vec<u8>>,
+    /// Links that carry nothing from the first node to the second.
+    pub(crate) deaf: BTreeSet<(usize, usize)>,
+    /// Share of datagrams that arrive twice.
+    pub(crate) duplicates: f64,
+    /// The longest way of a datagram; shorter ones overtake it.
+    pub(crate) latency: Span,
     pub(crate) sent: u64,
     /// A hash over everything that every machine asked for.
     pub(crate) trace: u64,
+    moved: u16,
     queue: BTreeMap<(Timestamp, u64), Event>,
     queued: u64,
     /// Who waits on which stream, and what that exchange is called there.
@@ -102,8 +111,12 @@ impl Net {
             cut: Vec::new(),
             streams_blocked: false,
             groups: None,
+            deaf: BTreeSet::new(),
+            duplicates: 0.0,
+            latency: Span::from_millis(1),
             sent: 0,
             trace: 0,
+            moved: 0,
             queue: BTreeMap::new(),
             queued: 0,
             streams: BTreeMap::new(),
@@ -264,7 +277,7 @@ impl Net {
             let line = format!("{} {at} {effect:?}", self.now);
             self.trace = self.trace.rotate_left(7) ^ u64::from(crc32fast::hash(line.as_bytes()));
             match effect {
-                Effect::Send { to, bytes } => self.transmit(at, to, bytes),
+                Effect::Send { to, bytes } => self.transmit(at, to, &bytes),
                 Effect::Changed(change) => self.nodes[at].changes.push(change),
                 Effect::Removed(removal) => self.nodes[at].removals.push(removal),
                 Effect::SaveGeneration(generation) => self.nodes[at].stored_generation = generation,
@@ -306,10 +319,32 @@ impl Net {
 
     fn hears(&self, from: usize, to: usize) -> bool {
         let is_cut = self.cut.contains(&(from, to)) || self.cut.contains(&(to, from));
-        !is_cut && self.groups.as_ref().is_none_or(|groups| groups[from] == groups[to])
+        let together = self.groups.as_ref().is_none_or(|groups| groups[from] == groups[to]);
+        !is_cut && together && !self.deaf.contains(&(from, to))
     }
 
-    fn transmit(&mut self, from: usize, to: SocketAddr, bytes: Vec<u8>) {
+    /// A connection needs both ways.
+    fn connects(&self, one: usize, other: usize) -> bool {
+        self.hears(one, other) && self.hears(other, one)
+    }
+
+    /// The host gets another address, and its agent is started there.
+    pub(crate) fn move_host(&mut self, at: usize) {
+        self.kill(at);
+        self.moved += 1;
+        let [high, low] = self.moved.to_be_bytes();
+        let addr = SocketAddr::from(([10, 9, high, low], 7950));
+        self.by_addr.remove(&self.nodes[at].addr);
+        self.by_addr.insert(addr, at);
+        self.nodes[at].addr = addr;
+        self.start(at);
+    }
+
+    pub(crate) fn draw(&mut self, range: std::ops::Range<usize>) -> usize {
+        self.rng.random_range(range)
+    }
+
+    fn transmit(&mut self, from: usize, to: SocketAddr, bytes: &[u8]) {
         self.sent += 1;
         let lost = self.rng.random_bool((self.loss)(bytes[1]));
         let dropped = |to: usize| {
@@ -319,8 +354,11 @@ impl Net {
         let reachable = |to: &usize| !lost && self.hears(from, *to) && !dropped(*to);
         if let Some(to) = self.by_addr.get(&to).copied().filter(reachable) {
             let wait = self.nodes[from].held_up_until.since(self.now).max(Span::ZERO);
-            let latency = wait + Span::from_millis(self.rng.random_range(0..=1));
-            self.enqueue(latency, Event::Datagram { from, to, bytes });
+            let times = if self.duplicates > 0.0 && self.rng.random_bool(self.duplicates) { 2 } else { 1 };
+            for _ in 0..times {
+                let latency = Span::from_millis(self.rng.random_range(0..=self.latency.as_millis()));
+                self.enqueue(wait + latency, Event::Datagram { from, to, bytes: bytes.to_owned() });
+            }
         }
     }
 
@@ -328,7 +366,7 @@ impl Net {
     fn exchange(&mut self, from: usize, exchange: u64, to: SocketAddr, frames: Vec<Vec<u8>>) {
         let flows = |at: usize| !self.is_held_up(at);
         let reachable = |to: &usize| {
-            !self.streams_blocked && self.hears(from, *to) && self.nodes[*to].host_is_up && flows(from) && flows(*to)
+            !self.streams_blocked && self.connects(from, *to) && self.nodes[*to].host_is_up && flows(from) && flows(*to)
         };
         let to = self.by_addr.get(&to).copied().filter(reachable);
         match to {
@@ -362,7 +400,7 @@ impl Net {
         self.nodes[at].asked.push(id);
         let flows = |to: usize| !self.is_held_up(at) && !self.is_held_up(to);
         let host = self.by_addr.get(&addr).copied();
-        let host = host.filter(|to| self.hears(at, *to) && self.nodes[*to].host_is_up && flows(*to));
+        let host = host.filter(|to| self.connects(at, *to) && self.nodes[*to].host_is_up && flows(*to));
         let (after, answer) = match host.map(|to| self.nodes[to].gossip.is_some()) {
             Some(true) => (1, HostAnswer::Accepted),
             Some(false) => (1, HostAnswer::Refused),
@@ -436,54 +474,5 @@ impl Net {
             self.run_for(Span::from_millis(10));
         }
         None
-    }
-
-    pub(crate) fn running(&self) -> impl Iterator<Item = (usize, &Gossip)> {
-        self.nodes.iter().enumerate().filter_map(|(at, node)| node.gossip.as_ref().map(|gossip| (at, gossip)))
-    }
-
-    pub(crate) fn members(&self, at: usize) -> Vec<Member> {
-        self.nodes[at].gossip.as_ref().map(Gossip::members).unwrap_or_default()
-    }
-
-    /// What the node at `at` lists under a name.
-    pub(crate) fn state(&self, at: usize, name: &str) -> Option<MemberState> {
-        self.members(at).iter().find(|member| member.name == name).map(|member| member.state)
-    }
-
-    /// Whether every running node lists every running node as alive by its name, and nothing else.
-    pub(crate) fn is_complete(&self) -> bool {
-        let mut expected: Vec<&str> = self.running().map(|(at, _)| self.nodes[at].name.as_str()).collect();
-        expected.sort_unstable();
-        self.running().all(|(_, gossip)| {
-            let members = gossip.members();
-            members.len() == expected.len()
-                && members.iter().zip(&expected).all(|(m, name)| m.name == *name && m.state == MemberState::Alive)
-        })
-    }
-
-    /// Whether every running node but the named one lists the name in this state.
-    pub(crate) fn all_see(&self, name: &str, state: MemberState) -> bool {
-        let mut observers = self.running().filter(|(at, _)| self.nodes[*at].name != name);
-        observers.all(|(at, _)| self.state(at, name) == Some(state))
-    }
-
-    /// The states that a node went through in another's eyes since `since`.
-    pub(crate) fn history(&self, at: usize, name: &str, since: Timestamp) -> Vec<MemberState> {
-        let changes = self.nodes[at].changes.iter().filter(|change| change.at >= since && change.member.name == name);
-        let mut states: Vec<MemberState> = changes.map(|change| change.member.state).collect();
-        states.dedup();
-        states
-    }
-
-    /// Changes to down since `since`: who saw it, about whom.
-    pub(crate) fn downs(&self, since: Timestamp) -> Vec<(String, String)> {
-        let seen = |node: &Node| -> Vec<(String, String)> {
-            let downs = node.changes.iter().filter(|change| change.at >= since && change.previous.is_some());
-            let downs = downs.filter(|change| change.member.state == MemberState::Down);
-            let fresh = downs.filter(|change| change.previous != Some(MemberState::Down));
-            fresh.map(|change| (node.name.clone(), change.member.name.clone())).collect()
-        };
-        self.nodes.iter().flat_map(seen).collect()
     }
 }

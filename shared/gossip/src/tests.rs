@@ -1,5 +1,6 @@
 //! What a cluster of machines does, in virtual time.
 
+mod chaos;
 mod clones;
 mod conditions;
 mod figures;

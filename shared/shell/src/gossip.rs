@@ -7,7 +7,11 @@
 //! The TCP listener beside the UDP socket takes streams. It also tells a dead agent from a dead host: a connection to a living
 //! node is accepted, one to a dead node on a living host is refused.
 
+mod alone;
+
 mod kept;
+
+mod pools;
 
 mod sockets;
 
@@ -38,7 +42,7 @@ use crate::files::{DataDir, FileError};
 use crate::lifecycle::Tasks;
 use crate::membership::{self, Index, MembershipHandle, MembershipView, Publisher, Request};
 use inputs::{Inputs, Watch};
-use kept::Pending;
+use kept::{Pending, Place};
 use keys::KeyFile;
 use streams::{Opener, Waiting};
 use tickets::Tickets;
@@ -57,6 +61,22 @@ const REFRESH_EVERY: Span = Span::from_seconds(5);
 /// How this node stands to the others changes with time alone; readers see it this fresh.
 const LOOK_EVERY: Span = Span::from_millis(1000);
 
+/// The name of the pool that the section `[gossip]` itself describes.
+pub const DEFAULT_POOL: &str = "default";
+
+/// A further pool: another network segment with members of its own.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PoolSettings {
+    pub name: String,
+    pub bind: SocketAddr,
+    pub advertise: Option<SocketAddr>,
+    pub join: Vec<String>,
+    pub profile: Profile,
+    pub keyring_file: Option<PathBuf>,
+    /// Where this pool's agents reach the collector's ingest.
+    pub ingest_advertise: Option<SocketAddr>,
+}
+
 /// How a program gossips: the section `[gossip]` of its file.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Settings {
@@ -70,6 +90,26 @@ pub struct Settings {
     pub profile: Profile,
     /// The file with the cluster's keys; without one gossip is plain text.
     pub keyring_file: Option<PathBuf>,
+    /// Without gossip, the node itself is all that it knows.
+    pub enabled: bool,
+    pub pools: Vec<PoolSettings>,
+}
+
+impl Settings {
+    /// The settings of one further pool, as if it were the only one.
+    fn of_pool(&self, pool: &PoolSettings) -> Self {
+        let PoolSettings { bind, advertise, join, profile, keyring_file, .. } = pool.clone();
+        Self {
+            cluster: self.cluster.clone(),
+            bind,
+            advertise,
+            join,
+            profile,
+            keyring_file,
+            enabled: true,
+            pools: vec![],
+        }
+    }
 }
 
 /// Gossip could not be started.
@@ -87,7 +127,7 @@ pub enum StartError {
     Config(#[from] watchfire_gossip::ConfigError),
 }
 
-/// Starts gossip as tasks of the program and returns its membership.
+/// Starts gossip as tasks of the program and returns its membership: that of all pools together.
 ///
 /// The node's generation is raised on disk before this returns. `tasks` stops gossip without a goodbye; call
 /// [`MembershipHandle::leave`] first for a graceful one.
@@ -101,6 +141,32 @@ pub async fn start(
     clock: &Clock,
     tasks: &mut Tasks,
 ) -> Result<MembershipHandle, StartError> {
+    if !settings.enabled {
+        return alone::start(settings, metadata, data, clock, tasks);
+    }
+    let first = start_pool(settings, metadata.clone(), &Place::default(), data, clock, tasks).await?;
+    if settings.pools.is_empty() {
+        return Ok(first);
+    }
+    let mut pools = vec![pools::Pool { name: DEFAULT_POOL.to_owned(), handle: first, ingest: None }];
+    for pool in &settings.pools {
+        let place = Place::of_pool(&pool.name);
+        let ingest = pools::ingest(pool, &metadata);
+        let own = pools::metadata(&metadata, ingest);
+        let handle = start_pool(&settings.of_pool(pool), own, &place, data, clock, tasks).await?;
+        pools.push(pools::Pool { name: pool.name.clone(), handle, ingest });
+    }
+    Ok(pools::merge(pools, metadata.name, clock, tasks))
+}
+
+async fn start_pool(
+    settings: &Settings,
+    metadata: Metadata,
+    place: &Place,
+    data: &DataDir,
+    clock: &Clock,
+    tasks: &mut Tasks,
+) -> Result<MembershipHandle, StartError> {
     let KeyFile { keys, order: key_order } =
         settings.keyring_file.as_deref().map(keys::read).transpose()?.unwrap_or_default();
     let named = |source| StartError::Bind { address: settings.bind, source };
@@ -110,11 +176,11 @@ pub async fn start(
     let config = GossipConfig {
         cluster: settings.cluster.clone(),
         id: node_id(data)?,
-        generation: kept::next_generation(data)?,
+        generation: kept::next_generation(data, place)?,
         advertise: settings.advertise.unwrap_or_else(|| bind::advertised(bound)),
         profile: settings.profile,
         seeds: Vec::new(),
-        known: kept::peers(data),
+        known: kept::peers(data, place),
         metadata,
         keys,
         key_order,
@@ -132,8 +198,8 @@ pub async fn start(
 
     let (inputs, inbox) = mpsc::channel(MAX_INBOX);
     let (pending, to_keep) = watch::channel(Pending::default());
-    let folder = data.path().to_owned();
-    tasks.spawn("gossip-keep", |stop| kept::keep(folder, to_keep, stop));
+    let (folder, files) = (data.path().to_owned(), place.clone());
+    tasks.spawn("gossip-keep", |stop| kept::keep(folder, files, to_keep, stop));
     let questions = Arc::new(Semaphore::new(MAX_QUESTIONS));
     let waiting = Waiting::default();
     let watch = Arc::new(Watch::new());

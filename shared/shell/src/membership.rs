@@ -81,6 +81,8 @@ pub struct MembershipHandle {
     counters: Arc<Mutex<Stats>>,
     keyring: Option<Arc<Path>>,
     id: NodeId,
+    /// The pools that this is put together of, by name; none if there is one.
+    pools: Arc<[(String, MembershipHandle)]>,
 }
 
 /// Where the gossip task puts what it learns.
@@ -113,7 +115,8 @@ pub(crate) fn channel(id: NodeId, view: MembershipView) -> (Publisher, Membershi
         left: left_writer,
         counters: counters.clone(),
     };
-    (publisher, MembershipHandle { contact, view, ring, requests, left, counters, keyring: None, id }, inbox)
+    let pools = Arc::new([]);
+    (publisher, MembershipHandle { contact, view, ring, requests, left, counters, keyring: None, id, pools }, inbox)
 }
 
 impl Publisher {
@@ -197,7 +200,13 @@ impl MembershipHandle {
     /// What the view is worth, as of a second ago at most.
     #[must_use]
     pub fn contact(&self) -> Contact {
-        *self.contact.borrow()
+        let of_pools: Vec<Contact> = self.pools.iter().map(|(_, pool)| pool.contact()).collect();
+        // What one segment's list lacks, the common list lacks.
+        let worst = [Contact::CutOff, Contact::Joining, Contact::Connected];
+        match worst.into_iter().find(|contact| of_pools.contains(contact)) {
+            Some(contact) => contact,
+            None => *self.contact.borrow(),
+        }
     }
 
     /// Waits until the view is later than `index` (or of another life) and returns it.
@@ -239,13 +248,39 @@ impl MembershipHandle {
     /// What gossip has counted since it started, by name, for metrics.
     #[must_use]
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
-        let stats = *self.counters.lock().expect("no holder of this lock can panic");
-        stats.named()
+        if self.pools.is_empty() {
+            let stats = *self.counters.lock().expect("no holder of this lock can panic");
+            return stats.named();
+        }
+        let mut sums: Vec<(&'static str, u64)> = Vec::new();
+        for (at, (_, pool)) in self.pools.iter().enumerate() {
+            let counted = pool.counters();
+            if at == 0 {
+                sums = counted;
+            } else {
+                sums.iter_mut().zip(counted).for_each(|(sum, (_, count))| sum.1 += count);
+            }
+        }
+        sums
     }
 
     /// Changes what this node says of itself. Nothing happens if gossip has stopped.
     pub async fn set_metadata(&self, metadata: Metadata) {
         let _ = self.requests.send(Request::SetMetadata(metadata)).await;
+    }
+
+    pub(crate) fn with_pools(self, pools: Vec<(String, MembershipHandle)>) -> Self {
+        Self { pools: pools.into(), ..self }
+    }
+
+    /// The pools that this membership is put together of, by name; none if there is one.
+    #[must_use]
+    pub fn pools(&self) -> &[(String, MembershipHandle)] {
+        &self.pools
+    }
+
+    pub(crate) async fn pass_keys(&self, op: KeyOp, answer: KeysAnswer) {
+        let _ = self.requests.send(Request::OrderKeys(op, answer)).await;
     }
 
     /// Remembers where the keys are kept.
@@ -258,6 +293,13 @@ impl MembershipHandle {
     /// # Errors
     /// What is wrong with the file; the keys in use stay in use then.
     pub async fn reload_keys(&self) -> Result<(), KeysError> {
+        for (_, pool) in &*self.pools {
+            pool.read_keys().await?;
+        }
+        self.read_keys().await
+    }
+
+    async fn read_keys(&self) -> Result<(), KeysError> {
         if let Some(file) = &self.keyring {
             let keys = keys::read(file)?;
             let _ = self.requests.send(Request::SetKeys(keys)).await;
@@ -355,6 +397,8 @@ pub(crate) mod tests {
             conditions: Vec::new(),
             suspicions: Vec::new(),
             keys: Default::default(),
+            pools: Vec::new(),
+            gossip_off: false,
             cause: None,
         }
     }

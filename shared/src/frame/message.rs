@@ -37,6 +37,9 @@ use crate::sample::MetricKind;
 /// The version of the protocol; a reader refuses another major and ignores what a newer minor added.
 pub const PROTOCOL: (u16, u16) = (1, 0);
 
+/// The feature of an agent whose gossip is off: nobody but the agent itself speaks of it.
+pub const FEATURE_NO_GOSSIP: &str = "no-gossip";
+
 /// Which stream of a connection a frame belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -144,6 +144,7 @@ impl Host {
             interval: INTERVAL,
             collectors: Vec::new(),
             spool_bytes: 8 << 20,
+            gossips: true,
         };
         let epoch = now.as_millis().unsigned_abs();
         let (boot, life) = (self.boot(), self.kept.life.clone());

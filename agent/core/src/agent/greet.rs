@@ -1,7 +1,9 @@
 //! Connections: dialling again, greeting, what arrives, what is lost.
 
 use watchfire_shared::frame::Message;
-use watchfire_shared::frame::message::{Ack, Hello, HelloAck, Lane, Nack, NackCode, PROTOCOL, Ping, Position};
+use watchfire_shared::frame::message::{
+    Ack, FEATURE_NO_GOSSIP, Hello, HelloAck, Lane, Nack, NackCode, PROTOCOL, Ping, Position,
+};
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::{Span, Timestamp};
 
@@ -42,9 +44,11 @@ impl AgentCore {
         let Phase::Dialling { .. } = self.targets[at].phase else { return };
         self.targets[at].phase = Phase::Greeting { connection, until: now + MAX_GREETING };
         let spooled = self.targets[at].collector.and_then(|collector| self.spool.waiting(collector));
+        let off = (!self.settings.gossips).then(|| FEATURE_NO_GOSSIP.to_owned());
+        let features = off.into_iter().collect();
         let hello = Hello {
             proto: PROTOCOL,
-            features: Vec::new(),
+            features,
             cluster: self.settings.cluster.clone(),
             agent_id: self.node,
             name: self.settings.name.clone(),

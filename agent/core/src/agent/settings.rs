@@ -25,6 +25,8 @@ pub struct Settings {
     pub collectors: Vec<String>,
     /// The cap of the spool, bytes.
     pub spool_bytes: u64,
+    /// Whether the program gossips; collectors are told if it does not.
+    pub gossips: bool,
 }
 
 /// What an agent begins with.

@@ -214,6 +214,7 @@ fn show(node: &Node, context: &Context<'_>) -> NodeView {
         overdue: node.overdue,
         group: context.group,
         maintenance: context.maintenance,
+        gossip_off: record.gossip_off,
         firing: context.alerts.map_or(&[], |alerts| &alerts.firing),
     });
     NodeView {
@@ -221,6 +222,7 @@ fn show(node: &Node, context: &Context<'_>) -> NodeView {
         name: record.name.clone(),
         role: record.role,
         state: record.membership.map(|membership| membership.state),
+        gossip: !record.gossip_off,
         health,
         reasons,
         last_report_at: record.last_report_at,
@@ -249,6 +251,7 @@ fn show_expected(expected: &Expected, alerts: Option<&InstanceAlerts>, maintenan
         overdue: false,
         group: None,
         maintenance,
+        gossip_off: false,
         firing: alerts.map_or(&[], |alerts| &alerts.firing),
     });
     reasons.insert(0, "the inventory names it, and nobody has seen it".to_owned());
@@ -257,6 +260,7 @@ fn show_expected(expected: &Expected, alerts: Option<&InstanceAlerts>, maintenan
         name: expected.name.clone(),
         role: Role::Agent,
         state: None,
+        gossip: true,
         health,
         reasons,
         last_report_at: None,

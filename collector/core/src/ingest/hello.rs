@@ -1,6 +1,6 @@
 //! The greeting: who may come in, and where an agent goes on.
 
-use watchfire_shared::frame::message::{Hello, HelloAck, Lane, Message, PROTOCOL, Position};
+use watchfire_shared::frame::message::{FEATURE_NO_GOSSIP, Hello, HelloAck, Lane, Message, PROTOCOL, Position};
 use watchfire_shared::limits::MAX_SERIES_PER_AGENT;
 use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::{Disk, Store};
@@ -100,6 +100,7 @@ impl Ingest {
             version: hello.version,
             interval,
             clock_offset: Timestamp::from_millis(hello.clock_ms).since(now),
+            gossip_off: hello.features.iter().any(|feature| feature == FEATURE_NO_GOSSIP),
         })));
     }
 }

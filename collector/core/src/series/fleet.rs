@@ -17,6 +17,7 @@ use super::node::{Membership, Node, NodeRecord};
 use crate::catalogue::is_ephemeral;
 use crate::ingest::Introduction;
 use crate::ingest::naming::{Naming, NodeFacts};
+use holders::Holders;
 
 /// From how many silent nodes on, with nobody heard beside them, it is rather us. Two may well share a switch.
 const ALL_SILENT: usize = 3;
@@ -126,10 +127,12 @@ impl Fleet {
             labels: agent.labels,
             version: agent.version,
             interval: agent.interval,
-            membership: known.as_ref().and_then(|known| known.membership),
+            // What gossip said of it before its gossip was turned off is over.
+            membership: known.as_ref().and_then(|known| known.membership).filter(|_| !agent.gossip_off),
             up: known.as_ref().and_then(|known| known.up),
             last_report_at: known.as_ref().and_then(|known| known.last_report_at),
             life_seq: known.as_ref().map_or(0, |known| known.life_seq),
+            gossip_off: agent.gossip_off,
         };
         if let Some(node) = self.upsert(now, id, record) {
             node.connected = true;
@@ -175,6 +178,9 @@ impl Fleet {
     pub(crate) fn member(&mut self, now: Timestamp, change: MemberChange) {
         let id = change.member.id;
         let is_gone = matches!(change.member.state, MemberState::Down | MemberState::Left);
+        if is_gone && self.nodes.get(&id).is_some_and(|node| node.record.gossip_off) {
+            return;
+        }
         if is_gone && !self.nodes.contains_key(&id) {
             if self.retired.contains(&id) || is_ephemeral(&change.member.labels) {
                 return;
@@ -206,7 +212,7 @@ impl Fleet {
         // A member whose metadata has not reached us goes by its id and has no labels and no version.
         let nameless = member.name == member.id.to_string();
         match known {
-            Some(known) if nameless => NodeRecord { membership, ..known },
+            Some(known) if nameless => NodeRecord { membership, gossip_off: false, ..known },
             known => NodeRecord {
                 name: member.name,
                 role: member.role,
@@ -217,6 +223,7 @@ impl Fleet {
                 up: known.as_ref().and_then(|known| known.up),
                 last_report_at: known.as_ref().and_then(|known| known.last_report_at),
                 life_seq: known.as_ref().map_or(0, |known| known.life_seq),
+                gossip_off: false,
             },
         }
     }

@@ -39,6 +39,9 @@ pub(crate) struct NodeRecord {
     /// The last note of its own life that the history holds; 0 if there is none.
     #[serde(default)]
     pub(crate) life_seq: u64,
+    /// The agent said that its gossip is off: it is judged by its reports alone.
+    #[serde(default)]
+    pub(crate) gossip_off: bool,
 }
 
 /// What gossip says of a node.
@@ -189,6 +192,7 @@ mod tests {
             up,
             last_report_at: None,
             life_seq: 0,
+            gossip_off: false,
         };
         let facts = NodeFacts { id: NodeId(1), name: "a", labels: &record.labels };
         let target = Naming::standard("c").target(facts);

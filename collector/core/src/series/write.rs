@@ -31,6 +31,10 @@ pub(crate) fn node_samples(node: &Node) -> Samples {
         let labels = Labels::new([(METRIC_NAME, "watchfire_node_overdue"), (INSTANCE, &*node.target.instance)]);
         samples.push((labels, number(node.overdue)));
     }
+    if node.record.gossip_off {
+        let labels = Labels::new([(METRIC_NAME, "watchfire_node_gossip_off"), (INSTANCE, &*node.target.instance)]);
+        samples.push((labels, 1.0));
+    }
     if node.maintenance_until.is_some() && node.record.role == Role::Agent {
         let labels = Labels::new([(METRIC_NAME, "watchfire_node_maintenance"), (INSTANCE, &*node.target.instance)]);
         samples.push((labels, 1.0));

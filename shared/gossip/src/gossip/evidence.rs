@@ -20,6 +20,8 @@ const EVERYBODY_ASKS_UP_TO: usize = 128;
 
 /// Suspects that are told at once when an isolation ends: 64 packets of 50 bytes.
 const REMINDED_AT_ONCE: usize = 64;
+/// The time until those that are suspect still are told once more.
+const REMIND_AGAIN: Span = Span::from_seconds(5);
 const REMIND_EVERY: Span = Span::from_millis(100);
 
 /// Hosts of silent members that are to be asked, by when.
@@ -57,6 +59,10 @@ impl Gossip {
         if let Some(last) = batch.last().filter(|_| batch.len() == REMINDED_AT_ONCE) {
             self.reminded = last.id;
             self.schedule.set(Alarm::Remind, now + REMIND_EVERY);
+        } else if !batch.is_empty() || self.reminded != NodeId(0) {
+            // Whose objection was lost, or who was suspected by others that return later, is told once more.
+            self.reminded = NodeId(0);
+            self.schedule.set(Alarm::Remind, now + REMIND_AGAIN);
         }
     }
 

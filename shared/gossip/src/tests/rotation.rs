@@ -32,7 +32,7 @@ fn all_hold(net: &Net, keys: &[GossipKey]) -> bool {
 }
 
 fn keys_of(net: &Net, by: usize, name: &str) -> HeldKeys {
-    net.members(by).into_iter().find(|member| member.name == name).unwrap().keys
+    *net.members(by).into_iter().find(|member| member.name == name).unwrap().keys
 }
 
 #[test]

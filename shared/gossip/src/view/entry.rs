@@ -283,7 +283,9 @@ impl Entry {
             cause: self.cause(),
             conditions: conditions.collect(),
             suspicions,
-            keys: self.keys().clone(),
+            keys: Box::new(self.keys().clone()),
+            pools: Vec::new(),
+            gossip_off: false,
         }
     }
 

@@ -6,6 +6,8 @@
 //! DATA_DIR/gossip-peers.json   the peers that were known last
 //! ```
 //!
+//! The second and third of a further pool have its name in theirs: `gossip-NAME-generation`.
+//!
 //! Peers and generations of a running program are written by a task of their own, so that gossip never waits for a disk.
 
 use std::path::PathBuf;
@@ -19,8 +21,26 @@ use super::StartError;
 use crate::files::{DataDir, read_optional, write_atomic};
 
 const NODE_ID: &str = "node-id";
-const GENERATION: &str = "gossip-generation";
-const PEERS: &str = "gossip-peers.json";
+
+/// The names of one pool's files.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    generation: String,
+    peers: String,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { generation: "gossip-generation".to_owned(), peers: "gossip-peers.json".to_owned() }
+    }
+}
+
+impl Place {
+    /// `name` is checked to be fit for a file's name.
+    pub(super) fn of_pool(name: &str) -> Self {
+        Self { generation: format!("gossip-{name}-generation"), peers: format!("gossip-{name}-peers.json") }
+    }
+}
 
 /// The id of the node that owns this data directory; made and kept at the first call.
 ///
@@ -43,25 +63,25 @@ pub(super) fn random_id() -> NodeId {
 }
 
 /// The generation of this life of the program, which is on disk before anybody hears of it.
-pub(super) fn next_generation(data: &DataDir) -> Result<u32, StartError> {
-    let last = match read_text(data, GENERATION)? {
+pub(super) fn next_generation(data: &DataDir, place: &Place) -> Result<u32, StartError> {
+    let last = match read_text(data, &place.generation)? {
         None => 0,
-        Some(text) => text.parse::<u32>().map_err(|_| damaged(data, GENERATION, "a number", &text))?,
+        Some(text) => text.parse::<u32>().map_err(|_| damaged(data, &place.generation, "a number", &text))?,
     };
     let next = last.saturating_add(1);
-    write_atomic(&data.join(GENERATION), format!("{next}\n").as_bytes())?;
+    write_atomic(&data.join(&place.generation), format!("{next}\n").as_bytes())?;
     Ok(next)
 }
 
 /// The peers that were known last. They are a help and no more: if they cannot be read, they are forgotten.
-pub(super) fn peers(data: &DataDir) -> Vec<Peer> {
-    let read = read_optional(&data.join(PEERS)).map_err(|error| error.to_string());
+pub(super) fn peers(data: &DataDir, place: &Place) -> Vec<Peer> {
+    let read = read_optional(&data.join(&place.peers)).map_err(|error| error.to_string());
     let parsed = read.and_then(|bytes| match bytes {
         None => Ok(Vec::new()),
         Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
     });
     parsed.unwrap_or_else(|error| {
-        tracing::warn!(%error, file = PEERS, "the known peers cannot be read; joining by the configured addresses alone");
+        tracing::warn!(%error, file = place.peers, "the known peers cannot be read; joining by the configured addresses alone");
         Vec::new()
     })
 }
@@ -86,7 +106,12 @@ pub(super) struct Pending {
 }
 
 /// Writes what is pending until `stop`, and the last of it before it ends.
-pub(super) async fn keep(folder: PathBuf, mut pending: watch::Receiver<Pending>, stop: CancellationToken) {
+pub(super) async fn keep(
+    folder: PathBuf,
+    place: Place,
+    mut pending: watch::Receiver<Pending>,
+    stop: CancellationToken,
+) {
     let mut written = Pending::default();
     loop {
         let last = tokio::select! {
@@ -100,8 +125,8 @@ pub(super) async fn keep(folder: PathBuf, mut pending: watch::Receiver<Pending>,
             peers: next.peers.clone().filter(|_| next.peers != written.peers),
             id: next.id.filter(|_| next.id != written.id),
         };
-        let folder = folder.clone();
-        match tokio::task::spawn_blocking(move || write(&folder, &news)).await {
+        let (folder, place) = (folder.clone(), place.clone());
+        match tokio::task::spawn_blocking(move || write(&folder, &place, &news)).await {
             Ok(Ok(())) => written = next,
             Ok(Err(error)) => tracing::warn!(%error, "gossip's state could not be kept"),
             Err(error) => tracing::error!(%error, "gossip's state could not be kept"),
@@ -112,16 +137,16 @@ pub(super) async fn keep(folder: PathBuf, mut pending: watch::Receiver<Pending>,
     }
 }
 
-fn write(folder: &std::path::Path, pending: &Pending) -> Result<(), crate::files::FileError> {
+fn write(folder: &std::path::Path, place: &Place, pending: &Pending) -> Result<(), crate::files::FileError> {
     if let Some(generation) = pending.generation {
-        write_atomic(&folder.join(GENERATION), format!("{generation}\n").as_bytes())?;
+        write_atomic(&folder.join(&place.generation), format!("{generation}\n").as_bytes())?;
     }
     if let Some(id) = pending.id {
         write_atomic(&folder.join(NODE_ID), format!("{id}\n").as_bytes())?;
     }
     if let Some(peers) = &pending.peers {
         let bytes = serde_json::to_vec(peers).expect("addresses and names always encode");
-        write_atomic(&folder.join(PEERS), &bytes)?;
+        write_atomic(&folder.join(&place.peers), &bytes)?;
     }
     Ok(())
 }
@@ -137,7 +162,10 @@ mod tests {
         let id = node_id(&data).unwrap();
         assert_eq!(node_id(&data).unwrap(), id);
         assert_ne!(id, NodeId(0));
-        assert_eq!((next_generation(&data).unwrap(), next_generation(&data).unwrap()), (1, 2));
+        assert_eq!(
+            (next_generation(&data, &Place::default()).unwrap(), next_generation(&data, &Place::default()).unwrap()),
+            (1, 2)
+        );
     }
 
     #[test]
@@ -145,12 +173,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(folder.path()).unwrap();
         std::fs::write(data.join(NODE_ID), "web-1").unwrap();
-        std::fs::write(data.join(GENERATION), "x").unwrap();
-        std::fs::write(data.join(PEERS), "{").unwrap();
+        std::fs::write(data.join(&Place::default().generation), "x").unwrap();
+        std::fs::write(data.join(&Place::default().peers), "{").unwrap();
         let message = node_id(&data).unwrap_err().to_string();
         assert!(message.ends_with("node-id: expected 16 hexadecimal digits, found \"web-1\""), "{message}");
-        assert!(next_generation(&data).is_err());
-        assert_eq!(peers(&data), Vec::new());
+        assert!(next_generation(&data, &Place::default()).is_err());
+        assert_eq!(peers(&data, &Place::default()), Vec::new());
     }
 
     #[tokio::test]
@@ -163,7 +191,10 @@ mod tests {
         writer.send_modify(|pending| pending.generation = Some(6));
         let stop = CancellationToken::new();
         stop.cancel();
-        keep(folder.path().to_owned(), pending, stop).await;
-        assert_eq!((peers(&data), next_generation(&data).unwrap()), (vec![peer], 7));
+        keep(folder.path().to_owned(), Place::default(), pending, stop).await;
+        assert_eq!(
+            (peers(&data, &Place::default()), next_generation(&data, &Place::default()).unwrap()),
+            (vec![peer], 7)
+        );
     }
 }

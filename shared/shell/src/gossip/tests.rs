@@ -20,6 +20,8 @@ fn settings(bind: &str, join: &[SocketAddr]) -> Settings {
         join: join.iter().map(ToString::to_string).collect(),
         profile: Profile::Local,
         keyring_file: None,
+        enabled: true,
+        pools: Vec::new(),
     }
 }
 
@@ -104,6 +106,8 @@ async fn a_taken_port_is_named() {
         join: Vec::new(),
         profile: Profile::Lan,
         keyring_file: None,
+        enabled: true,
+        pools: Vec::new(),
     };
     let metadata = Metadata { name: "x".into(), ..Metadata::default() };
     let data = DataDir::open(folder.path()).unwrap();
@@ -173,4 +177,53 @@ async fn encrypted_nodes_of_both_address_families_meet_and_others_do_not() {
     for node in [&mut stranger, &mut second, &mut first] {
         node.tasks.stop().await;
     }
+}
+
+fn pool(name: &str) -> PoolSettings {
+    PoolSettings {
+        name: name.into(),
+        bind: "127.0.0.1:0".parse().unwrap(),
+        advertise: None,
+        join: Vec::new(),
+        profile: Profile::Local,
+        keyring_file: None,
+        ingest_advertise: None,
+    }
+}
+
+#[tokio::test]
+async fn a_node_in_two_pools_sees_both_and_they_do_not_see_each_other() {
+    let settings = Settings { pools: vec![pool("dmz")], ..settings("127.0.0.1:0", &[]) };
+    let mut bridge = node_with("bridge", None, settings).await;
+    let second = bridge.handle.pools()[1].1.view().members[0].addr;
+    let mut inner = node("inner", None, &[bridge.address]).await;
+    let mut outer = node("outer", None, &[second]).await;
+    let seen = [bridge.sees("inner", MemberState::Alive).await, bridge.sees("outer", MemberState::Alive).await];
+    assert_eq!(seen.map(|member| member.pools), [["default"], ["dmz"]]);
+    let own = bridge.sees("bridge", MemberState::Alive).await;
+    assert_eq!((own.pools, own.id), (vec!["default".to_owned(), "dmz".to_owned()], bridge.handle.id()));
+    assert_eq!(inner.sees("bridge", MemberState::Alive).await.id, outer.sees("bridge", MemberState::Alive).await.id);
+    for (inside, outside) in [(&inner, "outer"), (&outer, "inner")] {
+        assert!(inside.handle.view().members.iter().all(|member| member.name != outside));
+    }
+    // One goodbye is said in both.
+    assert!(bridge.handle.leave().await);
+    inner.sees("bridge", MemberState::Left).await;
+    outer.sees("bridge", MemberState::Left).await;
+    for tasks in [&mut bridge.tasks, &mut inner.tasks, &mut outer.tasks] {
+        tasks.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn without_gossip_a_node_knows_itself_alone_and_says_so() {
+    let mut alone = node_with("till", None, Settings { enabled: false, ..settings("127.0.0.1:1", &[]) }).await;
+    let own = alone.sees("till", MemberState::Alive).await;
+    assert!(own.gossip_off && alone.handle.view().members.len() == 1);
+    let metadata = Metadata { name: "till".into(), version: "2".into(), ..Metadata::default() };
+    alone.handle.set_metadata(metadata).await;
+    let view = alone.handle.later_than(alone.handle.view().index).await;
+    assert_eq!(view.members[0].version, "2");
+    assert!(alone.handle.leave().await);
+    alone.tasks.stop().await;
 }

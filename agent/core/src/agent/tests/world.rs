@@ -217,6 +217,7 @@ impl World {
             interval: Span::from_seconds(1),
             collectors: (0..collectors).map(|i| format!("collector:{i}")).collect(),
             spool_bytes: SPOOL_BYTES,
+            gossips: true,
         };
         let (boot, life) = ("b1".to_owned(), None);
         Start { node: NodeId(3), epoch: now.as_millis() as u64, seed: 11, version: "0", boot, life, settings }

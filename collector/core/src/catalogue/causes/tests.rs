@@ -49,6 +49,8 @@ impl World {
             conditions: Vec::new(),
             suspicions: Vec::new(),
             keys: Default::default(),
+            pools: Vec::new(),
+            gossip_off: false,
             cause: None,
         };
         self.fleet.member(at(second), MemberChange { at: at(second), previous: None, member });

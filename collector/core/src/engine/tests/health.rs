@@ -1,6 +1,6 @@
 //! Membership, `up`, freshness, and how fast rules hear of them.
 
-use watchfire_shared::frame::message::Lane;
+use watchfire_shared::frame::message::{FEATURE_NO_GOSSIP, Lane};
 use watchfire_shared::member::{DownCause, MemberState};
 use watchfire_store::disk::CrashKeeps;
 
@@ -54,6 +54,34 @@ fn up_is_one_while_frames_arrive_and_zero_after_two_missed_intervals() {
     assert_eq!(world.value(r#"m0{instance="web-1", job="node"}"#), Some(2.0));
     let zeros = world.points("up")[up].iter().filter(|(_, value)| *value == 0.0).count();
     assert_eq!(zeros, 1);
+}
+
+#[test]
+fn a_node_whose_gossip_is_off_is_judged_by_its_reports_alone_and_says_so() {
+    let mut world = World::new("groups: []");
+    // It was a member and left gossip when it was started without.
+    world.member(1, "till-1", MemberState::Alive);
+    world.member(1, "till-1", MemberState::Left);
+    let mut agent = FakeAgent::new(world.now, 1, "till-1");
+    agent.hello.features.push(FEATURE_NO_GOSSIP.to_owned());
+    agent.connect(&mut world);
+    agent.dict(&mut world, Lane::Live, 1);
+    agent.tick(&mut world, 1.0);
+    world.run(seconds(1.0));
+    let node = world.node("till-1");
+    assert_eq!((node.state, node.gossip, node.health), (None, false, Health::Ok));
+    assert_eq!(world.value(r#"watchfire_node_gossip_off{instance="till-1"}"#), Some(1.0));
+    // What peers make of the member that it was is nothing to it.
+    world.member(1, "till-1", MemberState::Down);
+    world.run(seconds(25.0));
+    let node = world.node("till-1");
+    assert_eq!((node.state, node.health), (None, Health::Down));
+    assert!(node.reasons[0].contains("its gossip is off"), "{:?}", node.reasons);
+    // Gossip is turned on.
+    world.member(1, "till-1", MemberState::Alive);
+    world.run(seconds(1.0));
+    let node = world.node("till-1");
+    assert_eq!((node.state, node.gossip), (Some(MemberState::Alive), true));
 }
 
 #[test]

@@ -273,6 +273,8 @@ impl World {
             conditions: Vec::new(),
             suspicions: Vec::new(),
             keys: Default::default(),
+            pools: Vec::new(),
+            gossip_off: false,
             cause,
         };
         self.input(Input::Member(Box::new(MemberChange { at: self.now, previous: None, member })));
