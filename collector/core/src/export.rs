@@ -260,7 +260,7 @@ impl Exporter {
         let Some(batch) = work.batches.pop_front() else { return };
         match answer {
             Answer::Taken { samples } => self.taken(now, &batch, samples, effects),
-            Answer::Refused { status, reason } => self.refused(now, batch, status, reason, effects),
+            Answer::Refused { status, reason } => self.refused(now, &batch, status, reason, effects),
             Answer::Later { retry_after, reason } => return self.failed(now, retry_after, reason, effects),
             Answer::Gone { reason } => {
                 self.go_back(now);
@@ -298,7 +298,7 @@ impl Exporter {
         self.figures.pending_samples = self.figures.pending_samples.saturating_sub(batch.samples() as u64);
     }
 
-    fn refused(&mut self, now: Timestamp, batch: Batch, status: u16, reason: String, effects: &mut Vec<Effect>) {
+    fn refused(&mut self, now: Timestamp, batch: &Batch, status: u16, reason: String, effects: &mut Vec<Effect>) {
         // It answers, so it is there.
         self.recovered(now, effects);
         self.figures.last_error = Some(reason.clone());
@@ -312,7 +312,7 @@ impl Exporter {
             work.batches.push_front(first);
             return;
         }
-        self.pass(&batch);
+        self.pass(batch);
         let samples = batch.samples() as u64;
         if batch.again {
             self.figures.repeated_samples += samples;

@@ -126,6 +126,7 @@ mod tests {
             suspected_by: Vec::new(),
             cause: None,
             suspicions: Vec::new(),
+            conditions: Vec::new(),
             keys: Default::default(),
             pools: Vec::new(),
             gossip_off: false,

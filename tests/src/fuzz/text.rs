@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use watchfire_collector_core::alert::Alert;
 use watchfire_collector_core::template::notification::{NotificationData, NotificationFunctions};
-use watchfire_collector_core::template::rule::{RuleData, expand};
+use watchfire_collector_core::template::rule::{self, RuleData, Values};
 use watchfire_collector_core::template::{Escape, TemplateSet};
 use watchfire_collector_core::{alertmanager, rules};
 use watchfire_promql::{Options, Selection, Series, Storage, StorageError, instant, parse, range};
@@ -71,7 +71,8 @@ pub(super) fn template(bytes: &[u8]) -> bool {
     let now = Timestamp::from_millis(1_767_323_045_000);
     let data =
         RuleData { labels: &labels, value: 0.5, external_labels: &labels, external_url: "http://watch:7960", now };
-    let mut accepted = expand(text, data, &|_| Ok(vec![(labels.clone(), 1.0)])).is_ok();
+    let template = rule::Template::new(text);
+    let mut accepted = template.expand(&Values::new(data), &|_| Ok(vec![(labels.clone(), 1.0)])).is_ok();
     let functions = NotificationFunctions { now, route_labels: BTreeMap::new() };
     let alert = Alert {
         labels: labels.clone(),

@@ -17,7 +17,6 @@ use super::node::{Membership, Node, NodeRecord};
 use crate::catalogue::is_ephemeral;
 use crate::ingest::Introduction;
 use crate::ingest::naming::{Naming, NodeFacts};
-use holders::Holders;
 
 /// From how many silent nodes on, with nobody heard beside them, it is rather us. Two may well share a switch.
 const ALL_SILENT: usize = 3;

@@ -57,6 +57,7 @@ fn own(id: NodeId, addr: std::net::SocketAddr, now: Timestamp, metadata: Metadat
         suspected_by: Vec::new(),
         cause: None,
         suspicions: Vec::new(),
+        conditions: Vec::new(),
         keys: Default::default(),
         pools: Vec::new(),
         gossip_off: true,
