@@ -1,7 +1,8 @@
 //! The addresses that are tried until a living member answers there: seeds, stored peers, and members that went silent.
 //!
 //! An address whose member lives is parked and looked at again now and then; no address is ever given up while it is a
-//! seed or while this node is alone. Tries back off from half a second to ten within the first minute, then to thirty.
+//! seed or while this node is alone. Tries back off from half a second to ten within the first minute, then to thirty;
+//! to three while this node is alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -24,6 +25,8 @@ const FIRST_DELAY_MS: f64 = 500.0;
 const GROWTH: f64 = 1.6;
 const LONGEST_DELAY_AT_FIRST_MS: f64 = 10_000.0;
 const LONGEST_DELAY_MS: f64 = 30_000.0;
+/// Whoever is alone is found by nobody else: of two that were cut apart, both try.
+const LONGEST_DELAY_ALONE_MS: f64 = 3_000.0;
 const AT_FIRST: Span = Span::from_seconds(60);
 /// When a parked address is looked at again, rounded so that many are looked at in one wake.
 const PARKED: Span = Span::from_seconds(20);
@@ -229,7 +232,7 @@ impl Contacts {
                 self.by_nonce.insert(contact.nonce, addr);
                 contact.told = 0;
                 tries.push(Try { addr, nonce: contact.nonce, expected });
-                contact.next = now + delay(rng, contact.attempts, now.since(contact.failing_since));
+                contact.next = now + delay(rng, alone, contact.attempts, now.since(contact.failing_since));
                 contact.attempts = contact.attempts.saturating_add(1);
             } else {
                 return (tries, Some(self.budget.ready_at(now)));
@@ -252,8 +255,12 @@ impl Contacts {
     }
 }
 
-fn delay(rng: &mut StdRng, attempts: i32, failing_for: Span) -> Span {
-    let longest = if failing_for < AT_FIRST { LONGEST_DELAY_AT_FIRST_MS } else { LONGEST_DELAY_MS };
+fn delay(rng: &mut StdRng, alone: bool, attempts: i32, failing_for: Span) -> Span {
+    let longest = match alone {
+        true => LONGEST_DELAY_ALONE_MS,
+        false if failing_for < AT_FIRST => LONGEST_DELAY_AT_FIRST_MS,
+        false => LONGEST_DELAY_MS,
+    };
     let delay = (FIRST_DELAY_MS * GROWTH.powi(attempts.min(20))).min(longest);
     Span::from_millis((delay * rng.random_range(0.75..1.0)) as i64)
 }
