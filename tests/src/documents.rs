@@ -187,8 +187,9 @@ mod tests {
             let example = fs::read_to_string(own.join(format!("{}.example", file.name))).unwrap();
             for key in file.keys {
                 assert!(example.contains(key.help), "{} is not in the example", key.path);
-                let name = key.path.rsplit_once('.').unwrap().1.replace('-', "\\-");
-                assert!(page.contains(&format!("\\fB{name}\\fR")), "{} is not in the page", key.path);
+                let name = key.path.rsplit_once('.').map_or(key.path, |(_, name)| name).replace('-', "\\-");
+                let shown = [format!("\\fB{name}\\fR"), format!("[[{}]]", key.path)];
+                assert!(shown.iter().any(|shown| page.contains(shown)), "{} is not in the page", key.path);
             }
         }
     }

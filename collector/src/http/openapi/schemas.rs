@@ -78,6 +78,7 @@ const NODE: NamedSchema = NamedSchema {
         field("labels", TEXTS, ""),
         field("version", Schema::Text, "Of its program."),
         field("maintenance_until", TIME_OR_NOT, "Until when it is worked on, if it is."),
+        field("gossip", Schema::Boolean, "Whether it gossips; if not, it is judged by its reports alone."),
     ]),
 };
 
@@ -404,6 +405,25 @@ const STATUS: NamedSchema = NamedSchema {
                 field("failing", Schema::List(&TEXTS), ""),
             ]),
             "",
+        ),
+        field(
+            "remote_write",
+            Schema::List(&Schema::Object(&[
+                field("name", Schema::Text, ""),
+                field("sent_samples", Schema::Integer, ""),
+                field("failed_requests", Schema::Integer, "Requests that failed and were or will be made again."),
+                field("refused_samples", Schema::Integer, "Samples that the engine refused."),
+                field("expired_samples", Schema::Integer, "Samples that were too old before they could be sent."),
+                field("repeated_samples", Schema::Integer, "Samples that it refused and may have had."),
+                field("pending_samples", Schema::Integer, "Samples that wait to be sent, about."),
+                field("highest_sent_at", TIME_OR_NOT, "The latest time of a sample that was taken."),
+                field("behind_seconds", Schema::Number, "How old the oldest live sample is that waits."),
+                field("failing_since", TIME_OR_NOT, ""),
+                field("last_error", TEXT_OR_NOT, ""),
+                field("last_error_at", TIME_OR_NOT, ""),
+                field("last_success_at", TIME_OR_NOT, ""),
+            ])),
+            "Each engine to which samples are copied.",
         ),
         field("alerts", Schema::Map(&Schema::Integer), ""),
         field(

@@ -5,6 +5,13 @@ use super::{Answer, NamedSchema, Operation, Parameter, Schema, field, optional};
 const STATE: Schema = Schema::Word(&["alive", "suspect", "down", "left"]);
 const ROLE: Schema = Schema::Word(&["agent", "collector"]);
 const TEXTS: Schema = Schema::Map(&Schema::Text);
+const VIEW: Schema = Schema::Word(&["local", "collector", "merged"]);
+const CONDITION: Schema = Schema::Object(&[
+    field("name", Schema::Word(&["udp_blocked", "one_way_link", "slow", "view_divergence"]), ""),
+    field("since", Schema::Time, "When the node that answers learnt of it."),
+    field("seen_by", Schema::List(&Schema::Text), "Some of the members that see it."),
+    field("detail", Schema::Text, "What is seen, in words."),
+]);
 
 /// The routes of [`super::super::member_routes`].
 pub const MEMBER_OPERATIONS: &[Operation] = &[
@@ -18,6 +25,11 @@ pub const MEMBER_OPERATIONS: &[Operation] = &[
                 help: "Members with this name; may be given several times.",
             },
             Parameter { name: "label", schema: Schema::Text, help: "`NAME=VALUE`; may be given several times." },
+            Parameter {
+                name: "view",
+                schema: VIEW,
+                help: "Whose word counts: gossip's, that of the collector's reports, or the worse of both.",
+            },
         ],
         answer: Answer::List {
             item: "Member",
@@ -80,6 +92,7 @@ pub const MEMBER_SCHEMAS: &[NamedSchema] = &[
             field("down", Schema::Integer, ""),
             field("left", Schema::Integer, ""),
             field("generated_at", Schema::Time, ""),
+            optional("kind", VIEW, "Whose word counts."),
         ]),
     },
     NamedSchema {
@@ -104,6 +117,7 @@ pub const MEMBER_SCHEMAS: &[NamedSchema] = &[
                 Schema::Nullable(&Schema::Word(&["refused", "silent"])),
                 "What its host answered: `refused` is a dead agent, `silent` a dead node.",
             ),
+            field("conditions", Schema::List(&CONDITION), "What is wrong about it although it lives."),
             optional("suspicions", Schema::List(&Schema::Any), "The last times that it was held for silent."),
             optional(
                 "keys",
@@ -114,6 +128,15 @@ pub const MEMBER_SCHEMAS: &[NamedSchema] = &[
                 ]),
                 "The keys of encrypted gossip that it holds, by their ids.",
             ),
+            optional(
+                "pools",
+                Schema::List(&Schema::Text),
+                "The pools in which it is, of those of the node that answers.",
+            ),
+            optional("gossip_off", Schema::Boolean, "It does not gossip: what is said here, it says of itself."),
+            optional("said_by", Schema::Word(&["local", "collector", "both"]), "Who said the state, in other views."),
+            optional("says", Schema::Map(&Schema::Nullable(&STATE)), "What each of them says, in other views."),
+            optional("last_report_at", Schema::Nullable(&Schema::Time), "When it reported last, in other views."),
         ]),
     },
 ];
