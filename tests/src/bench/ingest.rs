@@ -56,11 +56,13 @@ struct Outcome {
 /// # Errors
 /// If a process cannot be started or refuses the load.
 pub async fn run(binary: &Path, effort: Effort, wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<()> {
+    // Fails only if a provider is already there, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     if wanted("ingest-load") {
         saturate(binary, effort).await?;
     }
     if wanted("ingest-sizes") {
-        sizes::run(binary, effort).await?;
+        sizes::run(effort).await?;
     }
     Ok(())
 }

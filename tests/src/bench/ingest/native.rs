@@ -21,7 +21,7 @@ use super::real::Real;
 /// All frames of some hosts, made before the clock starts.
 pub(super) struct Frames {
     pub(super) samples: usize,
-    hosts: Vec<Vec<Vec<u8>>>,
+    pub(super) hosts: Vec<Vec<Vec<u8>>>,
 }
 
 impl Frames {

@@ -227,7 +227,7 @@ impl System {
                 tokio::time::sleep(Duration::from_secs(5)).await;
                 Ok(folder_bytes(&self.data()))
             }
-            Self::Ours(_) => Ok(folder_bytes(&self.data().join("blocks"))),
+            Self::Ours(_) => Ok(folder_bytes(&self.data())),
         }
     }
 }
