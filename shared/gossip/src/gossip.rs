@@ -462,20 +462,6 @@ impl Gossip {
         self.try_silent(now, id);
         self.schedule.set_by(Alarm::Forget, now + FORGET_AFTER);
     }
-
-    fn save_peers(&mut self, now: Timestamp) {
-        // Also if nothing is to be kept: to look costs as much as there are members, and a storm brings many changes.
-        self.last_saved = now;
-        let mut peers: BTreeMap<NodeId, Peer> = self.contacts.peers().map(|peer| (peer.id, peer.clone())).collect();
-        peers
-            .extend(self.view.others().filter(|entry| entry.is_listed()).map(|entry| (entry.identity.id, peer(entry))));
-        peers.remove(&self.own().id);
-        let peers: Vec<Peer> = peers.into_values().collect();
-        if peers != self.saved {
-            self.saved.clone_from(&peers);
-            self.out.push(Effect::SavePeers(peers));
-        }
-    }
 }
 
 fn peer(entry: &Entry) -> Peer {

@@ -4,13 +4,15 @@
 //! that the receiver has to exceed because the sender remembers it as gone, or remembers a later life of it. So two
 //! halves of a healed partition, each of which holds the other for dead, take each other back in one exchange.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use rand::RngExt;
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::{Span, Timestamp};
 
-use super::{Gossip, peer};
+use super::{Effect, Gossip, peer};
+use crate::config::Peer;
 use crate::identity::Identity;
 use crate::packet::{Hello, Packet};
 use crate::schedule::Alarm;
@@ -40,6 +42,21 @@ impl Gossip {
         }
         if let Some(next) = next {
             self.schedule.set(Alarm::Contacts, next);
+        }
+    }
+
+    /// Keeps whom this node looks for in its next life.
+    pub(super) fn save_peers(&mut self, now: Timestamp) {
+        // Also if nothing is to be kept: to look costs as much as there are members, and a storm brings many changes.
+        self.last_saved = now;
+        let mut peers: BTreeMap<NodeId, Peer> = self.contacts.peers().map(|peer| (peer.id, peer.clone())).collect();
+        peers
+            .extend(self.view.others().filter(|entry| entry.is_listed()).map(|entry| (entry.identity.id, peer(entry))));
+        peers.remove(&self.own().id);
+        let peers: Vec<Peer> = peers.into_values().collect();
+        if peers != self.saved {
+            self.saved.clone_from(&peers);
+            self.out.push(Effect::SavePeers(peers));
         }
     }
 
