@@ -89,6 +89,10 @@ struct Context {
     folder: ArcSwap<PathBuf>,
     /// What WeCom lent.
     wechat: wechat::Tokens,
+    /// Slack's threads of which no message has got out yet.
+    begun: slack::Begun,
+    /// What Amazon lent.
+    lent: sns::Lent,
 }
 
 /// Attempts by kind of receiver and how they ended.

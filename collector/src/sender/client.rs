@@ -6,27 +6,26 @@
 
 pub(super) mod secrets;
 
+mod build;
+
+mod oauth2;
+
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Certificate, Client, Identity, Method, NoProxy, Response, StatusCode, tls};
-use watchfire_collector_core::alertmanager::Secret;
-use watchfire_collector_core::alertmanager::http::{Authorization, HttpConfig, Proxy, TlsVersion};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use watchfire_collector_core::alertmanager::http::{Authorization, HttpConfig};
 use watchfire_collector_core::notify::DeliveryOutcome;
 use watchfire_shared::time::Span;
 
 use super::failed;
+use build::Recipe;
+use oauth2::{Lent, Tokens};
 
 /// Clients kept at a time; an installation has as many as it has different `http_config`s.
 const MAX_CLIENTS: usize = 64;
-/// Redirects followed, as in Go.
-const MAX_REDIRECTS: usize = 10;
-/// How long a connection may take to be made, within the time of the attempt.
-const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Bytes of an answer that are read; what a person needs of an error stands at its beginning.
 const MAX_ANSWER_BYTES: usize = 4096;
 /// Bytes of an answer that is parsed; Slack repeats the message in it.
@@ -38,27 +37,19 @@ pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 /// Named to receivers. Some only take what comes from Alertmanager by this name.
 const USER_AGENT: &str = concat!("Alertmanager/0.34 (Watchfire/", env!("CARGO_PKG_VERSION"), ")");
 
-/// What a client is made from.
-#[derive(Clone, PartialEq)]
-struct Recipe {
-    follow_redirects: bool,
-    /// Whether requests carry something that only their receiver may see.
-    credentials: bool,
-    proxy: Proxy,
-    ca: Option<String>,
-    certificate: Option<(String, String)>,
-    insecure: bool,
-    min_version: TlsVersion,
+/// The clients that are kept, the last used at the end, and the tokens that were lent.
+#[derive(Clone, Default)]
+pub(crate) struct Clients {
+    kept: Arc<Mutex<Vec<(Recipe, Client)>>>,
+    tokens: Tokens,
 }
-
-/// The clients that are kept, the last used at the end.
-#[derive(Default)]
-pub(crate) struct Clients(Mutex<Vec<(Recipe, Client)>>);
 
 /// One request, ready but for its body.
 pub(crate) struct Prepared {
-    client: Client,
+    clients: Clients,
+    recipe: Recipe,
     headers: HeaderMap,
+    lent: Option<Lent>,
     /// What must not show up in a reason.
     secrets: Vec<String>,
 }
@@ -69,7 +60,14 @@ impl Clients {
     /// # Errors
     /// The reason, without a secret in it.
     pub(crate) async fn prepare(&self, config: &HttpConfig, folder: &Path) -> Result<Prepared, String> {
-        let (headers, secrets) = headers(config, folder).await?;
+        let (mut headers, mut secrets) = headers(config, folder).await?;
+        let mut lent = None;
+        if let Some(Authorization::OAuth2(oauth2)) = &config.authorization {
+            let (value, token) = oauth2::authorize(self, oauth2, folder).await?;
+            headers.insert(AUTHORIZATION, sensitive("oauth2", &value)?);
+            secrets.extend(value.split(' ').skip(1).map(str::to_owned));
+            lent = Some(token);
+        }
         let tls = &config.tls;
         let certificate = secrets::read_optional(tls.certificate.as_ref(), folder).await?;
         let key = secrets::read_optional(tls.key.as_ref(), folder).await?;
@@ -80,18 +78,20 @@ impl Clients {
             ca: secrets::read_optional(tls.ca.as_ref(), folder).await?,
             certificate: certificate.zip(key),
             insecure: tls.insecure_skip_verify,
-            min_version: tls.min_version,
+            versions: (tls.min_version, tls.max_version),
+            server_name: tls.server_name.clone(),
+            host: None,
         };
-        Ok(Prepared { client: self.client(recipe)?, headers, secrets })
+        Ok(Prepared { clients: self.clone(), recipe, headers, lent, secrets })
     }
 
     fn client(&self, recipe: Recipe) -> Result<Client, String> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kept.iter().position(|(own, _)| *own == recipe);
         let entry = match known {
             Some(at) => kept.remove(at),
             None => {
-                let client = build(&recipe)?;
+                let client = build::build(&recipe)?;
                 (recipe, client)
             }
         };
@@ -104,83 +104,12 @@ impl Clients {
     }
 }
 
-fn build(recipe: &Recipe) -> Result<Client, String> {
-    let told = |what: &'static str| move |error: reqwest::Error| format!("{what}: {}", cause(&error.without_url()));
-    let mut builder = Client::builder()
-        .user_agent(USER_AGENT)
-        .connect_timeout(CONNECT_TIME)
-        // It would tell the next host the URL, and with it a token that may stand there.
-        .referer(false)
-        .redirect(policy(recipe))
-        .tls_danger_accept_invalid_certs(recipe.insecure);
-    builder = builder.tls_version_min(match recipe.min_version {
-        TlsVersion::Tls12 => tls::Version::TLS_1_2,
-        TlsVersion::Tls13 => tls::Version::TLS_1_3,
-    });
-    builder = match &recipe.proxy {
-        Proxy::Direct => builder.no_proxy(),
-        Proxy::Environment => builder,
-        Proxy::Through { url, except, headers } => {
-            let mut proxy = reqwest::Proxy::all(url.expose()).map_err(told("proxy_url"))?;
-            proxy = proxy.no_proxy(except.as_deref().and_then(NoProxy::from_string));
-            if !headers.is_empty() {
-                proxy = proxy.headers(proxy_headers(headers)?);
-            }
-            builder.proxy(proxy)
-        }
-    };
-    if let Some(ca) = &recipe.ca {
-        let certificates = Certificate::from_pem_bundle(ca.as_bytes()).map_err(told("tls_config.ca"))?;
-        builder = builder.tls_certs_only(certificates);
-    }
-    if let Some((certificate, key)) = &recipe.certificate {
-        let pem = format!("{key}\n{certificate}\n");
-        builder = builder.identity(Identity::from_pem(pem.as_bytes()).map_err(told("tls_config.cert and key"))?);
-    }
-    builder.build().map_err(told("http_config"))
-}
-
-fn proxy_headers(headers: &BTreeMap<String, Vec<Secret>>) -> Result<HeaderMap, String> {
-    let mut map = HeaderMap::new();
-    for (name, values) in headers {
-        let header = HeaderName::try_from(name).map_err(|_| format!("proxy_connect_header: {name:?} is no header"))?;
-        for value in values {
-            map.append(header.clone(), sensitive("proxy_connect_header", value.expose())?);
-        }
-    }
-    Ok(map)
-}
-
-fn policy(recipe: &Recipe) -> Policy {
-    let credentials = recipe.credentials;
-    match recipe.follow_redirects {
-        false => Policy::none(),
-        true => Policy::custom(move |attempt| {
-            if attempt.previous().len() > MAX_REDIRECTS {
-                return attempt.error("more than 10 redirects");
-            }
-            if leaves(&attempt, credentials) { attempt.stop() } else { attempt.follow() }
-        }),
-    }
-}
-
-/// Whether a redirect would carry credentials away from the host that they are for.
-fn leaves(attempt: &Attempt<'_>, credentials: bool) -> bool {
-    let Some(first) = attempt.previous().first() else { return false };
-    let next = attempt.url();
-    let secret = credentials || !first.username().is_empty() || first.password().is_some();
-    let elsewhere =
-        first.host_str() != next.host_str() || first.port_or_known_default() != next.port_or_known_default();
-    let downgraded = first.scheme() == "https" && next.scheme() != "https";
-    secret && (elsewhere || downgraded)
-}
-
 /// The headers of a request, and the secrets in them.
 async fn headers(config: &HttpConfig, folder: &Path) -> Result<(HeaderMap, Vec<String>), String> {
     let mut headers = HeaderMap::new();
     let mut used = Vec::new();
     match &config.authorization {
-        None => {}
+        None | Some(Authorization::OAuth2(_)) => {}
         Some(Authorization::Header { kind, credentials }) => {
             let credentials = secrets::read(credentials, folder).await?;
             headers.insert(AUTHORIZATION, sensitive("authorization", &format!("{kind} {credentials}"))?);
@@ -291,12 +220,15 @@ impl Prepared {
         for (name, value) in headers {
             self.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        let request = self.client.post(url).headers(self.headers).body(body);
-        self.secrets.extend(path_of(url));
+        let request = match self.open(Method::POST, url) {
+            Ok(request) => request.headers(std::mem::take(&mut self.headers)).body(body),
+            Err((_, reason)) => return Raw::Broken { timed_out: false, reason },
+        };
         match request.send().await {
             Ok(response) if response.status().is_success() => Raw::Success,
             Ok(response) => {
                 let status = response.status().as_u16();
+                self.note(response.status());
                 let retry_after = retry_after(&response);
                 Raw::Status { status, retry_after, reason: reason(response, &self.secrets).await }
             }
@@ -307,6 +239,36 @@ impl Prepared {
         }
     }
 
+    /// As [`Prepared::ask_json`], with a form, for an answer that is a secret itself.
+    pub(super) async fn ask_form(
+        self,
+        url: String,
+        form: &BTreeMap<String, String>,
+    ) -> Result<String, DeliveryOutcome> {
+        let (response, _) = self.request(Method::POST, url, FORM, form_text(form)).await?;
+        Ok(String::from_utf8_lossy(&beginning(response, MAX_PARSED_BYTES).await).into_owned())
+    }
+
+    /// A request to a URL, which counts as a secret; or why there is none, and whether there may be one later.
+    fn open(&mut self, method: Method, url: &str) -> Result<RequestBuilder, (bool, String)> {
+        self.secrets.extend(path_of(url));
+        // A URL that cannot be used will not become better by itself; a certificate in a file may.
+        let (url, host) = self.recipe.aim(url).map_err(|reason| (false, reason))?;
+        let client = self.clients.client(self.recipe.clone()).map_err(|reason| (true, reason))?;
+        let request = client.request(method, url);
+        Ok(match host {
+            Some(host) => request.header(HOST, host),
+            None => request,
+        })
+    }
+
+    /// A token that is refused is asked for anew next time.
+    fn note(&self, status: StatusCode) {
+        if let Some(lent) = self.lent.as_ref().filter(|_| status == StatusCode::UNAUTHORIZED) {
+            lent.forget();
+        }
+    }
+
     async fn request(
         mut self,
         method: Method,
@@ -314,12 +276,14 @@ impl Prepared {
         content_type: &str,
         body: String,
     ) -> Result<(Response, Vec<String>), DeliveryOutcome> {
-        let request =
-            self.client.request(method, &url).headers(self.headers).header(CONTENT_TYPE, content_type).body(body);
-        self.secrets.extend(path_of(&url));
+        let request = self.open(method, &url).map_err(|(retry, reason)| failed(retry, reason))?;
+        let request = request.headers(std::mem::take(&mut self.headers)).header(CONTENT_TYPE, content_type).body(body);
         match request.send().await {
             Ok(response) if response.status().is_success() => Ok((response, self.secrets)),
-            Ok(response) => Err(judge(response, &self.secrets).await),
+            Ok(response) => {
+                self.note(response.status());
+                Err(judge(response, &self.secrets).await)
+            }
             // A URL or body that cannot be sent will not become better by itself.
             Err(error) => {
                 Err(failed(!error.is_builder(), secrets::redact(&cause(&error.without_url()), &self.secrets)))

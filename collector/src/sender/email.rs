@@ -1,5 +1,7 @@
 //! `email_configs`: the mail is written down as MIME ([`message`]) and handed to a mail server ([`session`]).
 
+mod cram_md5;
+
 mod message;
 
 mod session;

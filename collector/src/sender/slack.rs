@@ -1,15 +1,20 @@
-//! `slack_configs`: a message is posted to a webhook or as a bot, or takes the place of the group's earlier one.
+//! `slack_configs`: a message is posted to a webhook or as a bot, takes the place of the group's earlier one, or goes into
+//! the group's thread ([`thread`]).
 //!
 //! <https://docs.slack.dev/reference/methods/chat.postMessage>, <https://docs.slack.dev/reference/methods/chat.update>
 
+mod thread;
+
 use serde_json::{Map, Value};
 use watchfire_collector_core::alertmanager::IntegrationConfig;
-use watchfire_collector_core::alertmanager::receiver::slack::{POST_MESSAGE, Slack};
-use watchfire_collector_core::notify::slack::{KEPT_CHANNEL, KEPT_TS};
+use watchfire_collector_core::alertmanager::receiver::slack::{POST_MESSAGE, Slack, Strategy};
+use watchfire_collector_core::notify::slack::{KEPT_CHANNEL, KEPT_TS, THREAD};
 use watchfire_collector_core::notify::{Body, Delivery, DeliveryOutcome, ReceiverData};
 
 use super::client::{Answer, secrets};
 use super::{Context, failed};
+
+pub(super) use thread::Begun;
 
 /// Instead of [`POST_MESSAGE`].
 const UPDATE: &str = "/chat.update";
@@ -38,6 +43,9 @@ pub(super) async fn send(context: &Context, delivery: &Delivery) -> DeliveryOutc
         Ok(url) => url,
         Err(reason) => return failed(true, reason),
     };
+    if let Some(thread) = message.remove(THREAD) {
+        return thread::send(context, slack, delivery, (&url, message), thread).await;
+    }
     if let (Some(base), true) = (url.strip_suffix(POST_MESSAGE), message.contains_key(KEPT_TS)) {
         let mut change = message.clone();
         change.retain(|key, _| !ONLY_NEW.contains(&key.as_str()));
@@ -89,7 +97,7 @@ fn read(answer: &Answer) -> Result<ReceiverData, Refusal> {
 
 fn outcome(slack: &Slack, message: &Map<String, Value>, result: Result<ReceiverData, Refusal>) -> DeliveryOutcome {
     match result {
-        Ok(data) if slack.update_message && data.len() == 2 => DeliveryOutcome::OkWith(data),
+        Ok(data) if matches!(slack.strategy, Strategy::Update) && data.len() == 2 => DeliveryOutcome::OkWith(data),
         Ok(_) => DeliveryOutcome::Ok,
         Err(Refusal::Other(outcome)) => outcome,
         Err(Refusal::Slack(error)) => {

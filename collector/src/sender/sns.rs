@@ -1,7 +1,9 @@
 //! `sns_configs`: a form is posted to Amazon's notification service, signed with its fourth signature.
 //!
 //! <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>. Keys come from the configuration, else from the profile's
-//! place in the shared file, else from the environment, as for Amazon's own programs.
+//! place in the shared file, else from the environment, as for Amazon's own programs; a role is assumed with them.
+
+mod role;
 
 mod signature;
 
@@ -16,6 +18,7 @@ use watchfire_shell::files;
 
 use super::client::{form_text, group_id};
 use super::{Context, failed};
+pub(super) use role::Lent;
 use signature::Keys;
 
 pub(super) async fn send(context: &Context, delivery: &Delivery) -> DeliveryOutcome {
@@ -46,15 +49,25 @@ async fn post(context: &Context, sns: &Sns, form: &BTreeMap<String, String>) -> 
     let region = region(sns, form)?;
     let url = match &sns.url {
         Some(url) => url.expose().to_owned(),
-        None => format!("https://sns.{region}.amazonaws.com/"),
+        None => endpoint("sns", &region),
     };
-    let keys = keys(sns).await?;
+    let own = keys(sns).await?;
+    let keys = match &sns.signing.role {
+        Some(role) => role::assume(context, role, &sns.http, &region, own).await?,
+        None => own,
+    };
     let body = form_text(form);
     let now = Clock::start().wall();
     let headers = signature::headers(&keys, (&region, "sns"), &url, &body, now)?;
     let folder = context.folder.load_full();
     let request = context.clients.prepare(&sns.http, &folder).await?;
     Ok(request.hiding(keys.secret).with_headers(headers)?.post_form(url, form).await)
+}
+
+/// Where a service of a region is.
+fn endpoint(service: &str, region: &str) -> String {
+    let country = if region.starts_with("cn-") { ".cn" } else { "" };
+    format!("https://{service}.{region}.amazonaws.com{country}/")
 }
 
 /// The configuration's region, or that of the topic's name, `arn:aws:sns:<region>:...`, or the environment's.

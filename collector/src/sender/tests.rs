@@ -4,9 +4,13 @@ mod email;
 
 mod hostile;
 
+mod lent;
+
 mod services;
 
 mod slack;
+
+mod tls;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -30,6 +34,12 @@ struct Receiver {
     elsewhere: Arc<Mutex<String>>,
 }
 
+/// What Amazon answers to those who may assume a role.
+const STS: &str = "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult>\
+    <AssumedRoleUser><Arn>a</Arn></AssumedRoleUser><Credentials><AccessKeyId>LENT</AccessKeyId>\
+    <SecretAccessKey>k</SecretAccessKey><SessionToken>t0ken</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration>\
+    </Credentials></AssumeRoleResult></AssumeRoleResponse>";
+
 async fn answer(State(receiver): State<Receiver>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 4 << 20).await.unwrap();
@@ -45,6 +55,7 @@ async fn answer(State(receiver): State<Receiver>, request: Request) -> Response 
             (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to)]).into_response()
         }
         "/slack" => "ok".into_response(),
+        "/sts" => STS.into_response(),
         "/slow" => {
             std::future::pending::<()>().await;
             StatusCode::OK.into_response()
@@ -116,6 +127,23 @@ async fn a_notification_is_posted_as_json_with_what_http_config_adds() {
     assert_eq!(headers["authorization"], "Basic dTpzM2NyZXQ=");
     assert_eq!(headers.get_all("x-team").iter().collect::<Vec<_>>(), ["a", "b"]);
     assert!(headers["user-agent"].to_str().unwrap().starts_with("Alertmanager/"));
+}
+
+#[tokio::test]
+async fn a_url_is_filled_in_for_the_call() {
+    let receiver = Receiver::default();
+    let address = receiver.start().await;
+    let config =
+        format!("    webhook_configs: [{{url: 'http://{address}/t0ken/{{{{ .Status }}}}?a={{{{ .Receiver }}}}'}}]\n");
+    let body = r#"{"filled_url":"\u{f8ff}0\u{f8ff}fir ing\u{f8ff}1\u{f8ff}r\r\nX: y","message":"{\"a\":1}"}"#;
+    let body = body.replace("\\u{f8ff}", "\u{f8ff}");
+    assert_eq!(deliver(&config, &body).await, DeliveryOutcome::Ok);
+    assert_eq!(reason(&deliver(&config, "{}").await), (false, "the message was made for another URL"));
+    // The URL was a template when the message was made.
+    let plain = format!("    webhook_configs: [{{url: 'http://{address}/plain'}}]\n");
+    assert_eq!(deliver(&plain, &body).await, DeliveryOutcome::Ok);
+    let seen: Vec<_> = receiver.seen.lock().unwrap().iter().map(|(line, _, body)| format!("{line} {body}")).collect();
+    assert_eq!(seen, ["POST /t0ken/fir%20ing?a=r%0D%0AX:%20y {\"a\":1}", "POST /plain {\"a\":1}"]);
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! `webhook_configs`: the message is posted to a URL.
 
 use watchfire_collector_core::alertmanager::http::HttpConfig;
-use watchfire_collector_core::alertmanager::{IntegrationConfig, SecretSource};
+use watchfire_collector_core::alertmanager::{IntegrationConfig, Secret, SecretSource};
+use watchfire_collector_core::notify::webhook::Call;
 use watchfire_collector_core::notify::{Body, Delivery, DeliveryOutcome};
 
 use super::client::secrets;
@@ -12,13 +13,28 @@ pub(super) async fn send(context: &Context, delivery: &Delivery) -> DeliveryOutc
         return failed(false, "the integration calls no webhook");
     };
     let Body::Json(body) = &delivery.body;
-    post(context, &webhook.url, &webhook.http, body.to_string()).await
+    let call = serde_json::from_str::<Call>(body).ok();
+    let (url, body) = match (&webhook.url_template, call) {
+        (Some(template), Some(call)) => match template.complete(&call.filled_url) {
+            Ok(url) => (SecretSource::Inline(Secret::new(url)), call.message),
+            Err(reason) => return failed(false, reason),
+        },
+        // Made before the URL was a template; the group's next interval makes another one.
+        (Some(_), None) => return failed(false, "the message was made for another URL"),
+        // Made when it still was one.
+        (None, Some(call)) => (webhook.url.clone(), call.message),
+        (None, None) => (webhook.url.clone(), body.to_string()),
+    };
+    post(context, &url, &webhook.http, body).await
 }
 
 /// Posts JSON to a URL that counts as a secret.
 pub(super) async fn post(context: &Context, url: &SecretSource, http: &HttpConfig, body: String) -> DeliveryOutcome {
     let folder = context.folder.load_full();
     let url = match secrets::read(url, &folder).await {
+        Ok(url) if url.contains("{{") => {
+            return failed(false, "the URL in a file is no template; a URL with a template stands in `url`");
+        }
         Ok(url) => url,
         Err(reason) => return failed(true, reason),
     };

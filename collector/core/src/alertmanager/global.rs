@@ -40,6 +40,8 @@ pub struct SmtpDefaults {
     pub smarthost: Option<Smarthost>,
     pub username: Option<String>,
     pub password: Option<SecretSource>,
+    /// For CRAM-MD5.
+    pub secret: Option<SecretSource>,
     pub identity: Option<String>,
     pub require_tls: bool,
     /// `None` leaves it to the port.
@@ -69,6 +71,7 @@ impl Default for Global {
                 smarthost: None,
                 username: None,
                 password: None,
+                secret: None,
                 identity: None,
                 require_tls: true,
                 force_implicit_tls: None,
@@ -141,10 +144,10 @@ fn smtp(table: &mut Table<'_>, smtp: &mut SmtpDefaults, report: &mut Report) {
     smtp.username = text(table, report, "smtp_auth_username");
     smtp.password = secret::source(table, report, "smtp_auth_password", "smtp_auth_password_file");
     smtp.identity = text(table, report, "smtp_auth_identity");
-    secret::no_cram_md5(table, report, ["smtp_auth_secret", "smtp_auth_secret_file"], "smtp_auth_password");
+    smtp.secret = secret::source(table, report, "smtp_auth_secret", "smtp_auth_secret_file");
     smtp.require_tls = table.optional(report, "smtp_require_tls", document::boolean).unwrap_or(true);
     smtp.force_implicit_tls = table.optional(report, "smtp_force_implicit_tls", document::boolean);
-    smtp.tls = table.optional(report, "smtp_tls_config", http::tls_with_name).unwrap_or_default();
+    smtp.tls = table.optional(report, "smtp_tls_config", http::tls_of_mail).unwrap_or_default();
 }
 
 fn slack(table: &mut Table<'_>, slack: &mut SlackDefaults, report: &mut Report) {

@@ -1,11 +1,15 @@
 //! `http_config`: how notifications reach their receivers over HTTP.
 
+pub mod oauth2;
+
 pub mod proxy;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use watchfire_shared::document::{self, Key, Node, Report, Table};
 
+pub use oauth2::OAuth2;
 pub use proxy::Proxy;
 
 use super::secret::{self, Secret, SecretSource};
@@ -34,10 +38,12 @@ pub enum Authorization {
         kind: String,
         credentials: SecretSource,
     },
+    /// A token that another server lends.
+    OAuth2(Box<OAuth2>),
 }
 
 /// Settings of TLS towards a receiver; PEM texts, inline or in files.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsConfig {
     pub ca: Option<SecretSource>,
     pub certificate: Option<SecretSource>,
@@ -47,14 +53,29 @@ pub struct TlsConfig {
     pub insecure_skip_verify: bool,
     /// The lowest version; TLS 1.2 where the file allows less.
     pub min_version: TlsVersion,
+    /// The highest version.
+    pub max_version: TlsVersion,
 }
 
 /// A version of TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsVersion {
-    #[default]
     Tls12,
     Tls13,
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        Self {
+            ca: None,
+            certificate: None,
+            key: None,
+            server_name: None,
+            insecure_skip_verify: false,
+            min_version: TlsVersion::Tls12,
+            max_version: TlsVersion::Tls13,
+        }
+    }
 }
 
 impl Default for HttpConfig {
@@ -69,16 +90,13 @@ impl Default for HttpConfig {
     }
 }
 
-/// Keys that Alertmanager knows and that nothing here can honour.
-const UNSUPPORTED: &[&str] = &["oauth2"];
-
 pub(super) fn read(node: &Node, report: &mut Report) -> Option<HttpConfig> {
     Table::of(node, report).map(|table| read_rest(table, report))
 }
 
 /// Reads the keys of an HTTP client out of a table of which others have taken theirs; nothing else may be left.
 pub(crate) fn read_rest(mut table: Table<'_>, report: &mut Report) -> HttpConfig {
-    let ways: Vec<&str> = ["basic_auth", "authorization", "bearer_token", "bearer_token_file"]
+    let ways: Vec<&str> = ["basic_auth", "authorization", "oauth2", "bearer_token", "bearer_token_file"]
         .into_iter()
         .filter(|key| table.entry(key).is_some_and(|(_, node)| !node.is_null()))
         .collect();
@@ -88,10 +106,11 @@ pub(crate) fn read_rest(mut table: Table<'_>, report: &mut Report) -> HttpConfig
     }
     let basic = table.optional(report, "basic_auth", basic);
     let header = table.optional(report, "authorization", authorization);
+    let lent = table.optional(report, "oauth2", oauth2::read).map(|oauth2| Authorization::OAuth2(Box::new(oauth2)));
     let bearer = secret::source(&mut table, report, "bearer_token", "bearer_token_file")
         .map(|credentials| Authorization::Header { kind: "Bearer".to_owned(), credentials });
     let config = HttpConfig {
-        authorization: basic.or(header).or(bearer),
+        authorization: basic.or(header).or(lent).or(bearer),
         follow_redirects: table.optional(report, "follow_redirects", document::boolean).unwrap_or(true),
         proxy: proxy::read(&mut table, report),
         headers: table.optional(report, "http_headers", headers).unwrap_or_default(),
@@ -99,12 +118,7 @@ pub(crate) fn read_rest(mut table: Table<'_>, report: &mut Report) -> HttpConfig
     };
     // Requests are HTTP/1.1 whatever this says; a receiver cannot tell the difference.
     table.optional(report, "enable_http2", document::boolean);
-    for key in UNSUPPORTED {
-        if table.node(key).is_some() {
-            let at = table.entry(key).map_or(table.at(), |(key, _)| key.at);
-            report.add(at, format!("`{key}` is not supported"));
-        }
-    }
+    refuse_name_through_proxy(&config.tls, &config.proxy, &table, report);
     table.finish(report);
     config
 }
@@ -197,33 +211,55 @@ fn check_header_name(name: &Key, report: &mut Report) {
 const VERSIONS: &[(&str, Option<TlsVersion>)] =
     &[("TLS10", None), ("TLS11", None), ("TLS12", Some(TlsVersion::Tls12)), ("TLS13", Some(TlsVersion::Tls13))];
 
-/// Reads `tls_config` of an HTTP client, which cannot be told another server name.
+/// Reads `tls_config` of an HTTP client, which finds another server name as it finds a host: by asking for its addresses.
 fn tls(node: &Node, report: &mut Report) -> Option<TlsConfig> {
-    let config = tls_with_name(node, report)?;
-    if config.server_name.is_some() {
-        let at = Table::of(node, report)?.entry("server_name").map_or(node.at, |(key, _)| key.at);
-        report.add(at, "`server_name` is not supported: another server name cannot be set");
+    let config = tls_of_any(node, report)?;
+    if config.server_name.as_ref().is_some_and(|name| name.parse::<IpAddr>().is_ok()) {
+        let at = Table::of(node, report)?.entry("server_name").map_or(node.at, |(_, node)| node.at);
+        report.add(at, "`server_name` must be a name here; an address goes into the URL");
     }
     Some(config)
 }
 
-/// Reads `tls_config` with all that it may hold.
-pub(super) fn tls_with_name(node: &Node, report: &mut Report) -> Option<TlsConfig> {
+/// A proxy is told whom to reach, and would be told the other name.
+fn refuse_name_through_proxy(tls: &TlsConfig, proxy: &Proxy, table: &Table<'_>, report: &mut Report) {
+    if tls.server_name.is_some() && *proxy != Proxy::Direct {
+        let at = table.entry("tls_config").map_or(table.at(), |(key, _)| key.at);
+        report.add(at, "`server_name` is not supported through a proxy");
+    }
+}
+
+/// Reads `tls_config` of a mail server, to which a highest version cannot be told.
+pub(super) fn tls_of_mail(node: &Node, report: &mut Report) -> Option<TlsConfig> {
+    let config = tls_of_any(node, report)?;
+    if config.max_version < TlsVersion::Tls13 {
+        let at = Table::of(node, report)?.entry("max_version").map_or(node.at, |(key, _)| key.at);
+        report.add(at, "`max_version` is not supported for mail: its client always offers TLS 1.3");
+    }
+    Some(config)
+}
+
+fn tls_of_any(node: &Node, report: &mut Report) -> Option<TlsConfig> {
     let mut table = Table::of(node, report)?;
+    let mut version = |key| table.optional(report, key, document::word(VERSIONS));
+    let (least, most) = (version("min_version"), version("max_version"));
+    let at = |table: &Table<'_>, key: &str| table.entry(key).map_or(table.at(), |(_, node)| node.at);
+    if most == Some(None) {
+        report.add(at(&table, "max_version"), "nothing below TLS 1.2 is spoken");
+    } else if least.flatten().zip(most.flatten()).is_some_and(|(least, most)| least > most) {
+        report.add(at(&table, "max_version"), "`max_version` is below `min_version`");
+    }
     let config = TlsConfig {
         ca: secret::source(&mut table, report, "ca", "ca_file"),
         certificate: secret::source(&mut table, report, "cert", "cert_file"),
         key: secret::source(&mut table, report, "key", "key_file"),
         server_name: table.optional(report, "server_name", document::text).filter(|name| !name.is_empty()),
         insecure_skip_verify: table.optional(report, "insecure_skip_verify", document::boolean).unwrap_or(false),
-        min_version: table.optional(report, "min_version", document::word(VERSIONS)).flatten().unwrap_or_default(),
+        min_version: least.flatten().unwrap_or(TlsVersion::Tls12),
+        max_version: most.flatten().unwrap_or(TlsVersion::Tls13),
     };
     if config.certificate.is_some() != config.key.is_some() {
         report.add(table.at(), "a client certificate needs both `cert` and `key`, inline or as files");
-    }
-    if table.optional(report, "max_version", document::text).is_some_and(|text| !text.is_empty() && text != "TLS13") {
-        let at = table.entry("max_version").map_or(table.at(), |(key, _)| key.at);
-        report.add(at, "`max_version` is not supported: a highest version cannot be set");
     }
     table.finish(report);
     Some(config)

@@ -95,7 +95,7 @@ pub struct Integration {
 /// What the kind needs to know.
 #[derive(Debug, Clone)]
 pub enum IntegrationConfig {
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
     Email(Box<Email>),
     Slack(Box<Slack>),
     PagerDuty(Box<PagerDuty>),
@@ -137,7 +137,8 @@ impl IntegrationConfig {
     /// The texts that are templates.
     pub(super) fn templates(&self) -> Vec<&Template> {
         match self {
-            Self::Webhook(_) | Self::IncidentIo(_) => Vec::new(),
+            Self::Webhook(webhook) => webhook.templates(),
+            Self::IncidentIo(_) => Vec::new(),
             Self::Email(email) => {
                 let Email { to, from, html, text, headers, .. } = &**email;
                 [to, from, html, text].into_iter().chain(headers.values()).collect()

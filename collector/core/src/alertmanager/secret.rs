@@ -170,15 +170,3 @@ pub fn check_url(url: &str) -> Result<(), String> {
     }
     Ok(())
 }
-
-/// Refuses the secrets of CRAM-MD5 by name.
-pub(super) fn no_cram_md5(table: &mut Table<'_>, report: &mut Report, keys: [&'static str; 2], instead: &str) {
-    for key in keys {
-        if table.optional(report, key, secret).is_some_and(|secret| !secret.0.is_empty())
-            && let Some((key, _)) = table.entry(key)
-        {
-            let message = format!("`{}` is not supported: there is no CRAM-MD5; set `{instead}`", key.name);
-            report.add(key.at, message);
-        }
-    }
-}

@@ -49,11 +49,14 @@ pub(super) fn render(
     context: &Context<'_>,
     alerts: &[&Alert],
 ) -> Result<Rendered, String> {
-    let mut renderer = Renderer::new(now, &config.templates, context, alerts);
+    // Templates of a webhook know the alerts that it is told of.
+    let shown = match &integration.config {
+        IntegrationConfig::Webhook(webhook) => webhook::shown(alerts, webhook.max_alerts),
+        _ => alerts,
+    };
+    let mut renderer = Renderer::new(now, &config.templates, context, shown);
     let body = match &integration.config {
-        IntegrationConfig::Webhook(webhook) => {
-            webhook::render(now, context, alerts, webhook.max_alerts, webhook::VERSION, &renderer)
-        }
+        IntegrationConfig::Webhook(webhook) => webhook::render_call(now, webhook, context, alerts, &renderer),
         IntegrationConfig::IncidentIo(incidentio) => {
             webhook::render_for_incidentio(now, context, alerts, incidentio.max_alerts, &renderer)
         }
@@ -146,15 +149,26 @@ impl<'a> Renderer<'a> {
 }
 
 impl Renderer<'_> {
-    /// A value of any shape, its texts filled in. A text that reads as a number, a truth, a list or a table is one: that is
-    /// how files name numbers in a template.
+    /// As [`Renderer::tree`], for what makes up a whole message.
+    ///
+    /// # Errors
+    /// Why it cannot be rendered.
+    pub(super) fn document(&self, key: &str, tree: &Tree) -> Result<serde_json::Value, String> {
+        match tree {
+            Tree::Text(template) => Ok(typed(self.exact(key, template, Escape::None)?, true)),
+            tree => self.tree(key, tree),
+        }
+    }
+
+    /// A value of any shape, its texts filled in. A text that reads as a number, a truth, or as a list or a table of JSON is
+    /// one: that is how files name numbers in a template.
     ///
     /// # Errors
     /// Why it cannot be rendered.
     pub(super) fn tree(&self, key: &str, tree: &Tree) -> Result<serde_json::Value, String> {
         Ok(match tree {
             Tree::Leaf(value) => value.clone(),
-            Tree::Text(template) => typed(self.exact(key, template, Escape::None)?),
+            Tree::Text(template) => typed(self.exact(key, template, Escape::None)?, false),
             Tree::List(items) => items.iter().map(|item| self.tree(key, item)).collect::<Result<_, _>>()?,
             Tree::Table(entries) => {
                 let entry = |(name, value): &(Template, Tree)| {
@@ -166,11 +180,15 @@ impl Renderer<'_> {
     }
 }
 
-fn typed(text: String) -> serde_json::Value {
+/// What a text reads as. Lists and tables in the style of YAML count only if `whole`, where the text is all there is: inside,
+/// `disk full: /srv` is a sentence, whatever Alertmanager makes of it.
+fn typed(text: String, whole: bool) -> serde_json::Value {
     let mut report = Report::new("");
+    let structured = whole || text.trim_start().starts_with(['{', '[']);
     match yaml::parse(&text, &mut report) {
         Some(node) if report.is_empty() => match json(&node) {
             serde_json::Value::String(_) => text.into(),
+            serde_json::Value::Array(_) | serde_json::Value::Object(_) if !structured => text.into(),
             value => value,
         },
         _ => text.into(),

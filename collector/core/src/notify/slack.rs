@@ -1,14 +1,16 @@
-//! Slack's message: one attachment, as Alertmanager builds it.
+//! Slack's message: one attachment, as Alertmanager builds it; and in a thread, the line above it.
 //!
 //! <https://docs.slack.dev/reference/methods/chat.postMessage> and
 //! <https://docs.slack.dev/legacy/legacy-messaging/legacy-secondary-message-attachments>
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use watchfire_shared::document::Position;
 
+use super::Reason;
 use super::message::{Context, Renderer, cut};
-use crate::alertmanager::receiver::slack::SlackAction;
+use crate::alertmanager::receiver::slack::{SlackAction, Strategy, ThreadOptions};
 use crate::alertmanager::{Slack, Template};
 use crate::template::Escape;
 
@@ -16,6 +18,24 @@ use crate::template::Escape;
 /// channel.
 pub const KEPT_TS: &str = "ts";
 pub const KEPT_CHANNEL: &str = "channel";
+/// And of a thread, what its line tells: `FIRING:2|RESOLVED:1`.
+pub const KEPT_STATES: &str = "states";
+
+/// Where in a thread a message goes; the sender takes it out of the message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Thread {
+    /// The line above, as it is now; without one, the group's first message stands above.
+    pub header: Option<serde_json::Value>,
+    /// To be kept under [`KEPT_STATES`].
+    pub states: String,
+    /// The reaction to what stands above.
+    pub emoji: Option<String>,
+}
+
+/// The key of a [`Thread`] in a message.
+pub const THREAD: &str = "thread";
+/// States that a thread's line tells; older ones fall off.
+const MAX_STATES: usize = 20;
 
 /// Characters of a title; Slack cuts longer ones.
 const MAX_TITLE_CHARS: usize = 1024;
@@ -42,6 +62,11 @@ struct Message {
     /// The message that this one takes the place of.
     #[serde(skip_serializing_if = "Option::is_none")]
     ts: Option<String>,
+    /// The message that this one stands below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread_ts: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread: Option<Thread>,
 }
 
 #[derive(Serialize)]
@@ -88,9 +113,13 @@ pub(super) fn render(slack: &Slack, context: &Context<'_>, renderer: &mut Render
     let texts = &slack.texts;
     let mut channel = renderer.exact("channel", &texts.channel, Escape::None)?;
     let previous = (context.previous.get(KEPT_TS), context.previous.get(KEPT_CHANNEL));
-    let mut ts = None;
-    if let (true, (Some(of), Some(id))) = (slack.update_message, previous) {
-        (ts, channel) = (Some(of.clone()), id.clone());
+    let (mut ts, mut thread_ts) = (None, None);
+    if let (Some(of), Some(id)) = previous {
+        match slack.strategy {
+            Strategy::New => {}
+            Strategy::Update => (ts, channel) = (Some(of.clone()), id.clone()),
+            Strategy::Thread(_) => (thread_ts, channel) = (Some(of.clone()), id.clone()),
+        }
     }
     let fields = slack.fields.iter().map(|field| Field {
         title: cut(renderer.text("fields", &field.title, Escape::Mrkdwn), MAX_TITLE_CHARS),
@@ -120,7 +149,8 @@ pub(super) fn render(slack: &Slack, context: &Context<'_>, renderer: &mut Render
         color: plain("color", &texts.color),
         mrkdwn_in: slack.mrkdwn_in.clone(),
     };
-    let message = Message {
+    let color = attachment.color.clone();
+    let mut message = Message {
         channel,
         username: plain("username", &texts.username),
         icon_emoji: plain("icon_emoji", &texts.icon_emoji),
@@ -129,8 +159,74 @@ pub(super) fn render(slack: &Slack, context: &Context<'_>, renderer: &mut Render
         text: message_text,
         attachments: [attachment],
         ts,
+        thread_ts,
+        thread: None,
     };
+    if let Strategy::Thread(options) = &slack.strategy {
+        message.thread = Some(thread(options, (&message, color, texts.title.at), context, renderer));
+    }
     serde_json::to_string(&message).map_err(|error| error.to_string())
+}
+
+/// How often in a row the group was in which state, up to now.
+fn states(context: &Context<'_>) -> Vec<(String, u32)> {
+    let kept = context.previous.get(KEPT_STATES).map_or("", String::as_str);
+    let read =
+        |part: &str| part.rsplit_once(':').and_then(|(state, times)| Some((state.to_owned(), times.parse().ok()?)));
+    let mut states: Vec<(String, u32)> = kept.split('|').filter_map(read).collect();
+    let state = match context.reason {
+        Reason::First | Reason::NewAlerts => "FIRING",
+        Reason::SomeResolved => "PARTIAL RESOLVE",
+        Reason::AllResolved => "RESOLVED",
+        Reason::Repeat => return states,
+    };
+    match states.last_mut() {
+        Some((last, times)) if last == state => *times = times.saturating_add(1),
+        _ => states.push((state.to_owned(), 1)),
+    }
+    states.split_off(states.len().saturating_sub(MAX_STATES))
+}
+
+/// What a thread's line tells beside its states.
+const ALERT_NAME: &str = "{{ .CommonLabels.alertname }}";
+
+fn thread(
+    options: &ThreadOptions,
+    (message, color, at): (&Message, String, Position),
+    context: &Context<'_>,
+    renderer: &mut Renderer<'_>,
+) -> Thread {
+    let states = states(context);
+    let all_resolved = context.reason == Reason::AllResolved;
+    let header = options.summary.then(|| {
+        let name = renderer.text("alertname", &Template { at, text: ALERT_NAME.to_owned() }, Escape::Mrkdwn);
+        let told = |(state, times): &(String, u32)| match times {
+            1 => state.clone(),
+            times => format!("{state} ({times})"),
+        };
+        let told: Vec<String> = states.iter().map(told).collect();
+        let title = [told.join(" → "), name].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
+        let title = cut(title, MAX_TITLE_CHARS);
+        let color = match &options.resolve_color {
+            Some(resolved) if all_resolved => {
+                cut(renderer.text("resolve_color", resolved, Escape::None), MAX_PLAIN_CHARS)
+            }
+            _ => color,
+        };
+        let mut header = serde_json::json!({ "attachments": [{ "title": title, "fallback": title, "color": color }] });
+        let parts = [
+            ("channel", &message.channel),
+            ("username", &message.username),
+            ("icon_emoji", &message.icon_emoji),
+            ("icon_url", &message.icon_url),
+        ];
+        for (key, value) in parts.into_iter().filter(|(_, value)| !value.is_empty()) {
+            header[key] = value.as_str().into();
+        }
+        header
+    });
+    let states: Vec<String> = states.iter().map(|(state, times)| format!("{state}:{times}")).collect();
+    Thread { header, states: states.join("|"), emoji: options.resolve_emoji.clone().filter(|_| all_resolved) }
 }
 
 fn render_action(action: &SlackAction, renderer: &mut Renderer<'_>) -> Action {

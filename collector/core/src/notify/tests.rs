@@ -68,6 +68,7 @@ scripts!(
     alerts_of_vanished_rules_resolve,
     alerts_that_are_sent_no_more_resolve,
     slack_messages_are_changed,
+    slack_threads,
     templates_that_fail_are_told,
     alerts_from_outside_time_out,
 );

@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use watchfire_shared::labels::{Fingerprint, Labels};
 use watchfire_shared::time::Timestamp;
 
 use super::message::{Context, Renderer, common, quote_meta};
 use crate::alert::Alert;
+use crate::alertmanager::Webhook;
+use crate::template::Escape;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,8 +49,39 @@ struct AlertMessage<'a> {
     fingerprint: Fingerprint,
 }
 
+/// What is posted to a URL that is a template; the body of a delivery is one as JSON then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// What [`crate::alertmanager::receiver::webhook::UrlTemplate`] completes.
+    pub filled_url: String,
+    pub message: String,
+}
+
+/// Writes what is posted, and where if that is a template.
+pub(super) fn render_call(
+    now: Timestamp,
+    webhook: &Webhook,
+    context: &Context<'_>,
+    alerts: &[&Alert],
+    renderer: &Renderer<'_>,
+) -> Result<String, String> {
+    let message = match &webhook.payload {
+        Some(payload) => renderer.document("payload", payload)?.to_string(),
+        None => render(now, context, alerts, webhook.max_alerts, VERSION, renderer)?,
+    };
+    let Some(url) = &webhook.url_template else { return Ok(message) };
+    let filled_url = renderer.exact("url", &url.template, Escape::None)?;
+    serde_json::to_string(&Call { filled_url, message }).map_err(|error| error.to_string())
+}
+
+/// The alerts of one message; 0 for all of them.
+pub(super) fn shown<'a, 'b>(alerts: &'b [&'a Alert], max_alerts: usize) -> &'b [&'a Alert] {
+    if max_alerts > 0 { &alerts[..alerts.len().min(max_alerts)] } else { alerts }
+}
+
 /// Of Alertmanager's own message.
-pub(super) const VERSION: &str = "4";
+const VERSION: &str = "4";
 /// Of incident.io's, which has the same shape.
 const INCIDENTIO_VERSION: &str = "1";
 /// Bytes that incident.io takes.
@@ -70,7 +103,7 @@ pub(super) fn render_for_incidentio(
 }
 
 /// Writes the message; alerts past `max_alerts` (0 for no bound) are only counted.
-pub(super) fn render(
+fn render(
     now: Timestamp,
     context: &Context<'_>,
     alerts: &[&Alert],
@@ -78,7 +111,7 @@ pub(super) fn render(
     version: &'static str,
     renderer: &Renderer<'_>,
 ) -> Result<String, String> {
-    let shown = if max_alerts > 0 { &alerts[..alerts.len().min(max_alerts)] } else { alerts };
+    let shown = shown(alerts, max_alerts);
     let firing = shown.iter().any(|alert| !alert.resolved_at(now));
     let message = Message {
         receiver: quote_meta(context.receiver),

@@ -10,11 +10,12 @@ use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{
     AsyncSmtpConnection, Certificate, CertificateStore, Identity, TlsParameters, TlsVersion,
 };
-use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::commands::{Data, Ehlo, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use watchfire_collector_core::alertmanager::Email;
 use watchfire_collector_core::alertmanager::http::{self, TlsConfig};
 
+use super::cram_md5;
 use super::message::Ready;
 use crate::sender::client::base64;
 use crate::sender::client::secrets;
@@ -38,14 +39,15 @@ pub(super) struct Failure {
 /// The reason, without a secret in it; nobody got the mail then, as far as the server told.
 pub(super) async fn hand_over(email: &Email, ready: &Ready, folder: &Path) -> Result<Vec<(String, String)>, Failure> {
     let password = secrets::read_optional(email.password.as_ref(), folder).await.map_err(again)?;
+    let secret = secrets::read_optional(email.secret.as_ref(), folder).await.map_err(again)?;
     let mut connection = connect(email, folder).await?;
     let result = async {
-        authenticate(&mut connection, email, password.as_deref()).await?;
+        authenticate(&mut connection, email, password.as_deref(), secret.as_deref()).await?;
         transfer(&mut connection, ready).await
     };
     let result = result.await;
     let _ = tokio::time::timeout(QUIT_TIME, connection.quit()).await;
-    let hidden: Vec<String> = password.into_iter().collect();
+    let hidden: Vec<String> = password.into_iter().chain(secret).collect();
     result.map_err(|failure| Failure { reason: secrets::redact(&failure.reason, &hidden), ..failure })
 }
 
@@ -109,8 +111,18 @@ async fn authenticate(
     connection: &mut AsyncSmtpConnection,
     email: &Email,
     password: Option<&str>,
+    secret: Option<&str>,
 ) -> Result<(), Failure> {
     let Some(username) = &email.username else { return Ok(()) };
+    if let Some(secret) = secret
+        && prefers_cram_md5(connection, email, password.is_some()).await?
+    {
+        let challenge = connection.command("AUTH CRAM-MD5\r\n").await.map_err(|error| told("AUTH", &error))?;
+        let challenge = challenge.first_word().unwrap_or_default();
+        let answer = cram_md5::answer(username, secret, challenge).map_err(again)?;
+        let answer = connection.command(format!("{answer}\r\n")).await;
+        return answer.map(drop).map_err(|error| told("AUTH", &error));
+    }
     let offers = |mechanism| connection.server_info().supports_auth_mechanism(mechanism);
     let (plain, login) = (offers(Mechanism::Plain), offers(Mechanism::Login));
     // A relay that asks for no name is used without one, as Alertmanager does; one that does ask refuses the mail.
@@ -133,6 +145,20 @@ async fn authenticate(
         connection.auth(&[Mechanism::Login], &credentials).await
     };
     answer.map(drop).map_err(|error| told("AUTH", &error))
+}
+
+/// Whether the server offers CRAM-MD5, before any other way for which there is a password, as Alertmanager chooses. The
+/// client knows nothing of this way, so that the server is asked again what it offers.
+async fn prefers_cram_md5(
+    connection: &mut AsyncSmtpConnection,
+    email: &Email,
+    has_password: bool,
+) -> Result<bool, Failure> {
+    let hello = Ehlo::new(ClientId::Domain(email.hello.clone()));
+    let offered = connection.command(hello).await.map_err(|error| told("EHLO", &error))?;
+    let ways = offered.message().filter_map(|line| line.strip_prefix("AUTH ")).flat_map(str::split_whitespace);
+    let mut ways = ways.filter(|way| *way == "CRAM-MD5" || (has_password && ["PLAIN", "LOGIN"].contains(way)));
+    Ok(ways.next() == Some("CRAM-MD5"))
 }
 
 async fn transfer(connection: &mut AsyncSmtpConnection, ready: &Ready) -> Result<Vec<(String, String)>, Failure> {

@@ -7,13 +7,13 @@ use super::*;
 /// `sha256sum` of the group's key.
 const GROUP: &str = "ad4b39d3af6c5f089ddb8504a474cd124febe3ef322f263d58074fb0c51dc572";
 
-type Answers = fn(&str, usize) -> (u16, Value);
+pub(super) type Answers = fn(&str, usize) -> (u16, Value);
 
 /// A service that answers by the request's line and the number of times that it was asked.
 #[derive(Clone)]
-struct Service {
+pub(super) struct Service {
     answers: Answers,
-    seen: Arc<Mutex<Vec<(String, HeaderMap, String)>>>,
+    pub(super) seen: Arc<Mutex<Vec<(String, HeaderMap, String)>>>,
 }
 
 async fn converse(State(service): State<Service>, request: Request) -> Response {
@@ -27,7 +27,7 @@ async fn converse(State(service): State<Service>, request: Request) -> Response 
 }
 
 impl Service {
-    async fn start(answers: Answers) -> (Self, SocketAddr) {
+    pub(super) async fn start(answers: Answers) -> (Self, SocketAddr) {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let service = Self { answers, seen: Arc::default() };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -38,13 +38,13 @@ impl Service {
     }
 
     /// What it was asked since the last time: line and body.
-    fn asked(&self) -> Vec<(String, Value)> {
+    pub(super) fn asked(&self) -> Vec<(String, Value)> {
         let seen: Vec<_> = self.seen.lock().unwrap().drain(..).collect();
         seen.into_iter().map(|(line, _, body)| (line, serde_json::from_str(&body).unwrap_or(json!(body)))).collect()
     }
 }
 
-fn to(address: SocketAddr, receiver: &str, body: &Value) -> Delivery {
+pub(super) fn to(address: SocketAddr, receiver: &str, body: &Value) -> Delivery {
     let mut parcel = parcel(&receiver.replace("ADDRESS", &address.to_string()), &body.to_string());
     parcel.group_key = "{}:{alertname=\"A\"}".to_owned();
     parcel

@@ -120,6 +120,27 @@ async fn plain_says_for_whom_and_login_answers_what_it_is_asked() {
 }
 
 #[tokio::test]
+async fn a_challenge_is_answered_without_the_secret() {
+    let script = "EHLO=250-x|250 AUTH CRAM-MD5 PLAIN;AUTH CRAM=334 PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+;\
+                  dGlt=235 ok;AUTH PLAIN=235 ok";
+    // The exchange of RFC 2195.
+    let (outcome, seen) =
+        send_mail("auth_username: tim, auth_secret: tanstaaftanstaaf, auth_password: p", script).await;
+    assert_eq!(outcome, DeliveryOutcome::Ok, "{seen:?}");
+    let answer = "dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw";
+    assert_eq!(seen[1..5], ["EHLO localhost", "AUTH CRAM-MD5", answer, "MAIL FROM:<w@example.org>"]);
+    let wrong = script.replace("dGlt=235 ok", "dGlt=535 tanstaaftanstaaf?");
+    let (outcome, _) = send_mail("auth_username: tim, auth_secret: tanstaaftanstaaf", &wrong).await;
+    assert_eq!(reason(&outcome), (false, "AUTH: permanent error (535): ***?"));
+    // As Alertmanager does, the server's order counts.
+    let other = script.replace("CRAM-MD5 PLAIN", "PLAIN CRAM-MD5");
+    let (outcome, seen) = send_mail("auth_username: tim, auth_secret: s, auth_password: p", &other).await;
+    assert_eq!((outcome, seen[2].as_str()), (DeliveryOutcome::Ok, "AUTH PLAIN AHRpbQBw"), "{seen:?}");
+    let (outcome, seen) = send_mail("auth_username: tim, auth_secret: tanstaaftanstaaf", &other).await;
+    assert_eq!((outcome, seen[2].as_str()), (DeliveryOutcome::Ok, "AUTH CRAM-MD5"), "{seen:?}");
+}
+
+#[tokio::test]
 async fn one_wrong_recipient_keeps_no_mail_from_the_others() {
     let (outcome, seen) = send_mail("hello: hTWO", "RCPT TO:<a@=550 nobody").await;
     assert_eq!(outcome, DeliveryOutcome::Ok);

@@ -91,6 +91,93 @@ async fn a_message_that_was_deleted_is_posted_anew() {
     assert_eq!((seen[1].2.get("ts"), &seen[1].2["channel"]), (None, &json!("C1")));
 }
 
+const THREAD: &str = "app_token: x, app_url: 'http://ADDRESS/api/chat.postMessage', message_strategy: thread";
+
+/// A message for a thread, with a line above unless it is the `plain` kind.
+fn in_thread(below: Option<&str>, plain: bool, emoji: Option<&str>) -> Value {
+    let mut message = json!({"channel": "#a", "username": "w", "attachments": [{"text": "t"}]});
+    if let Some(ts) = below {
+        (message["thread_ts"], message["channel"]) = (ts.into(), "C1".into());
+    }
+    let header = (!plain).then(|| json!({"channel": "#a", "username": "w", "attachments": [{"title": "FIRING"}]}));
+    message["thread"] = json!({"header": header, "states": "FIRING:1", "emoji": emoji});
+    message
+}
+
+fn of_thread(ts: &str) -> DeliveryOutcome {
+    let data = [("ts", ts), ("channel", "C1"), ("states", "FIRING:1")];
+    DeliveryOutcome::OkWith(data.map(|(key, value)| (key.to_owned(), value.to_owned())).into())
+}
+
+/// Which methods were called, and below or about which message.
+fn calls(seen: &[(String, String, Value)]) -> Vec<String> {
+    let about = |message: &Value| {
+        let named = |key: &str| message[key].as_str().map(|ts| format!(" {key}={ts}")).unwrap_or_default();
+        ["channel", "thread_ts", "ts", "timestamp", "name"].map(named).concat()
+    };
+    seen.iter().map(|(path, _, message)| format!("{path}{}", about(message))).collect()
+}
+
+fn ok(ts: &str) -> Value {
+    json!({"ok": true, "channel": "C1", "ts": ts})
+}
+
+#[tokio::test]
+async fn a_thread_begins_with_its_line_and_goes_on_below_it() {
+    let (outcome, seen) = Slack::default().send(THREAD, in_thread(None, false, None), &[ok("1.2"), ok("3.4")]).await;
+    assert_eq!(outcome, of_thread("1.2"));
+    let post = "/api/chat.postMessage";
+    assert_eq!(calls(&seen), [format!("{post} channel=#a"), format!("{post} channel=C1 thread_ts=1.2")]);
+    assert_eq!(seen[1].2.get("thread"), None);
+
+    let answers = [ok("5.6"), ok("1.2"), json!({"ok": false, "error": "already_reacted"})];
+    let (outcome, seen) = Slack::default().send(THREAD, in_thread(Some("1.2"), false, Some("tada")), &answers).await;
+    assert_eq!(outcome, of_thread("1.2"));
+    let expected = [
+        "/api/chat.postMessage channel=C1 thread_ts=1.2",
+        "/api/chat.update channel=C1 ts=1.2",
+        "/api/reactions.add channel=C1 timestamp=1.2 name=tada",
+    ];
+    assert_eq!(calls(&seen), expected);
+    assert_eq!(seen[1].2.get("username"), None, "only a new message has a name");
+}
+
+#[tokio::test]
+async fn without_a_line_the_first_message_stands_above() {
+    let (outcome, seen) = Slack::default().send(THREAD, in_thread(None, true, None), &[ok("1.2")]).await;
+    assert_eq!((outcome, calls(&seen)), (of_thread("1.2"), vec!["/api/chat.postMessage channel=#a".to_owned()]));
+    let (outcome, seen) = Slack::default().send(THREAD, in_thread(Some("1.2"), true, None), &[ok("3.4")]).await;
+    let below = "/api/chat.postMessage channel=C1 thread_ts=1.2".to_owned();
+    assert_eq!((outcome, calls(&seen)), (of_thread("1.2"), vec![below]));
+}
+
+#[tokio::test]
+async fn a_thread_that_is_gone_is_begun_anew() {
+    let gone = json!({"ok": false, "error": "thread_not_found"});
+    let answers = [gone, ok("5.6"), ok("7.8")];
+    let (outcome, seen) = Slack::default().send(THREAD, in_thread(Some("1.2"), false, None), &answers).await;
+    assert_eq!(outcome, of_thread("5.6"));
+    assert_eq!(calls(&seen)[2], "/api/chat.postMessage channel=C1 thread_ts=5.6");
+}
+
+#[tokio::test]
+async fn a_line_whose_message_failed_is_used_by_the_next_attempt() {
+    let slack = Slack::default();
+    *slack.answers.lock().unwrap() =
+        [ok("1.2"), json!({"ok": false, "error": "ratelimited"}), ok("3.4")].into_iter().collect();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = THREAD.replace("ADDRESS", &listener.local_addr().unwrap().to_string());
+    let router = Router::new().fallback(method).with_state(slack.clone());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let delivery = parcel(&format!("    slack_configs: [{{{config}}}]\n"), &in_thread(None, false, None).to_string());
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let senders = Senders::default();
+    assert!(reason(&senders.deliver(&delivery).await).0);
+    assert_eq!(senders.deliver(&delivery).await, of_thread("1.2"));
+    let seen = slack.seen.lock().unwrap();
+    assert_eq!(calls(&seen)[1..], ["/api/chat.postMessage channel=C1 thread_ts=1.2"; 2], "one line");
+}
+
 #[tokio::test]
 async fn an_answer_that_is_not_ok_is_a_failure() {
     let webhook = "api_url: 'http://ADDRESS/services/T0/B0/t0ken'";

@@ -23,6 +23,8 @@ pub struct Email {
     /// Without one, nothing is authenticated.
     pub username: Option<String>,
     pub password: Option<SecretSource>,
+    /// For CRAM-MD5, which never sends it.
+    pub secret: Option<SecretSource>,
     /// Whom PLAIN acts for, if not for the user.
     pub identity: Option<String>,
     /// More headers, or other ones than the usual, by their names as written.
@@ -109,10 +111,10 @@ pub(super) fn read(node: &Node, global: &Global, report: &mut Report) -> Option<
     let username = text(&mut table, report, "auth_username").or_else(|| defaults.username.clone());
     let password = secret::source(&mut table, report, "auth_password", "auth_password_file");
     let identity = text(&mut table, report, "auth_identity").or_else(|| defaults.identity.clone());
-    secret::no_cram_md5(&mut table, report, ["auth_secret", "auth_secret_file"], "auth_password");
+    let secret = secret::source(&mut table, report, "auth_secret", "auth_secret_file");
     let require_tls = table.optional(report, "require_tls", document::boolean).unwrap_or(defaults.require_tls);
     let implicit = table.optional(report, "force_implicit_tls", document::boolean).or(defaults.force_implicit_tls);
-    let tls = table.optional(report, "tls_config", http::tls_with_name).unwrap_or_else(|| defaults.tls.clone());
+    let tls = table.optional(report, "tls_config", http::tls_of_mail).unwrap_or_else(|| defaults.tls.clone());
     let headers = table.optional(report, "headers", headers).unwrap_or_default();
     let html = field::or_default(&mut table, report, "html", DEFAULT_HTML);
     let body = field::or_default(&mut table, report, "text", DEFAULT_TEXT);
@@ -131,6 +133,7 @@ pub(super) fn read(node: &Node, global: &Global, report: &mut Report) -> Option<
         hello: hello.unwrap_or_else(|| "localhost".to_owned()),
         username,
         password: password.or_else(|| defaults.password.clone()),
+        secret: secret.or_else(|| defaults.secret.clone()),
         identity,
         headers,
         html,

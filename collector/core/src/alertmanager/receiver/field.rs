@@ -106,16 +106,22 @@ pub(super) fn tree(node: &Node, report: &mut Report) -> Option<Tree> {
             serde_json::Value::String(text) => Tree::Text(Template { at: node.at, text }),
             leaf => Tree::Leaf(leaf),
         },
-        Value::List(items) => Tree::List(items.iter().map(|item| tree(item, report)).collect::<Option<_>>()?),
+        Value::List(items) => Tree::List(every(items.iter().map(|item| tree(item, report)))?),
         Value::Table(entries) => {
             let mut read = |(key, value): &(Key, Node)| {
                 let name = Scalar { text: key.name.clone(), kind: ScalarKind::Text };
-                let name = template(&Node { at: key.at, value: Value::Scalar(name) }, report)?;
-                Some((name, tree(value, report)?))
+                let name = template(&Node { at: key.at, value: Value::Scalar(name) }, report);
+                name.zip(tree(value, report))
             };
-            Tree::Table(entries.iter().map(&mut read).collect::<Option<_>>()?)
+            Tree::Table(every(entries.iter().map(&mut read))?)
         }
     })
+}
+
+/// All of them, read to the end so that each mistake is told.
+fn every<T>(found: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
+    let found: Vec<Option<T>> = found.collect();
+    found.into_iter().collect()
 }
 
 /// A document as JSON. Words without quotes are what YAML takes them for: numbers, truths, nothing or texts.

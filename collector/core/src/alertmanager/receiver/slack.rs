@@ -17,8 +17,7 @@ pub struct Slack {
     pub url: SecretSource,
     /// With the bot's token, if there is one.
     pub http: Arc<HttpConfig>,
-    /// Whether a group's message is changed instead of followed by another one.
-    pub update_message: bool,
+    pub strategy: Strategy,
     /// How long one attempt may take; zero leaves it to the group's interval.
     pub timeout: Span,
     pub texts: SlackTexts,
@@ -27,6 +26,28 @@ pub struct Slack {
     pub link_names: bool,
     /// Which parts of the attachment Slack formats.
     pub mrkdwn_in: Vec<String>,
+}
+
+/// What becomes of a group's message when there is more to tell.
+#[derive(Debug, Clone)]
+pub enum Strategy {
+    /// It is followed by another one.
+    New,
+    /// It is changed.
+    Update,
+    /// It is answered to in its thread.
+    Thread(ThreadOptions),
+}
+
+/// How a thread looks.
+#[derive(Debug, Clone)]
+pub struct ThreadOptions {
+    /// The reaction to the thread's first message when all alerts have resolved.
+    pub resolve_emoji: Option<String>,
+    /// Whether the thread's first message is a line that tells how the group went, instead of the group's first message.
+    pub summary: bool,
+    /// The colour of that line when all alerts have resolved.
+    pub resolve_color: Option<Template>,
 }
 
 /// The templates of a message; those that render to nothing are left out of it.
@@ -78,7 +99,7 @@ pub(super) fn read(node: &Node, global: &Global, report: &mut Report) -> Option<
     let mut table = Table::of(node, report)?;
     let common = Common::read(&mut table, false, global, report);
     let destination = destination(&mut table, common.http, global, report);
-    let update_message = strategy(&mut table, destination.as_ref().is_none_or(|(url, ..)| is_bots(url)), report);
+    let strategy = strategy(&mut table, destination.as_ref().is_none_or(|(url, ..)| is_bots(url)), report);
     let timeout = table.optional(report, "timeout", document::span).unwrap_or(Span::ZERO);
     let texts = texts(&mut table, report);
     let short = table.optional(report, "short_fields", document::boolean).unwrap_or(false);
@@ -92,38 +113,59 @@ pub(super) fn read(node: &Node, global: &Global, report: &mut Report) -> Option<
     }
     table.finish(report);
     let (url, http) = destination?;
-    let slack = Slack { url, http, update_message, timeout, texts, fields, actions, link_names, mrkdwn_in };
+    let slack = Slack { url, http, strategy, timeout, texts, fields, actions, link_names, mrkdwn_in };
     Some((common.send_resolved, IntegrationConfig::Slack(Box::new(slack))))
 }
 
 const STRATEGIES: &[(&str, &str)] = &[("new", "new"), ("update", "update"), ("thread", "thread")];
 
-/// Whether a group's message is changed: by `message_strategy`, or by the older `update_message`.
-fn strategy(table: &mut Table<'_>, is_bots: bool, report: &mut Report) -> bool {
+/// What `message_strategy` says, or the older `update_message`.
+fn strategy(table: &mut Table<'_>, is_bots: bool, report: &mut Report) -> Strategy {
     let older = table.optional(report, "update_message", document::boolean).unwrap_or(false);
     let strategy = table.optional(report, "message_strategy", document::word(STRATEGIES));
+    let options = table.optional(report, "threaded_options", thread_options);
     let key_at = |table: &Table<'_>, key| table.entry(key).map_or(table.at(), |(key, _)| key.at);
-    if strategy == Some("thread") {
-        let at = key_at(table, "message_strategy");
-        report.add(at, "`message_strategy: thread` is not supported; `update` keeps a group in one message");
-    }
-    if table.node("threaded_options").is_some() {
-        report.add(
-            key_at(table, "threaded_options"),
-            "`threaded_options` is not supported, nor is `message_strategy: thread`",
-        );
+    if options.is_some() && strategy != Some("thread") {
+        report.add(key_at(table, "threaded_options"), "`threaded_options` needs `message_strategy: thread`");
     }
     if older && strategy.is_some_and(|strategy| strategy != "update") {
         let at = key_at(table, "update_message");
         report.add(at, "`update_message` and `message_strategy` contradict each other; leave `update_message` out");
     }
-    let update = older || strategy == Some("update");
-    if update && !is_bots {
+    let chosen = match strategy {
+        Some("thread") => Strategy::Thread(options.unwrap_or(THREAD)),
+        Some("update") => Strategy::Update,
+        _ if older => Strategy::Update,
+        _ => Strategy::New,
+    };
+    if !matches!(chosen, Strategy::New) && !is_bots {
         let key = if older { "update_message" } else { "message_strategy" };
         let message = format!("`{key}` needs a bot: set `app_token`, or an `api_url` that ends in /chat.postMessage");
         report.add(key_at(table, key), message);
     }
-    update
+    chosen
+}
+
+/// A thread about which nothing is said.
+const THREAD: ThreadOptions = ThreadOptions { resolve_emoji: None, summary: true, resolve_color: None };
+
+fn thread_options(node: &Node, report: &mut Report) -> Option<ThreadOptions> {
+    let mut table = Table::of(node, report)?;
+    let emoji = table.optional(report, "resolve_emoji", document::text);
+    let summary = table.optional(report, "use_summary_header", document::boolean).unwrap_or(true);
+    let header = table.optional(report, "summary_header", |node, report| {
+        let mut table = Table::of(node, report)?;
+        let color = table.optional(report, "resolve_color", field::template);
+        table.finish(report);
+        Some(color.filter(|color| !color.text.is_empty()))
+    });
+    if header.is_some() && !summary {
+        let at = table.entry("summary_header").map_or(table.at(), |(key, _)| key.at);
+        report.add(at, "`summary_header` needs `use_summary_header`");
+    }
+    table.finish(report);
+    let resolve_emoji = emoji.map(|emoji| emoji.trim_matches(':').to_owned()).filter(|emoji| !emoji.is_empty());
+    Some(ThreadOptions { resolve_emoji, summary, resolve_color: header.flatten() })
 }
 
 /// The address, and how the request says who sends it.
@@ -268,6 +310,9 @@ impl Slack {
         templates.extend(self.fields.iter().flat_map(|field| [&field.title, &field.value]));
         let parts = self.actions.iter().flat_map(|action| action.parts.iter().chain(&action.confirm));
         templates.extend(parts.map(|(_, part)| part));
+        if let Strategy::Thread(options) = &self.strategy {
+            templates.extend(&options.resolve_color);
+        }
         templates
     }
 }

@@ -30,6 +30,18 @@ pub struct Signing {
     pub region: Option<String>,
     pub keys: Option<(String, Secret)>,
     pub profile: Option<String>,
+    /// Whose rights are borrowed with them.
+    pub role: Option<Role>,
+}
+
+/// A role that is assumed (<https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    pub arn: String,
+    pub external_id: Option<String>,
+    pub fips: bool,
+    /// Where it is asked for; `None` for the region's own service.
+    pub sts_url: Option<Secret>,
 }
 
 /// Who gets the message.
@@ -89,16 +101,20 @@ fn read_signing(node: &Node, report: &mut Report) -> Option<Signing> {
             None
         }
     };
-    for key in ["role_arn", "external_id", "use_fips_sts_endpoint"] {
-        if table.node(key).is_some()
-            && let Some((key, _)) = table.entry(key)
-        {
-            let message = format!("`{}` is not supported: set the keys of one who may publish", key.name);
-            report.add(key.at, message);
-        }
-    }
+    let role = read_role(&mut table, report);
     table.finish(report);
-    Some(Signing { region, keys, profile })
+    Some(Signing { region, keys, profile, role })
+}
+
+fn read_role(table: &mut Table<'_>, report: &mut Report) -> Option<Role> {
+    let mut text = |key| table.optional(report, key, document::text).filter(|text| !text.is_empty());
+    let (arn, external_id) = (text("role_arn"), text("external_id"));
+    let fips = table.optional(report, "use_fips_sts_endpoint", document::boolean).unwrap_or(false);
+    if external_id.is_some() && arn.is_none() {
+        let at = table.entry("external_id").map_or(table.at(), |(key, _)| key.at);
+        report.add(at, "`external_id` is only of use with `role_arn`");
+    }
+    arn.map(|arn| Role { arn, external_id, fips, sts_url: None })
 }
 
 impl Sns {

@@ -77,6 +77,14 @@ fn a_mail_says_it_all_and_no_value_leaves_its_place() {
 }
 
 #[test]
+fn webhooks_are_told_what_their_payload_makes_of_it() {
+    let bodies = bodies(include_str!("../../../testdata/notify/payload.yml"));
+    let shown: String = bodies.iter().map(|body| pretty(body)).collect();
+    assert_eq!(shown, include_str!("../../../testdata/notify/payload.json"), "{shown}");
+    assert!(!shown.contains("t0ken"), "what stands around the actions of a URL is not kept with the message");
+}
+
+#[test]
 fn incidents_and_chats_get_the_documented_messages() {
     let bodies = bodies(include_str!("../../../testdata/notify/receivers.yml"));
     let shown: String = bodies.iter().map(|body| pretty(body)).collect();

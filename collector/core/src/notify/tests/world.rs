@@ -257,20 +257,29 @@ impl World {
     /// Slack names a message by when it was posted; a changed one keeps its name.
     fn slack_answers(&self, body: &str) -> DeliveryOutcome {
         let message: serde_json::Value = serde_json::from_str(body).unwrap();
-        let posted = message["ts"].as_str().map_or_else(|| self.now.as_millis().to_string(), str::to_owned);
-        let data = [(slack::KEPT_TS, posted), (slack::KEPT_CHANNEL, "C1".to_owned())];
+        let known = message["ts"].as_str().or(message["thread_ts"].as_str());
+        let posted = known.map_or_else(|| self.now.as_millis().to_string(), str::to_owned);
+        let states = message["thread"]["states"].as_str().unwrap_or_default().to_owned();
+        let data = [(slack::KEPT_TS, posted), (slack::KEPT_CHANNEL, "C1".to_owned()), (slack::KEPT_STATES, states)];
         DeliveryOutcome::OkWith(data.map(|(key, value)| (key.to_owned(), value)).into())
     }
 }
 
-/// What a message of Slack says: `posts to #channel: title` or `changes 123 in C1: title`.
+/// What a message of Slack says: `posts to #channel: title` or `changes 123 in C1: title`; in a thread, `answers 123 in C1:
+/// title`, then the line above and the reaction.
 fn told_slack(message: &serde_json::Value) -> String {
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let channel = text(&message["channel"]);
     let title = text(&message["attachments"][0]["title"]).trim().to_owned();
-    match message["ts"].as_str() {
-        Some(ts) => format!("changes {ts} in {channel}: {title}"),
-        None => format!("posts to {channel}: {title}"),
+    let thread = &message["thread"];
+    let header = &thread["header"]["attachments"][0];
+    let header = header["title"].as_str().map(|title| format!(" | {title} ({})", text(&header["color"])));
+    let emoji = thread["emoji"].as_str().map(|emoji| format!(" | {emoji}"));
+    let above = header.into_iter().chain(emoji).collect::<String>();
+    match (message["ts"].as_str(), message["thread_ts"].as_str()) {
+        (Some(ts), _) => format!("changes {ts} in {channel}: {title}"),
+        (None, Some(ts)) => format!("answers {ts} in {channel}: {title}{above}"),
+        (None, None) => format!("posts to {channel}: {title}{above}"),
     }
 }
 
