@@ -60,9 +60,11 @@ pub async fn inside(binary: &Path, effort: Effort, part: &Part) -> anyhow::Resul
     }
     for size in &part.sizes {
         let theirs = match super::peer("serf") {
-            Some(program) => Some(measure(serf::Serf::new(program), *size, effort, part, firewall.as_ref()).await?),
-            None => None,
+            Some(program) => measure(serf::Serf::new(program), *size, effort, part, firewall.as_ref()).await,
+            None => Err(anyhow::anyhow!("it is not installed")),
         };
+        // Ours is measured whatever becomes of the peer.
+        let theirs = theirs.map_err(|error| eprintln!("bench: N={size} without serf: {error:#}")).ok();
         for profile in &part.profiles {
             let ours = measure(ours::Agents::new(binary, profile), *size, effort, part, firewall.as_ref()).await?;
             report::print(*size, profile, &ours, theirs.as_ref());

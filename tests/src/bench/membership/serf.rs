@@ -69,7 +69,8 @@ impl Fleet for Serf {
         // By default only an interrupt is a leave.
         command.args([format!("-node=n{member}"), format!("-bind={own}:7946"), format!("-rpc-addr={own}:7373")]);
         if member != 0 {
-            command.arg(format!("-join={}:7946", address(0)));
+            // Without a retry, one that starts before member 0 listens ends at once.
+            command.args([format!("-retry-join={}:7946", address(0)), "-retry-interval=1s".to_owned()]);
         }
         let stdout = self.processes.start(member, &mut command, None)?;
         let journal = self.journal.clone();
