@@ -39,7 +39,7 @@ use crate::contacts::Contacts;
 use crate::detector::Detector;
 use crate::envelope::{Envelope, Refusal};
 use crate::identity::Identity;
-use crate::packet::{PROTOCOL, Packet};
+use crate::packet::Packet;
 use crate::schedule::{Alarm, Schedule};
 use crate::stats::Stats;
 use crate::view::{Difference, Entry, Forgotten, Held, NameConflict, View};
@@ -129,11 +129,11 @@ impl Gossip {
         let detector_rng = StdRng::seed_from_u64(rng.random());
         let envelope = Envelope::new(&config.cluster, &config.keys, &mut StdRng::seed_from_u64(!seed));
         let stamp = metadata::first_stamp(config.generation);
-        let held = Held { stamp, bytes, value: config.metadata, protocol: PROTOCOL, keys };
+        let held = Held::read(stamp, bytes).expect("the own metadata was just encoded");
         let mut gossip = Self {
             envelope,
             pace,
-            role: held.value.role,
+            role: held.role,
             detector: Detector::new(now, identity, pace, detector_rng),
             rng,
             schedule: Schedule::default(),
@@ -165,7 +165,7 @@ impl Gossip {
             conflicting: 0,
         };
         gossip.start(now, &config.seeds, &config.known);
-        effects.append(&mut gossip.out);
+        gossip.hand_over(effects);
         Ok(gossip)
     }
 
@@ -242,8 +242,9 @@ impl Gossip {
         self.envelope.know_kinds_up_to(14);
         let own = self.view.own();
         let held = own.metadata.clone().expect("the own metadata is always held");
-        let bytes = crate::announced::encode_announced(&held.value, 1, &held.keys).expect("it was encoded before");
-        self.view.set_metadata(own.identity.id, Held { stamp: held.stamp + 1, bytes, ..held });
+        let bytes = crate::announced::encode_announced(&held.value(), 1, &held.keys).expect("it was encoded before");
+        let held = Held::read(held.stamp + 1, bytes).expect("it was just encoded");
+        self.view.set_metadata(own.identity.id, held);
     }
 
     /// As if it alone had been told that a member is down.
@@ -466,7 +467,7 @@ impl Gossip {
 
 fn peer(entry: &Entry) -> Peer {
     let Identity { id, generation, addr } = entry.identity;
-    Peer { id, generation, addr, name: entry.name() }
+    Peer { id, generation, addr, name: entry.name().to_string() }
 }
 
 impl Machine for Gossip {
@@ -484,7 +485,7 @@ impl Machine for Gossip {
         self.note_lag(now);
         self.apply(now, input);
         self.work(now);
-        effects.append(&mut self.out);
+        self.hand_over(effects);
     }
 
     fn deadline(&self) -> Option<Timestamp> {

@@ -39,6 +39,24 @@ pub(crate) struct Place {
     error: f64,
 }
 
+/// A place as it travels, which is as exact as it is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct PackedPlace([u8; PLACE_BYTES]);
+
+impl From<&Place> for PackedPlace {
+    fn from(place: &Place) -> Self {
+        let mut bytes = Vec::with_capacity(PLACE_BYTES);
+        place.put(&mut bytes);
+        Self(bytes.try_into().expect("a place always takes the same bytes"))
+    }
+}
+
+impl From<PackedPlace> for Place {
+    fn from(packed: PackedPlace) -> Self {
+        Self::read(&mut Reader::new(&packed.0)).expect("no bytes of this number are malformed")
+    }
+}
+
 impl Default for Place {
     fn default() -> Self {
         Self { vector: [0.0; DIMENSIONS], height: HEIGHT_MIN, adjustment: 0.0, error: ERROR_MAX }
@@ -143,18 +161,20 @@ impl Wanderer {
 /// The last round-trip times to one member; their median stands for them, so that one delayed answer changes nothing.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub(crate) struct RoundTrips {
-    last: [Option<u32>; 3],
+    /// Microseconds, the latest first; 0 for none.
+    last: [u32; 3],
 }
 
 impl RoundTrips {
     pub(crate) fn add(&mut self, micros: u32) {
-        self.last = [Some(micros), self.last[0], self.last[1]];
+        self.last = [micros.max(1), self.last[0], self.last[1]];
     }
 
     /// Microseconds.
     pub(crate) fn median(&self) -> Option<u32> {
-        let mut known: Vec<u32> = self.last.iter().flatten().copied().collect();
+        let mut known = self.last;
         known.sort_unstable();
+        let known = known.iter().position(|micros| *micros > 0).map_or(&known[3..], |first| &known[first..]);
         known.get(known.len() / 2).copied()
     }
 }

@@ -7,11 +7,13 @@ mod doubts;
 mod entry;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use watchfire_shared::limits::MAX_MEMBERS;
 use watchfire_shared::member::{Member, MemberChange, MemberState, NodeId};
 use watchfire_shared::time::{Span, Timestamp};
 
+use entry::Listed;
 pub(crate) use entry::{Entry, Held, Shown};
 
 use crate::identity::Identity;
@@ -67,8 +69,9 @@ pub(crate) enum Difference {
 #[derive(Debug)]
 pub(crate) struct View {
     own: NodeId,
-    entries: BTreeMap<NodeId, Entry>,
-    by_name: BTreeMap<String, BTreeSet<NodeId>>,
+    /// Boxed, since a tree's nodes are a third empty.
+    entries: BTreeMap<NodeId, Box<Entry>>,
+    by_name: BTreeSet<(Arc<str>, NodeId)>,
     /// Entries that may look different from what was told last.
     dirty: BTreeSet<NodeId>,
     /// Entries without metadata, by when they are listed anyway.
@@ -83,11 +86,11 @@ pub(crate) struct View {
 impl View {
     pub(crate) fn new(now: Timestamp, own: Identity, metadata: Held) -> Self {
         let mut entry = Entry::new(now, own, 0, MemberState::Alive);
-        entry.metadata = Some(metadata);
+        entry.metadata = Some(Box::new(metadata));
         let mut view = Self {
             own: own.id,
             entries: BTreeMap::new(),
-            by_name: BTreeMap::new(),
+            by_name: BTreeSet::new(),
             dirty: BTreeSet::from([own.id]),
             unnamed: BTreeSet::new(),
             index: 0,
@@ -95,7 +98,7 @@ impl View {
             stands_at: Place::default(),
             limit: MAX_MEMBERS,
         };
-        view.entries.insert(own.id, entry);
+        view.entries.insert(own.id, Box::new(entry));
         view
     }
 
@@ -104,7 +107,7 @@ impl View {
     }
 
     pub(crate) fn get(&self, id: NodeId) -> Option<&Entry> {
-        self.entries.get(&id)
+        self.entries.get(&id).map(Box::as_ref)
     }
 
     pub(crate) fn own(&self) -> &Entry {
@@ -138,7 +141,7 @@ impl View {
 
     /// Other members, whatever their state.
     pub(crate) fn others(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values().filter(|entry| entry.identity.id != self.own)
+        self.entries.values().map(Box::as_ref).filter(|entry| entry.identity.id != self.own)
     }
 
     /// Other members that are alive or suspect.
@@ -152,7 +155,7 @@ impl View {
     }
 
     pub(crate) fn is_active(&self, id: NodeId) -> bool {
-        self.entries.get(&id).is_some_and(Entry::is_active)
+        self.get(id).is_some_and(Entry::is_active)
     }
 
     /// Takes what foca holds of a member. Returns the states before and after if the state changed.
@@ -182,14 +185,14 @@ impl View {
         self.active += usize::from(entry.is_active());
         self.unnamed.insert((now + UNNAMED_AFTER, id));
         self.dirty.insert(id);
-        self.entries.insert(id, entry);
+        self.entries.insert(id, Box::new(entry));
     }
 
     /// Takes metadata if it is newer. Returns whether it was.
     pub(crate) fn set_metadata(&mut self, id: NodeId, held: Held) -> bool {
         let newer = self.entries.get(&id).is_some_and(|entry| entry.stamp() < held.stamp);
         if newer {
-            self.change(id, |entry| entry.metadata = Some(held));
+            self.change(id, |entry| entry.metadata = Some(Box::new(held)));
         }
         newer
     }
@@ -246,8 +249,9 @@ impl View {
                 let renamed = self.list(now, &mut entry, differences);
                 if renamed || entry.is_active() {
                     // Others of this name are looked at again: the silent ones among them may be its former lives.
-                    let named = self.by_name.get(&entry.name()).into_iter().flatten();
-                    dirty.extend(named.filter(|other| **other != id && !self.is_active(**other)));
+                    let name = entry.name();
+                    let named = self.named(&name);
+                    dirty.extend(named.filter(|other| *other != id && !self.is_active(*other)));
                 }
             }
             self.entries.insert(id, entry);
@@ -260,8 +264,8 @@ impl View {
         if entry.is_active() || entry.identity.id == self.own || entry.metadata.is_none() {
             return None;
         }
-        let named = self.by_name.get(&entry.name())?;
-        let alive = named.iter().filter_map(|id| self.entries.get(id)).filter(|other| other.is_active());
+        let name = entry.name();
+        let alive = self.named(&name).filter_map(|id| self.get(id)).filter(|other| other.is_active());
         let successor = |other: &&Entry| {
             let newer = !entry.seen_alive || other.first_seen >= entry.first_seen;
             newer || other.identity.addr == entry.identity.addr
@@ -275,16 +279,17 @@ impl View {
         if entry.metadata.is_none() && !entry.waited {
             return false;
         }
-        let member = entry.member(|id| self.entries.get(&id).map_or_else(|| id.to_string(), Entry::name));
-        if entry.shown.as_ref() == Some(&member) {
+        let member = self.member(entry);
+        let listed = Listed::of(&member, entry.name());
+        if entry.listed.as_ref() == Some(&listed) {
             return false;
         }
-        let renamed = entry.shown.as_ref().is_none_or(|shown| shown.name != member.name);
+        let renamed = entry.listed.as_ref().is_none_or(|before| before.name != listed.name);
         if renamed {
             self.unname(entry);
-            self.by_name.entry(member.name.clone()).or_default().insert(member.id);
+            self.by_name.insert((listed.name.clone(), member.id));
         }
-        let previous = entry.shown.replace(member.clone()).map(|shown| shown.state);
+        let previous = entry.listed.replace(listed).map(|before| before.state);
         self.index += 1;
         differences.push(Difference::Changed(MemberChange { at: now, previous, member }));
         renamed
@@ -292,46 +297,56 @@ impl View {
 
     fn unlist(&mut self, now: Timestamp, entry: &mut Entry, reason: RemovalReason, differences: &mut Vec<Difference>) {
         self.unname(entry);
-        if let Some(member) = entry.shown.take() {
+        if let Some(Listed { state, .. }) = entry.listed.take() {
+            let member = Member { state, ..self.member(entry) };
             self.index += 1;
             differences.push(Difference::Removed(Removal { at: now, reason, member }));
         }
     }
 
     fn unname(&mut self, entry: &Entry) {
-        let Some(shown) = &entry.shown else { return };
-        if let Some(named) = self.by_name.get_mut(&shown.name) {
-            named.remove(&entry.identity.id);
-            if named.is_empty() {
-                self.by_name.remove(&shown.name);
-            }
+        if let Some(listed) = &entry.listed {
+            self.by_name.remove(&(listed.name.clone(), entry.identity.id));
         }
+    }
+
+    /// Members that are listed under a name.
+    fn named(&self, name: &Arc<str>) -> impl Iterator<Item = NodeId> {
+        let ids = (name.clone(), NodeId(u64::MIN))..=(name.clone(), NodeId(u64::MAX));
+        self.by_name.range(ids).map(|(_, id)| *id)
+    }
+
+    fn member(&self, entry: &Entry) -> Member {
+        entry.member(|id| self.get(id).map_or_else(|| id.to_string().into(), Entry::name))
     }
 
     /// What is listed, by name, then by id.
     pub(crate) fn members(&self) -> Vec<Member> {
-        let ids = self.by_name.values().flatten();
-        let entries = ids.filter_map(|id| self.entries.get(id));
-        let listed = |entry: &Entry| entry.shown.clone().map(|member| (member, entry.rtt_ms(&self.stands_at)));
-        entries.filter_map(listed).map(|(member, rtt_ms)| Member { rtt_ms, ..member }).collect()
+        let entries = self.by_name.iter().filter_map(|(_, id)| self.get(*id));
+        entries.map(|entry| Member { rtt_ms: entry.rtt_ms(&self.stands_at), ..self.member(entry) }).collect()
     }
 
     /// Members that were dismissed, by id.
     pub(crate) fn dismissed(&self) -> Vec<Forgotten> {
         let dismissed = self.others().filter(|entry| entry.dismissed);
-        dismissed.map(|entry| Forgotten { id: entry.identity.id, name: entry.name(), at: entry.since }).collect()
+        dismissed
+            .map(|entry| Forgotten { id: entry.identity.id, name: entry.name().to_string(), at: entry.since })
+            .collect()
     }
 
     pub(crate) fn conflicts(&self) -> Vec<NameConflict> {
-        let living = |ids: &BTreeSet<NodeId>| -> Vec<_> {
-            let entries = ids.iter().filter_map(|id| self.entries.get(id)).filter(|entry| entry.is_active());
-            entries.map(|entry| (entry.identity.id, entry.identity.addr)).collect()
-        };
-        let named = self.by_name.iter().filter(|(_, ids)| ids.len() > 1);
-        named
-            .map(|(name, ids)| NameConflict { name: name.clone(), members: living(ids) })
-            .filter(|conflict| conflict.members.len() > 1)
-            .collect()
+        let mut conflicts: Vec<NameConflict> = Vec::new();
+        let living = self.by_name.iter().filter_map(|(name, id)| Some((name, self.get(*id)?)));
+        let living = living.filter(|(_, entry)| entry.is_active());
+        for (name, entry) in living {
+            let member = (entry.identity.id, entry.identity.addr);
+            match conflicts.last_mut().filter(|last| *last.name == **name) {
+                Some(last) => last.members.push(member),
+                None => conflicts.push(NameConflict { name: name.to_string(), members: vec![member] }),
+            }
+        }
+        conflicts.retain(|conflict| conflict.members.len() > 1);
+        conflicts
     }
 
     /// A number that two equal views share, whatever the order in which they learnt: the own entry is part of it.

@@ -21,6 +21,8 @@ use watchfire_shared::time::{Span, Timestamp};
 /// Inputs taken from the inbox before their effects are performed: a burst costs one round of effects, and an effect
 /// never waits for longer than this many inputs.
 const MAX_INPUTS_PER_TURN: usize = 64;
+/// Room for effects that stays while there are none; a start or a healed network makes thousands at once.
+const EFFECTS_KEPT: usize = 256;
 /// The longest sleep. A wall clock that steps forward while the driver sleeps is noticed after at most this time.
 const MAX_SLEEP: Span = Span::from_seconds(5);
 /// How much later than its deadline a machine may be woken, so that deadlines close to each other share one wake-up.
@@ -75,6 +77,7 @@ pub async fn drive<M: Machine>(
             return machine;
         }
         effects.clear();
+        effects.shrink_to(EFFECTS_KEPT);
     }
 }
 

@@ -33,7 +33,7 @@ impl ConditionName {
 }
 
 /// A condition that holds.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Condition {
     pub name: ConditionName,
     /// When the answering node learnt of it, by that node's clock.

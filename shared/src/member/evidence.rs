@@ -61,7 +61,7 @@ impl SuspicionEnd {
 }
 
 /// A member whose own probes of a suspect failed.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Suspecter {
     pub id: NodeId,
     /// Its name, or its id where the name is not known.
@@ -73,7 +73,7 @@ pub struct Suspecter {
 }
 
 /// One time that a member was held for silent.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Suspicion {
     pub since: Timestamp,
     /// Who suspected it, in the order in which that became known; those who only passed the news on are not named.

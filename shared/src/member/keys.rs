@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// The public name of a key: the beginning of its hash, shown as 8 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyId(pub [u8; 4]);
 
@@ -48,7 +48,7 @@ impl From<KeyId> for String {
 }
 
 /// What a member says of its keys. It says so only of what its key file holds.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct HeldKeys {
     /// The one that it encrypts with comes first; none if its gossip is plain text.
     #[serde(default)]

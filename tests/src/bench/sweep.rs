@@ -105,8 +105,8 @@ fn measure(case: &str, name: &str, pace: Pace, effort: Effort) {
             }
         }
         "large" => {
-            // Whole views of everybody are in memory at once: 3 GiB for a thousand members, 70 for five thousand.
-            let sizes: &[(usize, usize)] = if full { &[(1000, 15)] } else { &[(1000, 5)] };
+            // Whole views of everybody are in memory at once: 0.7 GiB for a thousand members, 16 for five thousand.
+            let sizes: &[(usize, usize)] = if full { &[(1000, 15), (5000, 3)] } else { &[(1000, 5)] };
             for (size, trials) in sizes {
                 row(&format!("silent, N={size}, first / all know"), name, || {
                     let mut world = fleet(*size).at_rest();

@@ -9,7 +9,6 @@ use super::{Effect, Gossip, metadata};
 use crate::announced::encode_metadata;
 use crate::config::Peer;
 use crate::identity::Identity;
-use crate::packet::PROTOCOL;
 use crate::schedule::Alarm;
 use crate::view::Held;
 
@@ -32,7 +31,7 @@ impl Gossip {
             let keys = self.view.own().metadata.as_ref().map(|own| own.keys.clone()).unwrap_or_default();
             if let Ok(bytes) = encode_metadata(value, &keys) {
                 let stamp = metadata::first_stamp(peer.generation);
-                let held = Held { stamp, bytes, value: value.clone(), protocol: PROTOCOL, keys };
+                let held = Held::read(stamp, bytes).expect("it was just encoded");
                 self.view.set_metadata(peer.id, held);
             }
         }
@@ -43,6 +42,6 @@ impl Gossip {
         self.pulling.rest(COMPARED);
         self.schedule_pull(now);
         self.work(now);
-        effects.append(&mut self.out);
+        self.hand_over(effects);
     }
 }

@@ -4,10 +4,22 @@ use std::net::SocketAddr;
 
 use watchfire_shared::member::{MemberChange, Metadata, NodeId};
 
+use super::Gossip;
 use crate::config::Peer;
 use crate::keyring::GossipKey;
 use crate::rotation::{KeyOp, KeyRefusal};
 use crate::view::Removal;
+
+/// Room for effects that stays while there are none: what a busy moment leaves behind. A newcomer tells of thousands of
+/// members at once, and never again.
+const EFFECTS_KEPT: usize = 32;
+
+impl Gossip {
+    pub(super) fn hand_over(&mut self, effects: &mut Vec<Effect>) {
+        effects.append(&mut self.out);
+        self.out.shrink_to(EFFECTS_KEPT);
+    }
+}
 
 /// What the outside tells the machine.
 #[derive(Clone, PartialEq, Debug)]

@@ -65,8 +65,7 @@ impl Gossip {
             return;
         }
         let own = self.own();
-        let is_collector =
-            |entry: &&Entry| entry.metadata.as_ref().is_some_and(|held| held.value.role == Role::Collector);
+        let is_collector = |entry: &&Entry| entry.metadata.as_ref().is_some_and(|held| held.role == Role::Collector);
         let collectors: Vec<Identity> =
             self.view.active().filter(is_collector).map(|entry| entry.identity).take(FIRST_ROUND).collect();
         for target in collectors {

@@ -12,10 +12,10 @@ use watchfire_shared::member::{HeldKeys, Metadata, NodeId};
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::{ANSWERS_PER_SECOND, Gossip};
-use crate::announced::{Spoken, decode_metadata, encode_metadata};
+use crate::announced::encode_metadata;
 use crate::identity::Identity;
 use crate::packet::{
-    LEAVE_IDENTITIES, META_QUESTIONS, MetaItem, NEWER_NOTES, PROTOCOL, Packet, pack_metadata, pack_metadata_frames,
+    LEAVE_IDENTITIES, META_QUESTIONS, MetaItem, NEWER_NOTES, Packet, pack_metadata, pack_metadata_frames,
 };
 use crate::schedule::Alarm;
 use crate::view::Held;
@@ -69,24 +69,29 @@ impl Gossip {
             return;
         };
         let own = self.view.own();
-        if own.metadata.as_ref().is_some_and(|held| held.value == metadata) {
+        if own.metadata.as_ref().is_some_and(|held| held.value() == metadata) {
             return;
         }
         let stamp = own.stamp() + 1;
-        let id = own.identity.id;
         self.role = metadata.role;
-        self.view.set_metadata(id, Held { stamp, bytes, value: metadata, protocol: PROTOCOL, keys });
+        self.announce(now, stamp, bytes);
+    }
+
+    /// What this node says of itself from now on.
+    fn announce(&mut self, now: Timestamp, stamp: u64, bytes: Vec<u8>) {
+        let id = self.own().id;
+        let held = Held::read(stamp, bytes).expect("the own metadata was just encoded");
+        self.view.set_metadata(id, held);
         self.spread_own_metadata(now);
     }
 
     /// What this node says of its keys from now on.
     pub(super) fn announce_keys(&mut self, now: Timestamp, keys: HeldKeys) {
         let own = self.view.own();
-        let Some(held) = own.metadata.clone().filter(|held| held.keys != keys) else { return };
-        let bytes = encode_metadata(&held.value, &keys).expect("the own metadata was encoded before");
-        let (id, stamp) = (own.identity.id, held.stamp + 1);
-        self.view.set_metadata(id, Held { stamp, bytes, keys, ..held });
-        self.spread_own_metadata(now);
+        let Some(held) = own.metadata.as_ref().filter(|held| held.keys != keys) else { return };
+        let bytes = encode_metadata(&held.value(), &keys).expect("the own metadata was encoded before");
+        let stamp = held.stamp + 1;
+        self.announce(now, stamp, bytes);
     }
 
     /// Peers remember a later life of this node than it does: its metadata has to be newer than that life's.
@@ -112,11 +117,9 @@ impl Gossip {
         if self.twins.yields() {
             return;
         }
-        let own = self.view.own();
-        let id = own.identity.id;
-        if let Some(held) = own.metadata.clone() {
-            self.view.set_metadata(id, Held { stamp, ..held });
-            self.spread_own_metadata(now);
+        if let Some(held) = &self.view.own().metadata {
+            let bytes = held.bytes().to_vec();
+            self.announce(now, stamp, bytes);
         }
     }
 
@@ -192,7 +195,7 @@ impl Gossip {
 
     pub(super) fn meta_item(&self, id: NodeId, newer_than: u64) -> Option<MetaItem> {
         let held = self.view.get(id)?.metadata.as_ref()?;
-        (held.stamp > newer_than).then(|| MetaItem { id, stamp: held.stamp, bytes: held.bytes.clone() })
+        (held.stamp > newer_than).then(|| MetaItem { id, stamp: held.stamp, bytes: held.bytes().to_vec() })
     }
 
     /// Up to `count` different members that are alive or suspect.
@@ -214,7 +217,7 @@ impl Gossip {
         }
         for MetaItem { id, stamp, bytes } in items {
             if id == own {
-                if self.view.own().metadata.as_ref().is_some_and(|held| held.bytes != bytes) {
+                if self.view.own().metadata.as_ref().is_some_and(|held| *held.bytes() != *bytes) {
                     self.outstamp(now, stamp);
                 }
                 continue;
@@ -226,14 +229,14 @@ impl Gossip {
             if stamp <= known.stamp() {
                 continue;
             }
-            let Some((value, Spoken { protocol, keys })) = decode_metadata(&bytes) else {
+            let Some(held) = Held::read(stamp, bytes) else {
                 self.stats.dropped_malformed += 1;
                 continue;
             };
             // What was fetched because of a note, or turned out to be newer by comparing views, is news to others too.
             let noted = self.wants.get(&id).is_some_and(|want| want.by_stream && want.via.is_some());
             let missed = known.stamp() > 0;
-            self.view.set_metadata(id, Held { stamp, bytes, value, protocol, keys });
+            self.view.set_metadata(id, held);
             if self.wants.get(&id).is_some_and(|want| want.stamp <= stamp) {
                 self.wants.remove(&id);
             }

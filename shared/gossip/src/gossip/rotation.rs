@@ -90,7 +90,7 @@ impl Gossip {
         }
         // A silent member whose name somebody else took will not come back under it.
         let others = self.view.others().filter(|entry| entry.is_listed());
-        op.check(&self.rotation.keys, others.map(|entry| (entry.name(), entry.keys())))
+        op.check(&self.rotation.keys, others.map(|entry| (entry.name().to_string(), entry.keys())))
     }
 
     fn latest_order(&self) -> u64 {

@@ -77,7 +77,7 @@ impl Gossip {
         self.receive_foca(now, body, notes);
         if let Some((id, micros)) = self.timing.measured.take().filter(|(id, _)| from == Some(*id)) {
             self.timing.own.learn(f64::from(micros) / 1e6, &place, &mut self.rng);
-            self.view.time(id, |entry| entry.place = Some(place));
+            self.view.time(id, |entry| entry.place = Some((&place).into()));
             self.estimate_all();
         }
     }
@@ -94,7 +94,7 @@ impl Gossip {
             return Vec::new();
         }
         let own = (self.own().id, *self.timing.own.place());
-        let others = self.view.others().filter_map(|entry| entry.place.map(|place| (entry.identity.id, place)));
+        let others = self.view.others().filter_map(|entry| entry.place.map(|place| (entry.identity.id, place.into())));
         let places: Vec<(NodeId, Place)> = std::iter::once(own).chain(others).collect();
         places.chunks(FRAME_PLACES).map(|places| Packet::Places(places.to_vec())).collect()
     }
@@ -104,7 +104,7 @@ impl Gossip {
         let own = self.own().id;
         for (id, place) in places.iter().filter(|(id, _)| *id != own) {
             if self.view.get(*id).is_some_and(|entry| entry.round_trips.median().is_none()) {
-                self.view.time(*id, |entry| entry.place = Some(*place));
+                self.view.time(*id, |entry| entry.place = Some(place.into()));
             }
         }
         self.estimate_all();

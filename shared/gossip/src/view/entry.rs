@@ -1,27 +1,72 @@
 //! One member of the view.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
 use foca::State;
 use watchfire_shared::member::{
-    Condition, ConditionName, DownCause, HeldKeys, Member, MemberState, Metadata, NodeId, ProbePath, SuspicionEnd,
+    Condition, ConditionName, DownCause, HeldKeys, Member, MemberState, Metadata, NodeId, ProbePath, Role, SuspicionEnd,
 };
 use watchfire_shared::time::Timestamp;
 
 use super::doubts::Doubts;
+use crate::announced::{Spoken, decode_metadata};
 use crate::gossip::HostAnswer;
 use crate::identity::Identity;
 use crate::packet::{PageEntry, Standing};
-use crate::place::{Place, RoundTrips};
+use crate::place::{PackedPlace, Place, RoundTrips};
 
-/// Metadata with the bytes in which it is passed on, and how new it is: higher stamps are newer.
+/// Metadata as it is passed on, and how new it is: higher stamps are newer.
+///
+/// A view holds thousands of these, so it is read where it is shown, and only what decisions need is kept beside it.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Held {
     pub(crate) stamp: u64,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) value: Metadata,
+    bytes: Box<[u8]>,
+    name: Arc<str>,
+    pub(crate) role: Role,
     /// The latest protocol that the node speaks.
     pub(crate) protocol: u16,
     /// The keys that the node says it holds.
     pub(crate) keys: HeldKeys,
+}
+
+impl Held {
+    /// Takes what came from another node; nothing if it is malformed.
+    pub(crate) fn read(stamp: u64, bytes: Vec<u8>) -> Option<Self> {
+        let (Metadata { name, role, .. }, Spoken { protocol, keys }) = decode_metadata(&bytes)?;
+        Some(Self { stamp, bytes: bytes.into(), name: name.into(), role, protocol, keys })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What the node says of itself.
+    pub(crate) fn value(&self) -> Metadata {
+        decode_metadata(&self.bytes).expect("the bytes were read when they came").0
+    }
+}
+
+/// How a member was listed last.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Listed {
+    pub(crate) name: Arc<str>,
+    pub(crate) state: MemberState,
+    /// Two looks that differ have different ones.
+    look: u64,
+}
+
+impl Listed {
+    pub(super) fn of(member: &Member, name: Arc<str>) -> Self {
+        let Member { id, addr, state, since, incarnation, generation, role, labels, version, services, .. } = member;
+        let Member { suspected_by, cause, conditions, suspicions, keys, .. } = member;
+        let mut hasher = DefaultHasher::new();
+        (id, &member.name, addr, state, since, incarnation, generation, role).hash(&mut hasher);
+        (labels, version, services, keys).hash(&mut hasher);
+        (suspected_by, cause, conditions, suspicions).hash(&mut hasher);
+        Self { name, state: *state, look: hasher.finish() }
+    }
 }
 
 /// A condition as it is shown.
@@ -41,7 +86,7 @@ pub(crate) struct Entry {
     pub(crate) state: MemberState,
     pub(crate) since: Timestamp,
     pub(crate) first_seen: Timestamp,
-    pub(crate) metadata: Option<Held>,
+    pub(crate) metadata: Option<Box<Held>>,
     /// It lacked metadata for so long that it is listed without.
     pub(crate) waited: bool,
     /// This node ever saw it alive.
@@ -58,10 +103,10 @@ pub(crate) struct Entry {
     /// How often its host was asked since it fell silent.
     pub(crate) asked: u32,
     /// How it was listed last.
-    pub(crate) shown: Option<Member>,
+    pub(crate) listed: Option<Listed>,
     pub(crate) round_trips: RoundTrips,
     /// Where it said that it stands.
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<PackedPlace>,
 }
 
 /// foca's states as they are listed.
@@ -91,7 +136,7 @@ impl Entry {
             doubts: Doubts::default(),
             answer: None,
             asked: 0,
-            shown: None,
+            listed: None,
             round_trips: RoundTrips::default(),
             place: None,
         }
@@ -100,7 +145,7 @@ impl Entry {
     /// Milliseconds to it and back from a node that stands at `own`, in hundredths: measured, or else estimated.
     pub(crate) fn rtt_ms(&self, own: &Place) -> Option<f64> {
         let measured = self.round_trips.median().map(|micros| f64::from(micros) / 1e3);
-        let estimated = || self.place.map(|place| place.distance(own) * 1e3);
+        let estimated = || self.place.map(|place| Place::from(place).distance(own) * 1e3);
         measured.or_else(estimated).map(|millis| (millis * 100.0).round() / 100.0)
     }
 
@@ -124,8 +169,8 @@ impl Entry {
     }
 
     /// The name that it goes by: its own, or its id while that is not known.
-    pub(crate) fn name(&self) -> String {
-        self.metadata.as_ref().map_or_else(|| self.identity.id.to_string(), |held| held.value.name.clone())
+    pub(crate) fn name(&self) -> Arc<str> {
+        self.metadata.as_ref().map_or_else(|| self.identity.id.to_string().into(), |held| held.name.clone())
     }
 
     /// What foca's state means for a member that may have said goodbye.
@@ -254,9 +299,10 @@ impl Entry {
     }
 
     /// How the member is listed; `name` names other members.
-    pub(crate) fn member(&self, name: impl Fn(NodeId) -> String) -> Member {
-        let metadata = self.metadata.as_ref().map(|held| held.value.clone()).unwrap_or_default();
+    pub(crate) fn member(&self, name: impl Fn(NodeId) -> Arc<str>) -> Member {
+        let metadata = self.metadata.as_ref().map(|held| held.value()).unwrap_or_default();
         let name = |id| if id == self.identity.id { self.name() } else { name(id) };
+        let name = |id| name(id).to_string();
         let suspicions = self.doubts.named(name);
         let conditions = self.conditions.iter().map(|shown| Condition {
             name: shown.name,
@@ -268,7 +314,7 @@ impl Entry {
         let suspected_by = last.map(|last| last.by.iter().map(|suspecter| suspecter.name.clone()).collect());
         Member {
             id: self.identity.id,
-            name: self.name(),
+            name: self.name().to_string(),
             addr: self.identity.addr,
             state: self.state,
             since: self.since,
