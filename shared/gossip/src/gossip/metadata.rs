@@ -26,6 +26,10 @@ const QUESTIONS_PER_ROUND: usize = 4 * META_QUESTIONS;
 const ROUND: Span = Span::from_millis(50);
 /// How often a member is asked whether it has something newer, when nobody said so.
 const REFRESHES: u32 = 2;
+/// Both news spread equally fast; what has been ahead for longer belongs to nobody.
+const EARLY_FOR: Span = Span::from_seconds(3);
+/// A datagram each at most: a third of a megabyte. More newcomers in that time are asked.
+const MOST_EARLY: usize = 256;
 const FIRST_RETRY_MS: i64 = 500;
 const LONGEST_RETRY_MS: i64 = 30_000;
 
@@ -35,6 +39,20 @@ pub(super) struct Rumors {
     metadata: BTreeMap<NodeId, u8>,
     left: BTreeMap<Identity, u8>,
     dismissed: BTreeMap<Identity, u8>,
+}
+
+/// Pushed metadata of members that are not known yet: a newcomer's metadata may come before the news of the newcomer.
+#[derive(Default, Debug)]
+pub(super) struct Early(BTreeMap<NodeId, (Timestamp, MetaItem)>);
+
+impl Early {
+    fn keep(&mut self, now: Timestamp, item: MetaItem) {
+        self.0.retain(|_, (since, _)| now.since(*since) < EARLY_FOR);
+        let newer = self.0.get(&item.id).is_none_or(|(_, known)| known.stamp < item.stamp);
+        if newer && (self.0.len() < MOST_EARLY || self.0.contains_key(&item.id)) {
+            self.0.insert(item.id, (now, item));
+        }
+    }
 }
 
 impl Rumors {
@@ -223,7 +241,11 @@ impl Gossip {
                 continue;
             }
             let Some(known) = self.view.get(id) else {
-                self.stats.dropped_unexpected += 1;
+                if news {
+                    self.early.keep(now, MetaItem { id, stamp, bytes });
+                } else {
+                    self.stats.dropped_unexpected += 1;
+                }
                 continue;
             };
             if stamp <= known.stamp() {
@@ -248,6 +270,9 @@ impl Gossip {
 
     /// A member is new or in a new life; its push is awaited a little before it is asked.
     pub(super) fn refresh_metadata(&mut self, now: Timestamp, id: NodeId) {
+        if let Some((_, item)) = self.early.0.remove(&id) {
+            self.receive_metadata(now, true, vec![item]);
+        }
         // Everybody may ask at once, and the member answers so many in a second.
         let askers = i64::try_from(self.view.active_count()).unwrap_or(0);
         let spread = 300 + 1000 * askers / ANSWERS_PER_SECOND;

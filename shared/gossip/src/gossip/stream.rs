@@ -183,7 +183,11 @@ impl Gossip {
             }
         }
         self.import(now, &all, via);
-        self.receive_metadata(now, false, metadata);
+        // What a newcomer says of itself is news to the others too.
+        let nameless = self.view.get(via).is_some_and(|entry| entry.metadata.is_none());
+        let (news, known): (Vec<_>, Vec<_>) = metadata.into_iter().partition(|item| nameless && item.id == via);
+        self.receive_metadata(now, true, news);
+        self.receive_metadata(now, false, known);
         self.receive_places(&places);
         all
     }

@@ -35,6 +35,18 @@ fn a_change_reaches_everybody_within_a_second() {
 }
 
 #[test]
+fn a_newcomer_is_listed_by_everybody_within_a_second() {
+    for seed in 0..5 {
+        let mut net = Net::settled(seed, Profile::Lan, 40);
+        net.run_for(seconds(10));
+        let newcomer = net.add("newcomer", &[0]);
+        net.start(newcomer);
+        let took = net.run_until(seconds(10), Net::is_complete);
+        assert!(took.is_some_and(|took| took <= seconds(1)), "seed {seed}: {took:?}");
+    }
+}
+
+#[test]
 fn a_change_whose_pushes_are_all_lost_arrives_by_comparing_views() {
     let mut net = Net::settled(2, Profile::Lan, 10);
     net.run_for(seconds(60));
