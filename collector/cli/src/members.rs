@@ -22,7 +22,7 @@ pub(crate) struct MembersArguments {
     #[arg(conflicts_with = "state")]
     name: Option<String>,
     /// Show only members in this state
-    #[arg(long, value_parser = ["alive", "suspect", "down", "left"])]
+    #[arg(long, value_parser = ["alive", "suspect", "down", "left", "forgotten"])]
     state: Option<String>,
     /// Show only members of this role
     #[arg(long, value_parser = ["agent", "collector"], conflicts_with = "name")]

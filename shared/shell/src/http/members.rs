@@ -7,7 +7,8 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+use watchfire_gossip::Forgotten;
 use watchfire_shared::document::nearest;
 use watchfire_shared::member::{Member, MemberState, Role, ViewSummary};
 
@@ -57,9 +58,14 @@ struct Summary {
     kind: Views,
 }
 
+/// A member that somebody said will not come back: shown where it is asked for, for a day.
+const FORGOTTEN: &str = "forgotten";
+
 /// The filters of the list itself.
 struct Wanted {
     states: Vec<MemberState>,
+    /// Only members that are listed no more.
+    forgotten: bool,
     roles: Vec<Role>,
     names: Vec<String>,
     labels: Vec<(String, String)>,
@@ -67,8 +73,15 @@ struct Wanted {
 
 impl Wanted {
     fn take(query: &mut ListQuery) -> Result<Self, Problem> {
+        let states = MemberState::ALL.map(|state| (state.as_str(), Some(state)));
+        let states = query.words("state", &[&states[..], &[(FORGOTTEN, None)]].concat())?;
+        let forgotten = states.contains(&None);
+        if forgotten && states.len() > 1 {
+            return Err(Problem::bad_request("state: forgotten members are listed by themselves"));
+        }
         Ok(Self {
-            states: query.words("state", &MemberState::ALL.map(|state| (state.as_str(), state)))?,
+            states: states.into_iter().flatten().collect(),
+            forgotten,
             roles: query.words("role", ROLES)?,
             names: query.texts("name"),
             labels: query.labels()?,
@@ -108,6 +121,7 @@ pub(super) async fn list(
     let choice = query.choose(FIELDS)?;
     query.finish()?;
     let registry = match (kind, &shared.registry) {
+        (_, _) if wanted.forgotten => return forgotten(&shared, &query, &choice).await,
         (Views::Local, _) => return local(&shared, &query, &wanted, &choice).await,
         (_, None) => return Ok(views::elsewhere(&shared.membership.view(), &uri)),
         (_, Some(registry)) => registry,
@@ -139,11 +153,28 @@ async fn local(shared: &Shared, query: &ListQuery, wanted: &Wanted, choice: &Cho
     Ok(Json(Members { view: Summary { counts, kind: Views::Local }, list }).into_response())
 }
 
+/// Those that are forgotten, whatever else is asked for: nothing but who they were is kept.
+async fn forgotten(shared: &Shared, query: &ListQuery, choice: &Choice) -> Result<Response, Problem> {
+    let current = shared.membership.view().index;
+    query.wait(current, |index| shared.membership.later_than(index)).await?;
+    let view = shared.membership.view();
+    let item = |gone: &Forgotten| json!({"id": gone.id, "name": gone.name, "state": FORGOTTEN, "since": gone.at});
+    let items: Vec<Value> = view.forgotten.iter().map(item).collect();
+    let place = |item: &Value| (item["id"].as_str().unwrap_or_default().to_owned(), String::new());
+    let list = query.answer(view.index, items.iter(), place, choice);
+    let counts = ViewSummary::of(&view.node, &view.members, shared.clock.wall());
+    Ok(Json(Members { view: Summary { counts, kind: Views::Local }, list }).into_response())
+}
+
 pub(super) async fn one(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Result<Json<Member>, Problem> {
     let view = shared.membership.view();
     let named = |member: &&Member| member.name == name || member.id.to_string() == name;
     if let Some(member) = view.members.iter().find(named) {
         return Ok(Json(member.clone()));
+    }
+    if let Some(gone) = view.forgotten.iter().find(|gone| gone.name == name || gone.id.to_string() == name) {
+        let detail = format!("{name} is forgotten since {}; it comes back when it starts again", gone.at);
+        return Err(Problem::new(StatusCode::NOT_FOUND, "forgotten", detail));
     }
     let hint = nearest(&name, view.members.iter().map(|member| member.name.as_str()));
     let hint = hint.map(|hint| format!(", did you mean {hint}?")).unwrap_or_default();

@@ -5,12 +5,14 @@ mod events;
 use axum::body::Body;
 use axum::http::Request;
 use futures_util::StreamExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
-use watchfire_shared::member::{MemberState, Role};
+use watchfire_gossip::Forgotten;
+use watchfire_shared::member::{MemberState, NodeId, Role};
+use watchfire_shared::time::Timestamp;
 
 use super::*;
 use crate::journal::follow_members;
@@ -119,11 +121,28 @@ async fn pages_cover_the_list_without_overlap() {
 }
 
 #[tokio::test]
+async fn who_is_forgotten_is_shown_to_those_who_ask_for_it() {
+    let world = world();
+    assert_eq!(names(&get(&world, "/v1/members?state=forgotten").await.1), [""; 0]);
+    let gone = Forgotten { id: NodeId(9), name: "node-9".to_owned(), at: Timestamp::EPOCH };
+    world.publisher.forgotten(vec![gone]);
+    let (_, list) = get(&world, "/v1/members?state=forgotten&filter=name=node-9").await;
+    let expected =
+        json!({"id": "0000000000000009", "name": "node-9", "state": "forgotten", "since": "1970-01-01T00:00:00Z"});
+    assert_eq!((&list["items"], &list["view"]["alive"]), (&json!([expected]), &2.into()));
+    assert_eq!(names(&get(&world, "/v1/members").await.1), ["node-1", "node-2", "node-3"]);
+    let (status, problem) = get(&world, "/v1/members/node-9").await;
+    let detail = "node-9 is forgotten since 1970-01-01T00:00:00Z; it comes back when it starts again";
+    assert_eq!((status, &problem["code"], &problem["detail"]), (404, &"forgotten".into(), &detail.into()));
+}
+
+#[tokio::test]
 async fn bad_questions_get_problems_that_help() {
     let world = world();
     let cases = [
         ("/v1/members/node-22", 404, "node-1 knows no member called node-22, did you mean node-2?"),
-        ("/v1/members?state=dead", 400, "state: expected one of alive, suspect, down, left, found \"dead\""),
+        ("/v1/members?state=dead", 400, "state: expected one of alive, suspect, down, left, forgotten, found \"dead\""),
+        ("/v1/members?state=down,forgotten", 400, "state: forgotten members are listed by themselves"),
         ("/v1/members?limit=0", 400, "limit: 0 is not between 1 and 1000"),
         ("/v1/members?index=x", 400, "index: expected an index such as 7:42, found \"x\""),
         ("/v1/members?index=6:1", 410, "the index 6:1 is of another life of this program; begin again without one"),
