@@ -114,6 +114,8 @@ pub(crate) enum Report {
     Life { id: NodeId, life: Life },
     /// An agent tells what it believes of a member that it was asked about.
     View { id: NodeId, answer: ViewAnswer },
+    /// It said that it stops.
+    Goodbye { id: NodeId },
     /// Its connection ended.
     Disconnected { id: NodeId },
 }
@@ -346,6 +348,8 @@ impl Ingest {
         let fact = self.about(conn, Level::Debug, "an agent said goodbye").with("reason", shown(&bye.reason));
         out.push(Output::Fact(fact));
         out.push(Output::Close(conn, "the agent said goodbye".to_owned()));
+        let agent = self.connections.get(&conn).and_then(|connection| connection.agent);
+        out.extend(agent.map(|id| Output::Report(Report::Goodbye { id })));
         self.forget(conn, out);
     }
 

@@ -131,6 +131,7 @@ impl Gossip {
         let envelope = Envelope::new(&config.cluster, &config.keys, &mut StdRng::seed_from_u64(!seed));
         let stamp = metadata::first_stamp(config.generation);
         let held = Held::read(stamp, bytes).expect("the own metadata was just encoded");
+        let GossipConfig { seeds, known, .. } = config;
         let mut gossip = Self {
             envelope,
             pace,
@@ -162,11 +163,11 @@ impl Gossip {
             rotation,
             leaving: None,
             stopped: false,
-            saved: config.known.clone(),
+            saved: known.clone(),
             last_saved: now - SAVE_EVERY,
             conflicting: 0,
         };
-        gossip.start(now, &config.seeds, &config.known);
+        gossip.start(now, &seeds, &known);
         gossip.hand_over(effects);
         Ok(gossip)
     }
@@ -280,7 +281,7 @@ impl Gossip {
                 self.contacts.set_seeds(now, &seeds);
                 self.arm_contacts();
             }
-            Input::SetMetadata(metadata) => self.set_own_metadata(now, metadata),
+            Input::SetMetadata(metadata) => self.set_own_metadata(now, &metadata),
             Input::HostAnswer { id, answer } => self.host_answered(now, id, answer),
             Input::Asked { stream, frames } => self.asked(now, stream, &frames),
             Input::Exchanged { exchange, outcome } => self.exchanged(now, exchange, outcome),

@@ -55,6 +55,7 @@ impl<D: Disk> Engine<D> {
             Report::View { id, answer } => {
                 self.with_remediator(now, effects, |own, _| own.testify(now, id, answer.about, answer.state));
             }
+            Report::Goodbye { id } => self.fleet.said_goodbye(now, id),
             Report::Disconnected { id } => {
                 self.fleet.disconnected(id);
                 self.with_remediator(now, effects, |own, _| own.gone(now, id));

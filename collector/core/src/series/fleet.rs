@@ -166,6 +166,16 @@ impl Fleet {
         }
     }
 
+    /// An agent said that it stops. Where gossip is on, that tells more of it: the agent may say goodbye to this collector only.
+    pub(crate) fn said_goodbye(&mut self, now: Timestamp, id: NodeId) {
+        if let Some(node) = self.nodes.get_mut(&id).filter(|node| node.record.gossip_off) {
+            node.record.membership = Some(Membership { state: MemberState::Left, since: now, cause: None });
+            self.changed.insert(id);
+            self.unsaved.insert(id);
+            self.due.insert(id);
+        }
+    }
+
     pub(crate) fn disconnected(&mut self, id: NodeId) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.connected = false;

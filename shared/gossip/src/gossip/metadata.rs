@@ -80,14 +80,14 @@ pub(super) fn first_stamp(generation: u32) -> u64 {
 }
 
 impl Gossip {
-    pub(super) fn set_own_metadata(&mut self, now: Timestamp, metadata: Metadata) {
+    pub(super) fn set_own_metadata(&mut self, now: Timestamp, metadata: &Metadata) {
         let keys = self.view.own().keys().clone();
-        let Ok(bytes) = encode_metadata(&metadata, &keys) else {
+        let Ok(bytes) = encode_metadata(metadata, &keys) else {
             self.stats.metadata_refused += 1;
             return;
         };
         let own = self.view.own();
-        if own.metadata.as_ref().is_some_and(|held| held.value() == metadata) {
+        if own.metadata.as_ref().is_some_and(|held| held.value() == *metadata) {
             return;
         }
         let stamp = own.stamp() + 1;
@@ -104,10 +104,10 @@ impl Gossip {
     }
 
     /// What this node says of its keys from now on.
-    pub(super) fn announce_keys(&mut self, now: Timestamp, keys: HeldKeys) {
+    pub(super) fn announce_keys(&mut self, now: Timestamp, keys: &HeldKeys) {
         let own = self.view.own();
-        let Some(held) = own.metadata.as_ref().filter(|held| held.keys != keys) else { return };
-        let bytes = encode_metadata(&held.value(), &keys).expect("the own metadata was encoded before");
+        let Some(held) = own.metadata.as_ref().filter(|held| held.keys != *keys) else { return };
+        let bytes = encode_metadata(&held.value(), keys).expect("the own metadata was encoded before");
         let stamp = held.stamp + 1;
         self.announce(now, stamp, bytes);
     }

@@ -117,7 +117,7 @@ impl Gossip {
             let refusal = KeyRefusal::File(reason);
             return match ticket {
                 Some(ticket) => self.out.push(Effect::KeysAnswered { ticket, answer: Err(refusal) }),
-                None => self.announce_keys(now, self.rotation.held(&refusal.to_string())),
+                None => self.announce_keys(now, &self.rotation.held(&refusal.to_string())),
             };
         }
         self.envelope.set_keys(&keys);
@@ -127,7 +127,7 @@ impl Gossip {
 
     fn keys_changed(&mut self, now: Timestamp, order: u64, op: KeyOp, ticket: Option<u64>) {
         self.rotation.order = order;
-        self.announce_keys(now, self.rotation.held(""));
+        self.announce_keys(now, &self.rotation.held(""));
         self.rotation.leading.retain(|earlier| !op.supersedes(&earlier.op));
         let Some(ticket) = ticket else { return self.pass_on_keys(&op) };
         if self.rotation.leading.len() == MAX_LEADING {
@@ -170,7 +170,7 @@ impl Gossip {
         // Who took part in a later change would pass this one over.
         if targets.iter().any(|(_, order, _)| *order >= self.rotation.order) {
             self.rotation.order = self.latest_order() + 1;
-            self.announce_keys(now, self.rotation.held(""));
+            self.announce_keys(now, &self.rotation.held(""));
         }
         let order = self.rotation.order;
         for (target, _, op) in targets {
@@ -191,7 +191,7 @@ impl Gossip {
         }
         if let Err(refusal) = self.may_change_keys(&op) {
             // It is told again, and this member's view may be behind the one of who tells it.
-            return self.announce_keys(now, self.rotation.held(&refusal.to_string()));
+            return self.announce_keys(now, &self.rotation.held(&refusal.to_string()));
         }
         self.change_keys(now, order, op, None);
     }
@@ -204,7 +204,7 @@ impl Gossip {
         self.envelope.set_keys(keys);
         self.rotation.keys = keys.to_vec();
         self.rotation.order = self.rotation.order.max(order);
-        self.announce_keys(now, self.rotation.held(""));
+        self.announce_keys(now, &self.rotation.held(""));
     }
 }
 

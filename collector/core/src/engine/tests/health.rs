@@ -1,6 +1,6 @@
 //! Membership, `up`, freshness, and how fast rules hear of them.
 
-use watchfire_shared::frame::message::{FEATURE_NO_GOSSIP, Lane};
+use watchfire_shared::frame::message::{Bye, FEATURE_NO_GOSSIP, Lane, Message};
 use watchfire_shared::member::{DownCause, MemberState};
 use watchfire_store::disk::CrashKeeps;
 
@@ -82,6 +82,35 @@ fn a_node_whose_gossip_is_off_is_judged_by_its_reports_alone_and_says_so() {
     world.run(seconds(1.0));
     let node = world.node("till-1");
     assert_eq!((node.state, node.gossip), (Some(MemberState::Alive), true));
+}
+
+#[test]
+fn a_node_whose_gossip_is_off_and_that_is_stopped_is_expected_back() {
+    let mut world = World::new(RULES);
+    let mut agent = FakeAgent::new(world.now, 1, "till-1");
+    agent.hello.features.push(FEATURE_NO_GOSSIP.to_owned());
+    let goodbye = Message::Bye(Bye { reason: "the agent stops".to_owned(), retry_after_ms: 0 });
+    let up = r#"up{instance="till-1", job="node"}"#;
+    let start = |world: &mut World, agent: &mut FakeAgent| {
+        agent.connect(world);
+        agent.dict(world, Lane::Live, 1);
+        agent.tick(world, 1.0);
+        world.run(seconds(1.0));
+    };
+    start(&mut world, &mut agent);
+    world.send(agent.conn, &goodbye);
+    world.run(seconds(600.0));
+    let node = world.node("till-1");
+    assert_eq!((node.state, node.health), (Some(MemberState::Left), Health::Unknown));
+    assert_eq!((world.value(up), world.alerts()), (Some(1.0), Vec::new()));
+    // Back in time: nothing happened. Stopped and not back: it is missed.
+    start(&mut world, &mut agent);
+    assert_eq!((world.node("till-1").state, world.node("till-1").health), (None, Health::Ok));
+    world.send(agent.conn, &goodbye);
+    world.run(seconds(901.0));
+    assert_eq!((world.node("till-1").health, world.value(up)), (Health::Down, Some(0.0)));
+    let zeros = world.points("up")[up].iter().filter(|(_, value)| *value == 0.0).count();
+    assert_eq!(zeros, 1, "it was not down before the time was over");
 }
 
 #[test]
@@ -349,7 +378,7 @@ fn what_comes_late_is_history_and_no_news() {
     agent.dict(&mut world, Lane::Backfill, 1);
     for after in [30.0, 60.0, 90.0] {
         let data = agent.frame(Lane::Backfill, away + seconds(after), 500.0);
-        world.send(agent.conn, &watchfire_shared::frame::Message::Data(data));
+        world.send(agent.conn, &Message::Data(data));
     }
     world.run(seconds(40.0));
     assert_eq!((world.alerts(), world.evaluated.is_empty()), (Vec::new(), false));

@@ -17,7 +17,11 @@ const CONDITION: Schema = Schema::Object(&[
 pub const MEMBER_OPERATIONS: &[Operation] = &[
     Operation {
         parameters: &[
-            Parameter { name: "state", schema: Schema::Text, help: "Members in these states only, with commas; or `forgotten` for those that are listed no more, of which only id, name, state and since are known." },
+            Parameter {
+                name: "state",
+                schema: Schema::Text,
+                help: "Members in these states only, with commas; or `forgotten` for those that are listed no more, of which only id, name, state and since are known.",
+            },
             Parameter { name: "role", schema: Schema::Text, help: "Members with these roles only, with commas." },
             Parameter {
                 name: "name",
