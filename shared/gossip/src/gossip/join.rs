@@ -96,6 +96,7 @@ impl Gossip {
             self.stats.dropped_rate_limited += 1;
             return;
         }
+        self.tell_of_twin(&hello.identity);
         let floor = self.floor_for(&hello.identity);
         let to = Some(hello.identity.id);
         self.send(from, &Packet::Welcome(Hello { nonce: hello.nonce, to, floor, identity: self.own() }));

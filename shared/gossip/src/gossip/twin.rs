@@ -59,6 +59,15 @@ impl Gossip {
         self.say_twin(now, identity.addr, nonce, false);
     }
 
+    /// A newcomer has the id of a member that lives elsewhere: the member is to ask it. If it only moved, nobody is there.
+    pub(super) fn tell_of_twin(&mut self, newcomer: &Identity) {
+        let known = self.view.get(newcomer.id).filter(|entry| entry.is_active()).map(|entry| entry.identity.addr);
+        if let Some(addr) = known.filter(|addr| *addr != newcomer.addr) {
+            let note = TwinNote { nonce: 0, answers: false, age_millis: 0, identity: *newcomer };
+            self.send(addr, &Packet::Twin(note));
+        }
+    }
+
     fn say_twin(&mut self, now: Timestamp, to: SocketAddr, nonce: u32, answers: bool) {
         let age_millis = self.twins.age_millis(now);
         let note = TwinNote { nonce, answers, age_millis, identity: self.own() };

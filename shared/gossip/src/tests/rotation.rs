@@ -47,7 +47,8 @@ fn a_key_is_installed_used_and_the_old_one_removed_within_seconds_and_nobody_is_
     ];
     for (at, op, expected) in steps {
         assert_eq!(order(&mut net, at, op.clone()), Ok(()));
-        let took = net.run_until(Span::from_seconds(5), |net| all_hold(net, expected));
+        // Mostly at once; whom no push reached hears of it by comparing views.
+        let took = net.run_until(Span::from_seconds(15), |net| all_hold(net, expected));
         assert!(took.is_some(), "{op:?}: {:?}", keys_of(&net, 0, "node-020"));
     }
     net.run_for(Span::from_seconds(30));
