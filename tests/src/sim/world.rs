@@ -46,6 +46,8 @@ pub(super) enum Event {
     Wake {
         host: HostId,
         life: u32,
+        /// When it was planned for: one that an earlier wake-up has replaced wakes nobody.
+        planned: Timestamp,
     },
     Gossip {
         host: HostId,
@@ -323,8 +325,9 @@ impl World {
             world.hosts[host].running.is_some() && world.hosts[host].life == life
         };
         let touched = match event {
-            Event::Wake { host, life } => {
-                if !lives(self, host, life) {
+            Event::Wake { host, life, planned } => {
+                let awaited = self.hosts[host].running.as_ref().and_then(|running| running.wake_at);
+                if !lives(self, host, life) || awaited != Some(planned) {
                     return;
                 }
                 self.wake(host);
@@ -427,7 +430,7 @@ impl World {
             // A machine that is due now is woken a millisecond later: time must move between two wake-ups.
             let at = at.max(self.now + Span::from_millis(1));
             running.wake_at = Some(at);
-            self.schedule(at, Event::Wake { host, life });
+            self.schedule(at, Event::Wake { host, life, planned: at });
         }
     }
 
