@@ -33,6 +33,8 @@ mod fill;
 
 mod aggregate;
 
+mod fuse;
+
 mod call;
 
 pub(crate) mod kahan;

@@ -74,6 +74,31 @@ pub(crate) struct WindowRun {
     pub keeps_name: bool,
     /// Metrics whose names are no counter's are remarked upon.
     pub expects_counter: bool,
+    /// Where first and last values and their times are all that counts, unless a counter was reset.
+    pub extrapolation: Option<Extrapolation>,
+}
+
+/// The functions that extend the change between a window's first and last sample to its edges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extrapolation {
+    Rate,
+    Increase,
+    Delta,
+}
+
+impl WindowRun {
+    /// The function with its scalar arguments, each with a value per step.
+    pub(crate) fn with<'p>(&self, params: &'p [Vec<f64>]) -> impl Fn(&Window<'_>, usize) -> Option<f64> + use<'p> {
+        let apply = self.apply;
+        move |window, index| {
+            // No function of windows takes more than two scalars.
+            let mut values = [0.0; 2];
+            for (value, param) in values.iter_mut().zip(params) {
+                *value = param[index];
+            }
+            apply(window, values)
+        }
+    }
 }
 
 impl std::fmt::Debug for Function {
@@ -118,6 +143,13 @@ impl Function {
         self
     }
 
+    const fn extrapolating(mut self, kind: Extrapolation) -> Self {
+        if let Run::Window(run) = &mut self.run {
+            run.extrapolation = Some(kind);
+        }
+        self
+    }
+
     const fn reads_time(mut self) -> Self {
         self.reads_time = true;
         self
@@ -137,7 +169,11 @@ const fn date(name: &'static str, apply: fn(i64) -> f64) -> Function {
 type Apply = fn(&Window<'_>, [f64; 2]) -> Option<f64>;
 
 const fn window(name: &'static str, apply: Apply) -> Function {
-    windows(name, &[Type::RangeVector], WindowRun { apply, keeps_name: false, expects_counter: false })
+    windows(
+        name,
+        &[Type::RangeVector],
+        WindowRun { apply, keeps_name: false, expects_counter: false, extrapolation: None },
+    )
 }
 
 const fn windows(name: &'static str, args: &'static [Type], run: WindowRun) -> Function {
@@ -145,11 +181,19 @@ const fn windows(name: &'static str, args: &'static [Type], run: WindowRun) -> F
 }
 
 const fn counter(name: &'static str, apply: Apply) -> Function {
-    windows(name, &[Type::RangeVector], WindowRun { apply, keeps_name: false, expects_counter: true })
+    windows(
+        name,
+        &[Type::RangeVector],
+        WindowRun { apply, keeps_name: false, expects_counter: true, extrapolation: None },
+    )
 }
 
 const fn keeping(name: &'static str, apply: Apply) -> Function {
-    windows(name, &[Type::RangeVector], WindowRun { apply, keeps_name: true, expects_counter: false })
+    windows(
+        name,
+        &[Type::RangeVector],
+        WindowRun { apply, keeps_name: true, expects_counter: false, extrapolation: None },
+    )
 }
 
 type SpecialRun = fn(&mut Evaluator<'_>, &Call<'_>) -> Result<Column, QueryError>;
@@ -188,7 +232,7 @@ pub static FUNCTIONS: &[Function] = &[
     date("day_of_year", date::day_of_year),
     date("days_in_month", date::days_in_month),
     math("deg", f64::to_degrees),
-    window("delta", rate::delta),
+    window("delta", rate::delta).extrapolating(Extrapolation::Delta),
     window("deriv", trend::deriv),
     special("double_exponential_smoothing", &[RANGE, SCALAR, SCALAR], VECTOR, trend::double_exponential_smoothing)
         .experimental(),
@@ -203,7 +247,7 @@ pub static FUNCTIONS: &[Function] = &[
         .experimental(),
     date("hour", date::hour),
     window("idelta", rate::idelta),
-    counter("increase", rate::increase),
+    counter("increase", rate::increase).extrapolating(Extrapolation::Increase),
     special("info", &[VECTOR, VECTOR], VECTOR, info::info).optional(Optional::UpTo(1)).experimental(),
     window("irate", rate::irate),
     special("label_join", &[VECTOR, TEXT, TEXT, TEXT], VECTOR, label::label_join).optional(Optional::Any),
@@ -223,14 +267,14 @@ pub static FUNCTIONS: &[Function] = &[
     windows(
         "predict_linear",
         &[RANGE, SCALAR],
-        WindowRun { apply: trend::predict_linear, keeps_name: false, expects_counter: false },
+        WindowRun { apply: trend::predict_linear, keeps_name: false, expects_counter: false, extrapolation: None },
     )
     .reads_time(),
     window("present_over_time", over_time::present),
     special("quantile_over_time", &[SCALAR, RANGE], VECTOR, over_time::quantile_over_time),
     math("rad", f64::to_radians),
     special("range", &[], SCALAR, presence::range).reads_time().experimental(),
-    counter("rate", rate::rate),
+    counter("rate", rate::rate).extrapolating(Extrapolation::Rate),
     window("resets", rate::resets),
     special("round", &[VECTOR, SCALAR], VECTOR, math::round).optional(Optional::UpTo(1)),
     special("scalar", &[VECTOR], SCALAR, presence::scalar),

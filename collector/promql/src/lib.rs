@@ -36,5 +36,5 @@ pub use eval::{Options, instant, range};
 pub use number::format_float;
 pub use parser::{Syntax, parse, parse_selector, parse_with};
 pub use script::series::parse_series;
-pub use storage::{Selection, Series, Storage, StorageError};
+pub use storage::{Selection, Series, Storage, StorageError, Visitor};
 pub use value::{Answer, Effort, PointSeries, Value};

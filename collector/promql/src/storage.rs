@@ -3,6 +3,7 @@
 //! The evaluator selects once per selector and query, never per step; the answer holds raw samples, and windows,
 //! look-back and staleness are the evaluator's business.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use watchfire_shared::labels::Labels;
@@ -20,6 +21,20 @@ pub trait Storage: Sync {
     /// If the samples cannot be read; the query fails with that reason.
     fn select(&self, selection: &Selection<'_>) -> Result<Vec<Series>, StorageError>;
 
+    /// Gives what [`select`](Self::select) returns to `take`, a series at a time and in the same order, until it breaks. What
+    /// a query of many series asks for, which then need not all be held.
+    ///
+    /// # Errors
+    /// As [`select`](Self::select); series may have been given before.
+    fn visit(&self, selection: &Selection<'_>, take: Visitor<'_>) -> Result<(), StorageError> {
+        for series in &self.select(selection)? {
+            if take(&series.labels, &series.times, &series.values).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the newest sample in the interval of every series that satisfies all matchers, in any order; a stale marker
     /// is a sample too. What queries of one point in time ask for.
     ///
@@ -33,6 +48,9 @@ pub trait Storage: Sync {
         Ok(self.select(selection)?.into_iter().filter_map(newest).collect())
     }
 }
+
+/// Is given a series' labels, times and values, as [`Series`] has them.
+pub type Visitor<'a> = &'a mut dyn FnMut(&Labels, &Arc<[i64]>, &[f64]) -> ControlFlow<()>;
 
 /// Which samples to read.
 #[derive(Debug, Clone, Copy)]

@@ -62,7 +62,7 @@ pub use error::{
 };
 pub use feed::{CopiedBlocks, Feed, RowSize};
 pub use options::Options;
-pub use snapshot::{Newest, SelectedSeries, Snapshot};
+pub use snapshot::{Newest, SelectedSeries, Snapshot, Visitor};
 pub use source::Source;
 pub use state::{State, StateChange, StateRecovery};
 pub use store::partial::SlotState;

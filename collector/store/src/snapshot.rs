@@ -1,6 +1,7 @@
 //! A view of the store that never changes, for readers on any thread.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use watchfire_shared::labels::Labels;
@@ -33,6 +34,9 @@ pub struct SelectedSeries {
     pub times: Arc<[i64]>,
     pub values: Vec<f64>,
 }
+
+/// Is given a series' labels, times and values, as [`SelectedSeries`] has them.
+pub type Visitor<'a> = &'a mut dyn FnMut(&Labels, &Arc<[i64]>, &[f64]) -> ControlFlow<()>;
 
 /// The newest point of one series.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +101,33 @@ impl Snapshot {
         }
         older.into_iter().for_each(|(labels, points)| selected.add(labels, points));
         selected.series
+    }
+
+    /// Gives what [`select`](Self::select) returns to `take`, a series at a time and in the same order, until it breaks.
+    pub fn visit(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp, take: Visitor<'_>) {
+        let range = Range { from: from.as_millis(), to: to.as_millis() };
+        if self.blocks_in(range).next().is_some() {
+            let mut series = self.select(matchers, from, to).into_iter();
+            let _ = series.try_for_each(|series| take(&series.labels, &series.times, &series.values));
+            return;
+        }
+        let mut selected = Selected::default();
+        for (id, entry) in self.entries(matchers) {
+            let mut timelines = self.timelines_of(entry);
+            let (first, second) = (timelines.next(), timelines.next());
+            match (first, second) {
+                (None, _) => continue,
+                (Some(timeline), None) => selected.fill(id, timeline, range),
+                (Some(_), Some(_)) => {
+                    let mut points = Vec::new();
+                    self.read(id, entry, range, &mut points);
+                    selected.fill_merged(points);
+                }
+            }
+            if !selected.values.is_empty() && take(&entry.labels, &selected.times, &selected.values).is_break() {
+                return;
+            }
+        }
     }
 
     fn read(&self, id: SeriesId, entry: &Entry, range: Range, points: &mut Vec<Point>) {
@@ -203,30 +234,25 @@ fn rank(point: &Point) -> (i64, std::cmp::Reverse<u64>) {
 #[derive(Default)]
 struct Selected {
     series: Vec<SelectedSeries>,
+    /// Of the last series, as its values are.
     times: Arc<[i64]>,
+    values: Vec<f64>,
     scratch: Vec<i64>,
 }
 
 impl Selected {
-    /// Adds a series that one source alone has, unless it has no point: there is nothing to merge or to sort.
-    fn read(&mut self, entry: &Entry, id: SeriesId, timeline: &Timeline, range: Range) {
+    /// Reads the points of a series that one source alone has: there is nothing to merge or to sort.
+    fn fill(&mut self, id: SeriesId, timeline: &Timeline, range: Range) {
         self.scratch.clear();
-        let mut values = Vec::with_capacity(self.times.len());
-        timeline.append_to(id, range.from, range.to, &mut self.scratch, &mut values);
-        if values.is_empty() {
-            return;
-        }
+        self.values.clear();
+        timeline.append_to(id, range.from, range.to, &mut self.scratch, &mut self.values);
         if *self.times != *self.scratch {
             self.times = self.scratch.as_slice().into();
         }
-        self.series.push(SelectedSeries { labels: entry.labels.clone(), times: Arc::clone(&self.times), values });
     }
 
-    /// Adds a series unless it has no point.
-    fn add(&mut self, labels: Labels, mut points: Vec<Point>) {
-        if points.is_empty() {
-            return;
-        }
+    /// Takes the points of a series in any order.
+    fn fill_merged(&mut self, mut points: Vec<Point>) {
         if !points.is_sorted_by(|a, b| a.0 < b.0) {
             points.sort_unstable_by_key(|(at, order, _)| (*at, *order));
             points.dedup_by_key(|(at, _, _)| *at);
@@ -234,7 +260,25 @@ impl Selected {
         if !self.times.iter().copied().eq(points.iter().map(|point| point.0)) {
             self.times = points.iter().map(|point| point.0).collect();
         }
-        let values = points.into_iter().map(|point| point.2).collect();
-        self.series.push(SelectedSeries { labels, times: Arc::clone(&self.times), values });
+        self.values.clear();
+        self.values.extend(points.into_iter().map(|point| point.2));
+    }
+
+    /// Adds a series that one source alone has, unless it has no point.
+    fn read(&mut self, entry: &Entry, id: SeriesId, timeline: &Timeline, range: Range) {
+        self.fill(id, timeline, range);
+        self.keep(entry.labels.clone());
+    }
+
+    /// Adds a series unless it has no point.
+    fn add(&mut self, labels: Labels, points: Vec<Point>) {
+        self.fill_merged(points);
+        self.keep(labels);
+    }
+
+    fn keep(&mut self, labels: Labels) {
+        if !self.values.is_empty() {
+            self.series.push(SelectedSeries { labels, times: Arc::clone(&self.times), values: self.values.clone() });
+        }
     }
 }

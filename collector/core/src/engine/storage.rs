@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use watchfire_promql::{Selection, Series, Storage, StorageError};
+use watchfire_promql::{Selection, Series, Storage, StorageError, Visitor};
 use watchfire_shared::sample::Sample;
 use watchfire_store::{Newest, Snapshot};
 
@@ -17,6 +17,11 @@ impl Storage for SnapshotStorage {
             .into_iter()
             .map(|series| Series { labels: series.labels, times: series.times, values: series.values })
             .collect())
+    }
+
+    fn visit(&self, selection: &Selection<'_>, take: Visitor<'_>) -> Result<(), StorageError> {
+        self.0.visit(selection.matchers, selection.from, selection.to, take);
+        Ok(())
     }
 
     fn latest(&self, selection: &Selection<'_>) -> Result<Vec<Sample>, StorageError> {

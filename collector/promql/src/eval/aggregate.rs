@@ -28,6 +28,9 @@ impl Evaluator<'_> {
             (_, Some(param)) => (self.scalar(param)?, String::new()),
             (_, None) => (Vec::new(), String::new()),
         };
+        if let Some(rows) = self.fused(op, expr, grouping, without)? {
+            return Ok(Column::Rows(rows));
+        }
         // The samples that an operator chooses keep their names, and `count_values` looks at them for its label.
         let keeps = op.selects() || op == AggregateOp::CountValues;
         self.names_unused = !keeps && (without || !grouping.iter().any(|name| rows::is_name_part(name)));

@@ -42,24 +42,23 @@ impl Evaluator<'_> {
 
     fn eval_window(&mut self, call: &Call<'_>, run: WindowRun) -> Result<Column, QueryError> {
         let unused = std::mem::take(&mut self.names_unused);
+        let (params, range) = self.window_arguments(call)?;
+        let rows = self.window_rows(range, run.extrapolation, run.with(&params))?;
+        if run.expects_counter {
+            self.note_gauges(&rows, range.place);
+        }
+        if run.keeps_name { Ok(Column::Rows(rows)) } else { self.nameless(rows, unused).map(Column::Rows) }
+    }
+
+    /// The scalar arguments of a function of windows, each with a value per step, and its range vector.
+    pub(super) fn window_arguments<'c>(&mut self, call: &Call<'c>) -> Result<(Vec<Vec<f64>>, &'c Expr), QueryError> {
         let mut params = Vec::new();
         for arg in call.args.iter().filter(|arg| arg.value_type() == Type::Scalar) {
             params.push(self.scalar(arg)?);
         }
         let range = call.args.iter().find(|arg| arg.value_type() == Type::RangeVector);
         let range = range.ok_or_else(|| QueryError::Execution("expected a range vector".to_owned()))?;
-        let rows = self.over_windows(range, |window, index| {
-            // No function of windows takes more than two scalars.
-            let mut values = [0.0; 2];
-            for (value, param) in values.iter_mut().zip(&params) {
-                *value = param[index];
-            }
-            (run.apply)(window, values)
-        })?;
-        if run.expects_counter {
-            self.note_gauges(&rows, range.place);
-        }
-        if run.keeps_name { Ok(Column::Rows(rows)) } else { self.nameless(rows, unused).map(Column::Rows) }
+        Ok((params, range))
     }
 
     /// Remarks on metrics whose names are not those of counters.
@@ -67,12 +66,19 @@ impl Evaluator<'_> {
         let mut previous = "";
         for row in rows {
             let name = row.labels.metric_name();
-            let counter = ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
-            if !name.is_empty() && !counter && name != previous && row.values.iter().any(|value| !is_stale(*value)) {
-                let expected = "name does not end in _total/_sum/_count/_bucket";
-                self.inform(&format!("metric might not be a counter, {expected}: {name:?}"), place);
+            if name != previous && row.values.iter().any(|value| !is_stale(*value)) {
+                self.note_gauge(name, place);
                 previous = name;
             }
+        }
+    }
+
+    /// Remarks on a metric whose name is not that of a counter.
+    pub(super) fn note_gauge(&mut self, name: &str, place: Place) {
+        let counter = ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
+        if !name.is_empty() && !counter {
+            let expected = "name does not end in _total/_sum/_count/_bucket";
+            self.inform(&format!("metric might not be a counter, {expected}: {name:?}"), place);
         }
     }
 }

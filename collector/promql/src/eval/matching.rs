@@ -36,15 +36,9 @@ impl<'r> Side<'r> {
         side
     }
 
-    /// The rows that belong to these labels, and their group's labels.
-    fn partners(&self, labels: &Labels) -> Option<(&Labels, &[&'r Row])> {
-        let number = self.groups.find(labels)?;
-        Some((self.groups.labels(number), &self.members[number]))
-    }
-
     /// The rows that belong to these labels.
     pub(super) fn rows(&self, labels: &Labels) -> &[&'r Row] {
-        self.partners(labels).map_or(&[], |(_, rows)| rows)
+        self.groups.find(labels).map_or(&[], |number| &self.members[number])
     }
 
     /// Every group with its rows.
@@ -96,24 +90,38 @@ impl Evaluator<'_> {
         for (labels, rows) in ones.iter() {
             unique(rows, labels, if swapped { "left" } else { "right" })?;
         }
-        let mut found: BTreeMap<Labels, Vec<Match>> = BTreeMap::new();
+        let one_to_one = matching.cardinality == Cardinality::OneToOne;
+        let mut results: Vec<Match<'_>> = Vec::with_capacity(many.len());
+        // The results that must not match at the same step: of one group, or of the same labels.
+        let mut of_group: Vec<Vec<usize>> = vec![Vec::new(); if one_to_one { ones.groups.len() } else { 0 }];
+        let mut of_labels: BTreeMap<Labels, Vec<usize>> = BTreeMap::new();
+        let mut distinct = one_to_one && !op.is_comparison();
         for row in many {
-            let Some((group, partners)) = ones.partners(&row.labels) else { continue };
-            for partner in partners {
+            let Some(number) = ones.groups.find(&row.labels) else { continue };
+            let group = ones.groups.labels(number);
+            for partner in &ones.members[number] {
                 let mut result = self.pair(op, row, partner, bool_modifier, swapped);
-                result.labels = result_labels(op, &row.labels, &partner.labels, matching);
+                result.labels = match one_to_one {
+                    true => group_result(op, &row.labels, group, matching),
+                    false => result_labels(op, &row.labels, &partner.labels, matching),
+                };
                 if bool_modifier && !self.options.delayed_name_removal {
                     result.labels = rows::without_name(&result.labels);
                 }
-                let key = if matching.cardinality == Cardinality::OneToOne { group } else { &result.labels };
-                let earlier = found.entry(key.clone()).or_default();
-                let both = row.values.iter().zip(&partner.values);
-                let matched = both.map(|(many, one)| !is_stale(*many) && !is_stale(*one)).collect();
-                add_match(earlier, Match { row: result, matched }, matching.cardinality)?;
+                let earlier = match one_to_one {
+                    true => &mut of_group[number],
+                    false => of_labels.entry(result.labels.clone()).or_default(),
+                };
+                let new = Match { row: result, many: row, one: partner };
+                check_match(earlier.iter().map(|at| &results[*at]), &new, matching.cardinality)?;
+                // Results of different groups have different labels, unless a name makes or hides the difference.
+                distinct &= earlier.is_empty() && new.row.labels == *group;
+                earlier.push(results.len());
+                results.push(new);
             }
         }
-        let rows = found.into_values().flatten().map(|found| found.row).filter(|row| !row.is_empty());
-        rows::united(rows.collect())
+        let rows: Vec<Row> = results.into_iter().map(|found| found.row).filter(|row| !row.is_empty()).collect();
+        if distinct { Ok(rows) } else { rows::united(rows) }
     }
 
     fn pair(&self, op: BinaryOp, many: &Row, one: &Row, bool_modifier: bool, swapped: bool) -> Row {
@@ -128,6 +136,15 @@ impl Evaluator<'_> {
         }
         result
     }
+}
+
+/// As [`result_labels`] where each side has one row for a group: most often its labels.
+fn group_result(op: BinaryOp, many: &Labels, group: &Labels, matching: &Matching) -> Labels {
+    let plain = !op.is_comparison() && !many.iter().any(|(name, _)| matches!(name, "__type__" | "__unit__"));
+    if plain && matching.include.is_empty() && !group.iter().any(|(name, _)| rows::is_name_part(name)) {
+        return group.clone();
+    }
+    result_labels(op, many, &Labels::default(), matching)
 }
 
 /// The labels of a result: those of the "many" side, less what the operator and the matching drop, with what the
@@ -174,26 +191,36 @@ fn unique(rows: &[&Row], group: &Labels, side: &str) -> Result<(), QueryError> {
     Ok(())
 }
 
-/// A result, and the steps at which both sides had a sample, whether or not a comparison kept it.
-struct Match {
+/// A result and what it was made of.
+struct Match<'r> {
     row: Row,
-    matched: Vec<bool>,
+    many: &'r Row,
+    one: &'r Row,
 }
 
-/// Adds a result to those of the same group, none of which may have matched at the same step.
-fn add_match(earlier: &mut Vec<Match>, new: Match, cardinality: Cardinality) -> Result<(), QueryError> {
-    for other in earlier.iter() {
-        if other.matched.iter().zip(&new.matched).any(|(other, own)| *own && *other) {
-            let why = if cardinality == Cardinality::OneToOne {
-                "many-to-one matching must be explicit (group_left/group_right)"
-            } else {
-                "grouping labels must ensure unique matches"
-            };
-            return Err(QueryError::Execution(format!("multiple matches for labels: {why}")));
-        }
+impl Match<'_> {
+    /// Whether both sides had a sample at a step, whether or not a comparison kept it.
+    fn matched(&self, step: usize) -> bool {
+        !is_stale(self.many.values[step]) && !is_stale(self.one.values[step])
     }
-    earlier.push(new);
-    Ok(())
+}
+
+/// Checks that a result and those of the same group have not matched at the same step.
+fn check_match<'r>(
+    mut earlier: impl Iterator<Item = &'r Match<'r>>,
+    new: &Match<'_>,
+    cardinality: Cardinality,
+) -> Result<(), QueryError> {
+    let meets = |other: &Match<'_>| (0..new.many.values.len()).any(|step| new.matched(step) && other.matched(step));
+    if !earlier.any(meets) {
+        return Ok(());
+    }
+    let why = if cardinality == Cardinality::OneToOne {
+        "many-to-one matching must be explicit (group_left/group_right)"
+    } else {
+        "grouping labels must ensure unique matches"
+    };
+    Err(QueryError::Execution(format!("multiple matches for labels: {why}")))
 }
 
 /// Labels with the metric name among them, as error messages show them.

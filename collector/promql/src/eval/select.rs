@@ -1,16 +1,18 @@
 //! Selectors: reading series once and laying their samples out over the steps.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use watchfire_shared::sample::{Sample, is_stale, stale_nan};
+use watchfire_shared::labels::Labels;
+use watchfire_shared::sample::is_stale;
 use watchfire_shared::time::Timestamp;
 
-use super::window::{RangeRow, Ranges};
+use super::window::{Frames, RangeRow, Ranges, TakeRow};
 use super::{Evaluator, Row, Steps};
 use crate::ast::{At, Expr, ExprKind, Length, Selector, Shift};
 use crate::error::QueryError;
 use crate::number::span_of_seconds;
-use crate::storage::{Selection, Series};
+use crate::storage::{Selection, Series, Visitor};
 use crate::value::{PointSeries, Value};
 
 /// At which time each step reads.
@@ -58,13 +60,13 @@ impl Evaluator<'_> {
     }
 
     /// The length of a range or a subquery's step.
-    fn positive_millis(&mut self, length: &Length) -> Result<i64, QueryError> {
+    pub(super) fn positive_millis(&mut self, length: &Length) -> Result<i64, QueryError> {
         let millis = self.millis(length)?;
         if millis > 0 { Ok(millis) } else { Err(QueryError::Execution("duration must be greater than 0".to_owned())) }
     }
 
     /// Reads the samples after `from` up to and including `to`; in the order of labels if that may show.
-    fn read(&mut self, selector: &Selector, from: i64, to: i64) -> Result<Vec<Series>, QueryError> {
+    fn read(&self, selector: &Selector, from: i64, to: i64) -> Result<Vec<Series>, QueryError> {
         if self.steps.count == 0 {
             return Ok(Vec::new());
         }
@@ -74,6 +76,15 @@ impl Evaluator<'_> {
             series.sort_by(|left, right| left.labels.cmp(&right.labels));
         }
         Ok(series)
+    }
+
+    /// As [`read`](Self::read), in no particular order and one series at a time.
+    pub(super) fn visit(&self, selector: &Selector, from: i64, to: i64, take: Visitor<'_>) -> Result<(), QueryError> {
+        if self.steps.count == 0 {
+            return Ok(());
+        }
+        let (from, to) = (Timestamp::from_millis(from.saturating_add(1)), Timestamp::from_millis(to));
+        Ok(self.storage.visit(&Selection { matchers: &selector.matchers, from, to }, take)?)
     }
 
     /// The rows of an instant vector selector.
@@ -88,58 +99,79 @@ impl Evaluator<'_> {
         selector: &Selector,
         pick: impl Fn(i64, f64) -> f64,
     ) -> Result<Vec<Row>, QueryError> {
-        let (reading, lookback) = (self.reading(&selector.shift)?, self.options.lookback.as_millis());
-        let (first, last) = reading.bounds();
-        if self.steps.count == 1 {
-            return self.select_once(selector, (last.saturating_sub(lookback), last), pick);
-        }
-        let series = self.read(selector, first.saturating_sub(lookback), last)?;
-        self.reserve(series.len().saturating_mul(self.steps.count))?;
-        let mut rows = Vec::with_capacity(series.len());
-        for (number, series) in series.into_iter().enumerate() {
-            if number % 1024 == 1023 {
-                self.check_cancelled()?;
-            }
-            let mut values = vec![stale_nan(); self.steps.count];
-            let mut next = 0;
-            for (index, slot) in values.iter_mut().enumerate() {
-                let at = reading.time(index);
-                while series.times.get(next).is_some_and(|time| *time <= at) {
-                    next += 1;
-                }
-                let Some(found) = next.checked_sub(1) else { continue };
-                let (time, value) = (series.times[found], series.values[found]);
-                if time > at.saturating_sub(lookback) && !is_stale(value) {
-                    *slot = pick(time, value);
-                    self.seen += 1;
-                }
-            }
-            let row = Row::new(series.labels, values);
-            if !row.is_empty() {
-                rows.push(row);
-            }
-        }
+        let mut rows = Vec::new();
+        let mut held = 0;
+        self.each_latest(selector, pick, &mut |labels, _, values| {
+            rows.push(Row::new(labels.clone(), values.to_vec()));
+            held += values.len();
+            ControlFlow::Continue(held)
+        })?;
         Ok(rows)
     }
 
-    /// As [`select_latest`](Self::select_latest) at a single time: after the first of the bounds, up to the second.
-    fn select_once(
+    /// As [`select_latest`](Self::select_latest), with the rows given away one by one.
+    pub(super) fn each_latest(
+        &mut self,
+        selector: &Selector,
+        pick: impl Fn(i64, f64) -> f64,
+        take: TakeRow<'_>,
+    ) -> Result<(), QueryError> {
+        let (reading, lookback) = (self.reading(&selector.shift)?, self.options.lookback.as_millis());
+        let (first, last) = reading.bounds();
+        if self.steps.count == 1 {
+            return self.each_at_once(selector, (last.saturating_sub(lookback), last), pick, take);
+        }
+        let (steps, ordered, mut seen, mut held, mut number) = (self.steps, self.ordered, 0, 0, 0);
+        let (mut frames, mut out, mut failed) = (Frames::none(), Vec::new(), None);
+        let mut visit = |labels: &Labels, times: &Arc<[i64]>, values: &[f64]| {
+            number += 1;
+            let cancelled = if number % 1024 == 0 { self.check_cancelled() } else { Ok(()) };
+            if let Err(error) = cancelled.and_then(|()| self.reserve(held + values.len() + steps.count)) {
+                failed = Some(error);
+                return ControlFlow::Break(());
+            }
+            frames.fit(times, &steps, lookback, &reading);
+            match frames.latest(values, &pick, &mut out, &mut seen) {
+                true => take(labels, false, &out).map_continue(|total| held = total),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        if ordered {
+            for series in self.read(selector, first.saturating_sub(lookback), last)? {
+                if visit(&series.labels, &series.times, &series.values).is_break() {
+                    break;
+                }
+            }
+        } else {
+            self.visit(selector, first.saturating_sub(lookback), last, &mut visit)?;
+        }
+        self.seen += seen;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// As [`each_latest`](Self::each_latest) at a single time: after the first of the bounds, up to the second.
+    fn each_at_once(
         &mut self,
         selector: &Selector,
         (after, to): (i64, i64),
         pick: impl Fn(i64, f64) -> f64,
-    ) -> Result<Vec<Row>, QueryError> {
+        take: TakeRow<'_>,
+    ) -> Result<(), QueryError> {
         let (from, to) = (Timestamp::from_millis(after.saturating_add(1)), Timestamp::from_millis(to));
         let mut samples = self.storage.latest(&Selection { matchers: &selector.matchers, from, to })?;
         self.reserve(samples.len())?;
         self.check_cancelled()?;
-        samples.retain(|sample| !is_stale(sample.value));
-        self.seen += samples.len() as u64;
         if self.ordered {
             samples.sort_by(|left, right| left.labels.cmp(&right.labels));
         }
-        let row = |sample: Sample| Row::new(sample.labels, vec![pick(sample.at.as_millis(), sample.value)]);
-        Ok(samples.into_iter().map(row).collect())
+        for sample in samples.iter().filter(|sample| !is_stale(sample.value)) {
+            self.seen += 1;
+            let value = pick(sample.at.as_millis(), sample.value);
+            if take(&sample.labels, false, &[value]).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The samples of a range vector, for all steps.
@@ -195,8 +227,8 @@ impl Evaluator<'_> {
         let mut series = Vec::with_capacity(ranges.rows.len());
         for row in &ranges.rows {
             self.check_cancelled()?;
-            let window = ranges.window(row, 0, self.steps.start, &mut (0, 0));
-            let points: Vec<_> = window.times.iter().copied().zip(window.values.iter().copied()).collect();
+            let (times, values) = ranges.first_window(row);
+            let points: Vec<_> = times.iter().copied().zip(values.iter().copied()).collect();
             if !points.is_empty() {
                 let labels = if row.drop_name { super::rows::without_name(&row.labels) } else { row.labels.clone() };
                 series.push(PointSeries { labels, points });

@@ -126,6 +126,43 @@ fn names_are_dropped_at_once_or_at_the_end() {
 }
 
 #[test]
+fn aggregations_of_rows_as_they_come_are_those_of_all_rows_bit_for_bit() {
+    let memory = memory(&[
+        "x_total{i=\"1\", j=\"a\"} 0.1+0.3x20 1 _ 7 stale 9+0.7x20",
+        "x_total{i=\"2\", j=\"a\"} 0+1.1x50",
+        "x_total{i=\"3\", j=\"b\"} 5-0.2x50",
+        "y_total{i=\"5\", j=\"b\"} 1+1e9x50",
+        "z{i=\"4\", j=\"b\"} 1 NaN 3 Inf -Inf 4+0.1x40",
+    ]);
+    let of = [
+        "rate(x_total[5m])",
+        "increase({i=~\"3|5\"}[3m])",
+        "delta(z[4m])",
+        "last_over_time(x_total[2m])",
+        "x_total",
+        "z",
+    ];
+    let more = ["(x_total)", "rate({__name__=~\".+_total\"}[5m])", "quantile_over_time(0.3, z[9m:1m])", "nothing"];
+    for operator in ["sum", "avg", "stddev", "stdvar", "count", "group", "min", "max"] {
+        for grouping in ["", "by (j)", "without (i)", "by (i)"] {
+            for of in of.iter().chain(&more) {
+                let expr = parse(&format!("{operator} {grouping} ({of})")).unwrap();
+                // With names dropped at the end, rows are held until all are there.
+                let evaluate = |delayed_name_removal, end| {
+                    let options = Options { delayed_name_removal, ..Options::default() };
+                    let (start, step) = (seconds(120), Span::from_seconds(30));
+                    let answer = range(&memory, &expr, start, seconds(end), step, &options)?;
+                    Ok::<_, QueryError>((format!("{:?}", answer.value), answer.infos, answer.effort.samples))
+                };
+                for end in [120, 2400] {
+                    assert_eq!(evaluate(false, end), evaluate(true, end), "{expr}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn extreme_times_and_lengths_do_not_overflow() {
     let memory = memory(&["x 1 2 3"]);
     for query in ["x offset 290y", "x @ -9e15", "rate(x[290y])", "x[100y:1y] offset -290y", "sum_over_time(x[1y:1ms])"]

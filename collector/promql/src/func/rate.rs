@@ -1,6 +1,7 @@
 //! How counters and gauges change: `rate`, `increase`, `delta`, `irate`, `idelta`, `changes`, `resets`.
 
-use crate::eval::window::Window;
+use super::Extrapolation;
+use crate::eval::window::{Reach, Window};
 
 pub(super) fn rate(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {
     let seconds = (window.end - window.start) as f64 / 1000.0;
@@ -17,27 +18,34 @@ pub(super) fn delta(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {
 
 /// The change over the whole window: that between its first and last sample, extended to the edges.
 ///
-/// An edge farther away than 1.1 average sample distances is where the series begins or ends; then only half a distance
-/// is added. A counter is not extended to before it was zero. As Prometheus does it since 2.x; see
+/// [`Reach`] tells how far. A counter is not extended to before it was zero. As Prometheus does it since 2.x; see
 /// <https://prometheus.io/docs/prometheus/latest/querying/functions/#rate>.
 fn extrapolated(window: &Window<'_>, counter: bool) -> Option<f64> {
-    let (&[first_time, .., last_time], &[first, .., last]) = (window.times, window.values) else { return None };
+    let &[first, .., last] = window.values else { return None };
     let mut change = last - first;
     if counter && !window.rising {
         // A value below its predecessor means that the counter began anew at zero.
         change += window.values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum::<f64>();
     }
-    let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
-    let sampled = seconds(first_time, last_time);
-    let average_distance = sampled / (window.values.len() - 1) as f64;
-    let threshold = average_distance * 1.1;
-    let limited = |distance: f64| if distance >= threshold { average_distance / 2.0 } else { distance };
-    let mut to_start = limited(seconds(window.start, first_time));
+    Some(extended(change, first, window.reach?, counter))
+}
+
+fn extended(change: f64, first: f64, reach: Reach, counter: bool) -> f64 {
+    let Reach { sampled, mut to_start, to_end } = reach;
     if counter && change > 0.0 && first >= 0.0 {
         to_start = to_start.min(sampled * (first / change));
     }
-    let to_end = limited(seconds(last_time, window.end));
-    Some(change * ((sampled + to_start + to_end) / sampled))
+    change * ((sampled + to_start + to_end) / sampled)
+}
+
+impl Extrapolation {
+    /// What the function gives for a window whose first and last values these are, and of which no value is below the one
+    /// before it; `range` is its length in milliseconds.
+    #[inline]
+    pub(crate) fn of(self, first: f64, last: f64, reach: Reach, range: i64) -> f64 {
+        let increase = extended(last - first, first, reach, self != Self::Delta);
+        if self == Self::Rate { increase / (range as f64 / 1000.0) } else { increase }
+    }
 }
 
 pub(super) fn irate(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {

@@ -74,7 +74,14 @@ impl Columns {
     /// The place of the series' first column, or where it would be.
     fn find(&self, wanted: SeriesId) -> usize {
         match self {
-            Self::Whole { series, .. } => series.partition_point(|series| *series < wanted),
+            Self::Whole { series, .. } => {
+                // Series that came together have numbers in a row, most often without a gap.
+                let guess = wanted.wrapping_sub(series.first().copied().unwrap_or_default()) as usize;
+                match series.get(guess) {
+                    Some(found) if *found == wanted => guess,
+                    _ => series.partition_point(|series| *series < wanted),
+                }
+            }
             Self::Mixed(columns) => columns.partition_point(|column| column.series < wanted),
         }
     }

@@ -42,6 +42,13 @@ impl Layout {
     }
 
     pub(crate) fn slot_of(&self, series: SeriesId) -> Option<u32> {
+        // Series that came together have numbers in a row, most often without a gap.
+        let guess = series.wrapping_sub(self.by_series.first()?.0) as usize;
+        if let Some((id, slot)) = self.by_series.get(guess)
+            && *id == series
+        {
+            return Some(*slot);
+        }
         let at = self.by_series.binary_search_by_key(&series, |(id, _)| *id).ok()?;
         Some(self.by_series[at].1)
     }
