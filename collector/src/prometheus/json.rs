@@ -7,6 +7,7 @@ use std::io::Write;
 
 use watchfire_promql::{PointSeries, Value};
 use watchfire_shared::labels::Labels;
+use watchfire_shared::round::round;
 use watchfire_shared::sample::Sample;
 
 /// An answer, bytes. The samples of the largest permitted query fit; labels a megabyte each do not.
@@ -15,6 +16,16 @@ const MAX_ANSWER_BYTES: usize = 384 << 20;
 const MAX_DECIMALS: usize = 6;
 /// Decimals of at most 15 digits are told apart by their values, so the one that is found is the shortest.
 const MAX_EXACT: f64 = 1e15;
+/// The numbers below a hundred with two digits each.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
 const POWERS: [f64; MAX_DECIMALS + 1] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6];
 
 /// The answer would be longer than any client should have to read.
@@ -47,13 +58,17 @@ pub(super) fn result(value: &Value, at_millis: i64, out: &mut Vec<u8>) -> Result
         }
         Value::Matrix(series) => {
             named("matrix", out);
-            list(series, out, points)?;
+            let samples: usize = series.iter().map(|series| series.points.len()).sum();
+            // About what a point takes, so that the buffer grows once and not by halves.
+            out.reserve((samples * 28).min(MAX_ANSWER_BYTES));
+            let mut heads = Heads::default();
+            list(series, out, |series, out| points(series, &mut heads, out))?;
         }
     }
     Ok(())
 }
 
-fn list<T>(items: &[T], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>)) -> Result<(), TooLong> {
+fn list<T>(items: &[T], out: &mut Vec<u8>, mut write: impl FnMut(&T, &mut Vec<u8>)) -> Result<(), TooLong> {
     out.push(b'[');
     for (at, item) in items.iter().enumerate() {
         if at > 0 {
@@ -75,16 +90,41 @@ fn sample(sample: &Sample, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn points(series: &PointSeries, out: &mut Vec<u8>) {
+/// The texts that the points of the last series began with: those of the next one most often have the same times.
+#[derive(Default)]
+struct Heads {
+    times: Vec<i64>,
+    text: Vec<u8>,
+    /// Where in the text each of them ends.
+    ends: Vec<usize>,
+}
+
+impl Heads {
+    /// Writes how a point begins that is the `at`-th of its series.
+    fn put(&mut self, at: usize, time: i64, out: &mut Vec<u8>) {
+        if self.times.get(at) != Some(&time) {
+            self.times.truncate(at);
+            self.ends.truncate(at);
+            self.text.truncate(self.ends.last().copied().unwrap_or_default());
+            head(time, &mut self.text);
+            self.times.push(time);
+            self.ends.push(self.text.len());
+        }
+        let begin = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        out.extend_from_slice(&self.text[begin..self.ends[at]]);
+    }
+}
+
+fn points(series: &PointSeries, heads: &mut Heads, out: &mut Vec<u8>) {
     metric(&series.labels, out);
     out.extend_from_slice(b",\"values\":[");
-    // About what a point takes, so that the buffer grows once and not by halves.
-    out.reserve(series.points.len() * 24);
     for (at, (time, value)) in series.points.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        point(*time, *value, out);
+        heads.put(at, *time, out);
+        number(*value, out);
+        out.extend_from_slice(b"\"]");
     }
     out.extend_from_slice(b"]}");
 }
@@ -115,11 +155,16 @@ fn text(text: &str, out: &mut Vec<u8>) {
 
 /// `[1435781430.781,"1"]`
 fn point(millis: i64, value: f64, out: &mut Vec<u8>) {
+    head(millis, out);
+    number(value, out);
+    out.extend_from_slice(b"\"]");
+}
+
+/// `[1435781430.781,"`
+fn head(millis: i64, out: &mut Vec<u8>) {
     out.push(b'[');
     seconds(millis, out);
     out.extend_from_slice(b",\"");
-    number(value, out);
-    out.extend_from_slice(b"\"]");
 }
 
 /// Milliseconds as seconds.
@@ -139,10 +184,14 @@ fn seconds(millis: i64, out: &mut Vec<u8>) {
 fn digits(mut number: u64, least: usize, out: &mut Vec<u8>) {
     let mut buffer = [b'0'; 20];
     let mut first = buffer.len();
-    while number > 0 || first == buffer.len() {
+    while number >= 10 {
+        first -= 2;
+        buffer[first..first + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
+        number /= 100;
+    }
+    if number > 0 || first == buffer.len() {
         first -= 1;
-        buffer[first] = b'0' + (number % 10) as u8;
-        number /= 10;
+        buffer[first] = b'0' + number as u8;
     }
     out.extend_from_slice(&buffer[first.min(buffer.len() - least)..]);
 }
@@ -179,7 +228,7 @@ fn decimal(magnitude: f64, out: &mut Vec<u8>) -> bool {
         if scaled >= MAX_EXACT {
             return false;
         }
-        let whole = scaled.round();
+        let whole = round(scaled);
         // Only the division is exact: the product may have been rounded to a whole number.
         if whole / power == magnitude {
             let power = *power as u64;
@@ -244,6 +293,20 @@ mod tests {
                 prop_assert_eq!(printed(any), format!("{any}"));
             }
         }
+    }
+
+    #[test]
+    fn each_series_has_its_own_times() {
+        let series = |points: &[(i64, f64)]| PointSeries { labels: Labels::default(), points: points.to_vec() };
+        let all = [
+            series(&[(1000, 1.0), (2500, 2.0), (4000, 3.0)]),
+            series(&[(1000, 1.0), (3000, 2.0)]),
+            series(&[(1000, 1.0), (3000, 2.0), (4000, 3.0)]),
+        ];
+        let mut out = Vec::new();
+        result(&Value::Matrix(all.to_vec()), 0, &mut out).unwrap();
+        let expected = r#""resultType":"matrix","result":[{"metric":{},"values":[[1,"1"],[2.500,"2"],[4,"3"]]},{"metric":{},"values":[[1,"1"],[3,"2"]]},{"metric":{},"values":[[1,"1"],[3,"2"],[4,"3"]]}]"#;
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
     #[test]
