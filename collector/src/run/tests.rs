@@ -2,6 +2,8 @@
 
 mod outside;
 
+mod queries;
+
 use std::path::Path;
 use std::sync::Mutex;
 

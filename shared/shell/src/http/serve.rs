@@ -103,7 +103,8 @@ async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) 
     let _ = stream.set_nodelay(true);
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(MAX_HEADER_TIME).max_header_size(MAX_HEADER_BYTES);
-    builder.half_close(true);
+    // A client that ends its side has gone, as in Go's server: its request is given up, and what a query computes for it.
+    builder.half_close(false);
     let connection =
         builder.serve_connection(TokioIo::new(Stalling::new(stream, MAX_STALL_TIME)), TowerToHyperService::new(router));
     tokio::pin!(connection);
