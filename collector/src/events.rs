@@ -9,9 +9,9 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use watchfire_collector_core::remediation::view::OrderView;
-use watchfire_collector_core::rules::view::AlertView;
+use watchfire_collector_core::rules::Turn;
 use watchfire_collector_core::view::{NodeView, View};
-use watchfire_shared::labels::{INSTANCE, Labels};
+use watchfire_shared::labels::INSTANCE;
 use watchfire_shared::order::OrderId;
 use watchfire_shared::time::Timestamp;
 use watchfire_shell::clock::Clock;
@@ -39,9 +39,7 @@ pub(crate) async fn follow(published: Published, journal: Journal, clock: Clock,
 }
 
 fn note(journal: &Journal, now: Timestamp, before: &View, after: &View) {
-    if !Arc::ptr_eq(&before.alerts, &after.alerts) {
-        alerts(journal, now, &before.alerts.alerts, &after.alerts.alerts);
-    }
+    alerts(journal, now, &after.rules.turns_since(&before.rules));
     if !Arc::ptr_eq(&before.remediation, &after.remediation) {
         orders(journal, now, &before.remediation.orders, &after.remediation.orders);
     }
@@ -50,27 +48,12 @@ fn note(journal: &Journal, now: Timestamp, before: &View, after: &View) {
     }
 }
 
-fn alerts(journal: &Journal, now: Timestamp, before: &[AlertView], after: &[AlertView]) {
-    let by_labels = |alerts: &'_ [AlertView]| alerts.iter().map(|alert| alert.labels.clone()).zip(0..).collect();
-    let (old, new): (BTreeMap<Labels, usize>, BTreeMap<Labels, usize>) = (by_labels(before), by_labels(after));
-    let tell = |alert: &AlertView, previous: Option<&str>, state: &str| {
+fn alerts(journal: &Journal, now: Timestamp, turns: &[Turn]) {
+    for Turn { alert, previous, state } in turns {
         let node = Some(alert.labels.value(INSTANCE)).filter(|name| !name.is_empty());
         let data = json!({"at": now, "previous": previous, "state": state, "labels": alert.labels,
             "annotations": alert.annotations, "active_at": alert.active_at, "value": alert.value});
         journal.note(Topic::Alert, now, node, &data);
-    };
-    for (labels, at) in &old {
-        if !new.contains_key(labels) {
-            let was = &before[*at];
-            tell(was, Some(was.state), if was.state == "firing" { "resolved" } else { "inactive" });
-        }
-    }
-    for (labels, at) in &new {
-        let is = &after[*at];
-        let previous = old.get(labels).map(|at| before[*at].state);
-        if previous != Some(is.state) {
-            tell(is, previous, is.state);
-        }
     }
 }
 
@@ -111,30 +94,31 @@ mod tests {
     use std::collections::BTreeSet;
 
     use serde_json::Value;
+    use watchfire_collector_core::rules::view::AlertView;
+    use watchfire_shared::labels::Labels;
     use watchfire_shell::journal::Batch;
     use watchfire_shell::membership::Index;
 
     use super::*;
 
-    fn alert(instance: &str, state: &'static str) -> AlertView {
-        AlertView {
+    fn turn(instance: &str, previous: Option<&'static str>, state: &'static str) -> Turn {
+        let alert = AlertView {
             labels: Labels::new([("alertname", "NodeDown"), (INSTANCE, instance)]),
             annotations: Labels::default(),
             state,
             active_at: Timestamp::EPOCH,
             keep_firing_since: None,
             value: "1".to_owned(),
-        }
+        };
+        Turn { alert, previous, state }
     }
 
     #[tokio::test]
     async fn an_alert_is_told_at_each_turn() {
         let journal = Journal::new(Index::default());
         let mut reader = journal.follow(Index::default().into());
-        let steps = [vec![], vec![alert("a", "pending"), alert("b", "firing")], vec![alert("a", "firing")], vec![]];
-        for pair in steps.windows(2) {
-            alerts(&journal, Timestamp::EPOCH, &pair[0], &pair[1]);
-        }
+        let turns = [turn("a", None, "pending"), turn("a", Some("pending"), "firing")];
+        alerts(&journal, Timestamp::EPOCH, &turns);
         let Some(Batch::Events(events)) = reader.next(&BTreeSet::new()).await else { panic!() };
         let told: Vec<String> = events
             .iter()
@@ -143,13 +127,7 @@ mod tests {
                 format!("{} {} -> {}", event.node.as_deref().unwrap(), data["previous"], data["state"])
             })
             .collect();
-        let expected = [
-            r#"a null -> "pending""#,
-            r#"b null -> "firing""#,
-            r#"b "firing" -> "resolved""#,
-            r#"a "pending" -> "firing""#,
-            r#"a "firing" -> "resolved""#,
-        ];
+        let expected = [r#"a null -> "pending""#, r#"a "pending" -> "firing""#];
         assert_eq!(told, expected);
     }
 }

@@ -117,6 +117,14 @@ impl Labels {
         LabelsBuilder { pairs: self.0.to_vec() }
     }
 
+    /// A builder that starts with these labels and has room for so many more.
+    #[must_use]
+    pub fn to_builder_for(&self, more: usize) -> LabelsBuilder {
+        let mut pairs = Vec::with_capacity(self.0.len() + more);
+        pairs.extend_from_slice(&self.0);
+        LabelsBuilder { pairs }
+    }
+
     /// These labels and one more, which replaces an own label of that name.
     #[must_use]
     pub fn with(&self, name: &str, value: &str) -> Self {

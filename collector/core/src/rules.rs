@@ -38,6 +38,8 @@ mod set;
 
 pub mod view;
 
+mod standing;
+
 pub(crate) use file::expression;
 pub(crate) use job::vector;
 
@@ -46,6 +48,7 @@ pub use job::{Clock, Evaluation, Failure, Job, Together};
 pub use output::{Append, Fact, Output, Settings, TABLE, Totals};
 pub use report::{CheckReport, check, check_with, excerpt};
 pub use set::RuleSet;
+pub use standing::{Standing, Turn};
 
 #[cfg(test)]
 mod tests;

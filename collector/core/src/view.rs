@@ -33,9 +33,8 @@ pub struct View {
     /// By name. Those that the inventory names and nobody has seen are among them.
     pub nodes: Arc<Vec<NodeView>>,
     pub history: Arc<History>,
-    pub rules: Arc<rules::view::RulesView>,
-    /// Those of the rules that are pending or firing.
-    pub alerts: Arc<rules::view::AlertsView>,
+    /// The rules with their alerts.
+    pub rules: Arc<rules::Standing>,
     /// What notification makes of the alerts.
     pub notifications: Arc<Notifications>,
     /// Remediations and their orders.
@@ -48,7 +47,7 @@ pub struct View {
 #[derive(Clone, Debug, Default)]
 pub struct Notifications {
     /// Every firing alert, by fingerprint.
-    pub alerts: Vec<query::AlertView>,
+    pub alerts: Vec<Arc<query::AlertView>>,
     /// Every group with firing alerts.
     pub groups: Vec<query::GroupView>,
     /// Every receiver, with what waits for it and its last error.
@@ -69,8 +68,7 @@ impl View {
             fresh: false,
             nodes: Arc::default(),
             history: Arc::default(),
-            rules: Arc::new(rules::view::RulesView { groups: Vec::new() }),
-            alerts: Arc::new(rules::view::AlertsView { alerts: Vec::new() }),
+            rules: Arc::default(),
             notifications: Arc::default(),
             remediation: Arc::default(),
             metadata: Metadata::default(),

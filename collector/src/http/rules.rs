@@ -17,7 +17,7 @@ pub(super) async fn rules(State(app): State<Arc<App>>, parameters: Parameters) -
     let filter = Filter::of(&parameters)?;
     let page = Page::of(&parameters)?;
     let view = app.published.view();
-    let groups = view.rules.groups.iter().filter_map(|group| filter.group(group)).collect();
+    let groups = view.rules.groups().filter_map(|group| filter.group(group)).collect();
     page.cut(groups).map(Success::of)
 }
 
@@ -80,7 +80,7 @@ fn token(group: &GroupView) -> String {
 }
 
 pub(super) async fn alerts(State(app): State<Arc<App>>) -> Success<AlertsView> {
-    Success::of(AlertsView::clone(&app.published.view().alerts))
+    Success::of(app.published.view().rules.alerts())
 }
 
 /// Which rules were asked for.
@@ -123,20 +123,21 @@ impl<'a> Filter<'a> {
     }
 
     /// The group with the rules that were asked for; `None` if none is left of one that was filtered.
-    fn group(&self, group: &GroupView) -> Option<GroupView> {
+    fn group(&self, group: GroupView) -> Option<GroupView> {
         let named = |names: &[&str], name: &str| names.is_empty() || names.contains(&name);
         if !named(&self.groups, &group.name) || !named(&self.files, &group.file) {
             return None;
         }
-        let rules: Vec<RuleView> = group.rules.iter().filter_map(|rule| self.rule(rule)).collect();
-        if rules.is_empty() && !group.rules.is_empty() {
+        let had_rules = !group.rules.is_empty();
+        let rules: Vec<RuleView> = group.rules.into_iter().filter_map(|rule| self.rule(rule)).collect();
+        if rules.is_empty() && had_rules {
             return None;
         }
-        Some(GroupView { rules, ..group.clone() })
+        Some(GroupView { rules, ..group })
     }
 
-    fn rule(&self, rule: &RuleView) -> Option<RuleView> {
-        let (kind, name, labels) = match rule {
+    fn rule(&self, mut rule: RuleView) -> Option<RuleView> {
+        let (kind, name, labels) = match &rule {
             RuleView::Alerting(rule) => ("alert", &rule.name, &rule.labels),
             RuleView::Recording(rule) => ("record", &rule.name, &rule.labels),
         };
@@ -150,7 +151,6 @@ impl<'a> Filter<'a> {
         {
             return None;
         }
-        let mut rule = rule.clone();
         if let RuleView::Alerting(alerting) = &mut rule
             && !self.with_alerts
         {

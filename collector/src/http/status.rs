@@ -8,7 +8,8 @@ use serde::Serialize;
 use watchfire_collector_core::engine::SnapshotStorage;
 use watchfire_collector_core::export::Figures;
 use watchfire_collector_core::notify::query::{AlertState, AlertView, ReceiverView};
-use watchfire_collector_core::rules::view::{GroupView, RuleView};
+use watchfire_collector_core::rules::Standing;
+use watchfire_collector_core::rules::alert;
 use watchfire_collector_core::view::{Health, View};
 use watchfire_promql::{Options, Value, instant, parse};
 use watchfire_shared::member::ViewSummary;
@@ -159,7 +160,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, query: ListQuery) -> Res
             full: view.stats.storage_full,
             retention: reload.settings.storage.retention.to_string(),
         },
-        rules: rules(&view.rules.groups),
+        rules: rules(&view.rules),
         alerts: alerts(&view, app.clock.wall()),
         notifications: Notifications {
             queued: view.stats.notifications_queued,
@@ -198,28 +199,21 @@ fn nodes(view: &View) -> Nodes {
     }
 }
 
-fn rules(groups: &[GroupView]) -> Rules {
-    let failing = groups.iter().flat_map(|group| {
-        group.rules.iter().filter_map(|rule| {
-            let (name, run) = match rule {
-                RuleView::Alerting(rule) => (&rule.name, &rule.run),
-                RuleView::Recording(rule) => (&rule.name, &rule.run),
-            };
-            let error = run.last_error.clone()?;
-            Some(FailingRule { file: group.file.clone(), group: group.name.clone(), rule: name.clone(), error })
-        })
+fn rules(standing: &Standing) -> Rules {
+    let (groups, rules) = standing.counts();
+    let failing = standing.failing().map(|(group, rule, error)| FailingRule {
+        file: group.file.clone(),
+        group: group.name.clone(),
+        rule: rule.to_owned(),
+        error: error.to_owned(),
     });
-    Rules {
-        groups: groups.len(),
-        rules: groups.iter().map(|group| group.rules.len()).sum(),
-        failing: failing.collect(),
-    }
+    Rules { groups, rules, failing: failing.collect() }
 }
 
 fn alerts(view: &View, now: Timestamp) -> Alerts {
-    let pending = view.alerts.alerts.iter().filter(|alert| alert.state == "pending").count();
+    let pending = view.rules.active().filter(|alert| alert.state == alert::State::Pending).count();
     let firing = view.notifications.alerts.iter().filter(|alert| !alert.alert.resolved_at(now));
-    let quiet = |alert: &&AlertView| alert.state == AlertState::Suppressed;
+    let quiet = |alert: &&Arc<AlertView>| alert.state == AlertState::Suppressed;
     Alerts {
         pending,
         firing: firing.clone().count(),

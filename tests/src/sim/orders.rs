@@ -79,7 +79,7 @@ pub fn run_cut(seed: u64, cut: Cut) -> Option<Outcome> {
     let mut world = fleet(seed);
     let offered = world.run_until(Span::from_seconds(180), |world| {
         let view = world.engine(COLLECTOR).map(|engine| engine.view());
-        view.is_some_and(|view| view.alerts.alerts.len() == AGENTS)
+        view.is_some_and(|view| view.rules.active().count() == AGENTS)
     });
     assert!(offered.is_some(), "nothing ever fired\n{}", world.trace);
     match cut {

@@ -137,7 +137,7 @@ pub fn run(seed: u64, agents: usize, fault: Fault, guarding: Guarding) -> Outcom
     let orders = view.as_ref().map(|view| view.remediation.orders.clone()).unwrap_or_default();
     let name = broken.map(|id| world.hosts[id].name.clone());
     let needless = orders.iter().filter(|order| name.as_ref() != Some(&order.node)).count();
-    let firing = view.map_or(1, |view| view.alerts.alerts.len());
+    let firing = view.map_or(1, |view| view.rules.active().count());
     Outcome { orders: orders.len(), needless, healed: firing == 0 }
 }
 

@@ -42,6 +42,7 @@ impl<D: Disk> Engine<D> {
         }
         if !alerts.is_empty() {
             let alerts = alerts.into_iter().map(|alert| self.with_external_labels(alert)).collect();
+            self.picture.touch_notifications(now);
             self.tell_notifier(now, notify::Input::Alerts(alerts), effects);
         }
         effects.extend(jobs.into_iter().map(|job| {

@@ -132,8 +132,7 @@ impl<D: Disk + Clone> Engine<D> {
         self.early.append(&mut effects);
         self.picture.change_remediation(now);
         self.picture.change_notifications(now);
-        let view = self.draw(now, 1);
-        self.picture = Picture::new(view, self.notifier.next_turn(now));
+        self.redraw(now, 1, self.notifier.next_turn(now));
         alerts
     }
 }

@@ -16,11 +16,9 @@ impl Pipeline {
         if let Some(held) = self.alerts.get_mut(&fingerprint) {
             let merged = merge(&held.alert, alert, now);
             let resolved = merged.resolved_at(now);
-            let same = |a: &Alert, b: &Alert| {
-                (&a.annotations, a.starts_at, &a.generator_url) == (&b.annotations, b.starts_at, &b.generator_url)
-            };
-            // A firing alert is sent again every minute; only what a restart could not do without is written.
-            let write = !same(&held.alert, &merged) || resolved != held.saved_resolved;
+            // A firing alert is sent again every minute; only what a restart could not do without is written. Its texts
+            // come again with its rule's next evaluation or its sender's next request, and may change with each.
+            let write = held.alert.starts_at != merged.starts_at || resolved != held.saved_resolved;
             held.alert = merged;
             if write {
                 held.saved_resolved = resolved;

@@ -1,5 +1,7 @@
 //! What the pipeline knows, for the HTTP interface: alerts with their state, groups, receivers, silences.
 
+use std::sync::Arc;
+
 use watchfire_shared::labels::{Fingerprint, Labels};
 use watchfire_shared::matcher::Matcher;
 use watchfire_shared::time::Timestamp;
@@ -58,7 +60,8 @@ pub struct GroupView {
     pub receiver: String,
     /// When the group looks for something to tell next.
     pub next_flush: Timestamp,
-    pub alerts: Vec<AlertView>,
+    /// Shared with the list of all alerts.
+    pub alerts: Vec<Arc<AlertView>>,
 }
 
 /// A receiver with how its integrations fare.
@@ -102,6 +105,25 @@ impl Pipeline {
         alerts.filter(move |alert| alert.ends_at.is_some_and(|end| now < end))
     }
 
+    /// All alerts that fire, by fingerprint, and all groups that have any, by route and labels.
+    #[must_use]
+    pub fn shown(&self, now: Timestamp) -> (Vec<Arc<AlertView>>, Vec<GroupView>) {
+        let alerts: Vec<Arc<AlertView>> = self.alerts(now, &AlertFilter::default()).into_iter().map(Arc::new).collect();
+        let find = |fingerprint: &Fingerprint| {
+            let at = alerts.binary_search_by_key(fingerprint, |alert| alert.fingerprint).ok()?;
+            Some(Arc::clone(&alerts[at]))
+        };
+        let groups = self.groups.values().map(|group| GroupView {
+            key: group.key.clone(),
+            labels: group.labels.clone(),
+            receiver: self.config.routes.routes()[group.route].receiver.clone(),
+            next_flush: group.timer.next,
+            alerts: group.alerts.iter().filter_map(find).collect(),
+        });
+        let groups = groups.filter(|view| !view.alerts.is_empty()).collect();
+        (alerts, groups)
+    }
+
     /// The alerts that fire and pass the filter, by fingerprint.
     #[must_use]
     pub fn alerts(&self, now: Timestamp, filter: &AlertFilter) -> Vec<AlertView> {
@@ -111,26 +133,6 @@ impl Pipeline {
             .map(|(fingerprint, held)| self.alert_view(now, *fingerprint, held))
             .filter(|view| filter.takes(view))
             .collect()
-    }
-
-    /// All groups with their firing alerts, by route and labels.
-    #[must_use]
-    pub fn groups(&self, now: Timestamp, filter: &AlertFilter) -> Vec<GroupView> {
-        let view = |group: &group::Group| {
-            let held = |fingerprint: &Fingerprint| self.alerts.get(fingerprint).map(|held| (*fingerprint, held));
-            let alerts = group.alerts.iter().filter_map(held).filter(|(_, held)| !held.alert.resolved_at(now));
-            let alerts =
-                alerts.filter(|(_, held)| filter.matchers.iter().all(|m| m.matches_labels(&held.alert.labels)));
-            let alerts = alerts.map(|(fingerprint, held)| self.alert_view(now, fingerprint, held));
-            GroupView {
-                key: group.key.clone(),
-                labels: group.labels.clone(),
-                receiver: self.config.routes.routes()[group.route].receiver.clone(),
-                next_flush: group.timer.next,
-                alerts: alerts.filter(|view| filter.takes(view)).collect(),
-            }
-        };
-        self.groups.values().map(view).filter(|view| !view.alerts.is_empty()).collect()
     }
 
     /// All receivers, with what waits for them and their last errors.

@@ -7,7 +7,9 @@
 //! While the collector is blind the result says nothing about what is absent: what was there stays, new label sets begin to
 //! be pending, and nothing fires or resolves until an evaluation on fresh data has confirmed it.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use watchfire_shared::labels::{ALERT_NAME, Labels, METRIC_NAME};
@@ -56,6 +58,41 @@ pub struct ActiveAlert {
     pub keep_firing_since: Option<Timestamp>,
 }
 
+/// The words of the series that tell of alerts, shared by all of them.
+#[derive(Debug)]
+pub(super) struct Words {
+    metric_name: Arc<str>,
+    alerts: Arc<str>,
+    alerts_for_state: Arc<str>,
+    alert_state: Arc<str>,
+    pending: Arc<str>,
+    firing: Arc<str>,
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self {
+            metric_name: METRIC_NAME.into(),
+            alerts: "ALERTS".into(),
+            alerts_for_state: "ALERTS_FOR_STATE".into(),
+            alert_state: "alertstate".into(),
+            pending: State::Pending.as_str().into(),
+            firing: State::Firing.as_str().into(),
+        }
+    }
+}
+
+impl Words {
+    /// The word of a state that has series.
+    fn state(&self, state: State) -> Option<&Arc<str>> {
+        match state {
+            State::Resolved => None,
+            State::Pending => Some(&self.pending),
+            State::Firing => Some(&self.firing),
+        }
+    }
+}
+
 /// The alerts of one rule by their labels.
 pub type Alerts = BTreeMap<Labels, ActiveAlert>;
 
@@ -95,30 +132,33 @@ pub(super) struct Circumstances {
 /// cleared, and what the step says about them (second of the pair) has to be told all the same.
 pub(super) fn step(
     alerts: &mut Alerts,
-    found: Vec<Found>,
+    mut found: Vec<Found>,
     rule: &AlertRule,
     circumstances: Circumstances,
 ) -> Result<Step, (String, Step)> {
-    let Circumstances { at, fresh, limit } = circumstances;
+    let Circumstances { at, limit, .. } = circumstances;
     let mut step = Step::default();
-    let present: BTreeSet<Labels> = found.iter().map(|found| found.labels.clone()).collect();
-    if present.len() < found.len() {
+    found.sort_by(|left, right| left.labels.cmp(&right.labels));
+    if found.windows(2).any(|pair| pair[0].labels == pair[1].labels) {
         let message = "vector contains metrics with the same labelset after applying alert labels";
         return Err((message.to_owned(), step));
     }
-    for found in found {
-        admit(alerts, found, at, &mut step);
-    }
-    let mut active = 0;
-    for (labels, alert) in alerts.iter_mut() {
-        let change = match present.contains(labels) {
-            true => alert.while_present(rule, at, fresh),
-            false => alert.while_absent(rule, at, fresh),
+    // Both are in the order of labels, so one walk over both finds what belongs together.
+    let (mut old, mut found) = (std::mem::take(alerts).into_values().peekable(), found.into_iter().peekable());
+    let mut kept = Vec::with_capacity(old.len().max(found.len()));
+    loop {
+        let order = match (old.peek(), found.peek()) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(known), Some(found)) => known.labels.cmp(&found.labels),
         };
-        active += usize::from(matches!(alert.state, State::Pending | State::Firing) && change != Change::Gone);
-        step.note(labels, alert, change, at);
+        let known = if order.is_le() { old.next() } else { None };
+        let found = if order.is_ge() { found.next() } else { None };
+        kept.extend(step.take(known, found, rule, circumstances));
     }
-    alerts.retain(|labels, _| !step.gone.contains(labels));
+    let active = kept.iter().filter(|alert| matches!(alert.state, State::Pending | State::Firing)).count();
+    *alerts = kept.into_iter().map(|alert| (alert.labels.clone(), alert)).collect();
     if limit > 0 && active > limit {
         let mut cleared = clear(alerts, at);
         // Of what fired only now nobody was told.
@@ -141,25 +181,6 @@ pub(super) fn clear(alerts: &mut Alerts, at: Timestamp) -> Step {
     step
 }
 
-/// Takes a label set of the result in: as a new pending alert, or as news of one that is active.
-fn admit(alerts: &mut Alerts, found: Found, at: Timestamp, step: &mut Step) {
-    match alerts.get_mut(&found.labels) {
-        Some(alert) if alert.state != State::Resolved => {
-            alert.value = found.value;
-            if alert.annotations != found.annotations {
-                alert.annotations = found.annotations;
-                if alert.state == State::Firing {
-                    step.updates.extend(alert.to_alert(at));
-                }
-            }
-        }
-        _ => {
-            step.changed.insert(found.labels.clone());
-            alerts.insert(found.labels.clone(), ActiveAlert::pending(found, at));
-        }
-    }
-}
-
 /// What happened to one alert in one evaluation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Change {
@@ -172,20 +193,46 @@ enum Change {
 }
 
 impl Step {
-    fn note(&mut self, labels: &Labels, alert: &ActiveAlert, change: Change, at: Timestamp) {
+    /// Takes what is known of a label set and what the evaluation found of it, at least one of them. `None` if the alert
+    /// is gone.
+    fn take(
+        &mut self,
+        known: Option<ActiveAlert>,
+        found: Option<Found>,
+        rule: &AlertRule,
+        circumstances: Circumstances,
+    ) -> Option<ActiveAlert> {
+        let Circumstances { at, fresh, .. } = circumstances;
+        let present = found.is_some();
+        let (mut tell, mut save) = (false, false);
+        let mut alert = match (known, found) {
+            (known, None) => known?,
+            (Some(mut alert), Some(found)) if alert.state != State::Resolved => {
+                tell = alert.news(found);
+                alert
+            }
+            (_, Some(found)) => {
+                save = true;
+                ActiveAlert::pending(found, at)
+            }
+        };
+        let change = if present { alert.while_present(rule, at, fresh) } else { alert.while_absent(rule, at, fresh) };
         match change {
             Change::None => {}
-            Change::Kept => drop(self.changed.insert(labels.clone())),
+            Change::Kept => save = true,
             Change::Gone => {
-                self.changed.remove(labels);
-                self.gone.insert(labels.clone());
+                self.gone.insert(alert.labels);
+                return None;
             }
-            Change::Fired | Change::Resolved => {
-                self.changed.insert(labels.clone());
-                self.updates.retain(|update| update.labels != *labels);
-                self.updates.extend(alert.to_alert(at));
-            }
+            Change::Fired | Change::Resolved => (tell, save) = (true, true),
         }
+        if save {
+            self.changed.insert(alert.labels.clone());
+        }
+        if tell {
+            self.updates.extend(alert.to_alert(at));
+        }
+        Some(alert)
     }
 }
 
@@ -201,6 +248,16 @@ impl ActiveAlert {
             resolved_at: None,
             keep_firing_since: None,
         }
+    }
+
+    /// Takes what the evaluation found anew; says whether notification should hear of it.
+    fn news(&mut self, found: Found) -> bool {
+        self.value = found.value;
+        let differs = self.annotations != found.annotations;
+        if differs {
+            self.annotations = found.annotations;
+        }
+        differs && self.state == State::Firing
     }
 
     fn while_present(&mut self, rule: &AlertRule, at: Timestamp, fresh: bool) -> Change {
@@ -263,20 +320,18 @@ impl ActiveAlert {
     }
 
     /// The series that tell of it: `ALERTS` and `ALERTS_FOR_STATE`, the latter in seconds since the epoch.
-    pub(super) fn samples(&self) -> Option<[(Labels, f64); 2]> {
-        if self.state == State::Resolved {
-            return None;
-        }
-        let named = |name: &str| {
-            let mut builder = self.labels.to_builder();
-            builder.set(METRIC_NAME, name);
+    pub(super) fn samples(&self, words: &Words) -> Option<[(Labels, f64); 2]> {
+        let state = words.state(self.state)?;
+        let named = |name: &Arc<str>, more: usize| {
+            let mut builder = self.labels.to_builder_for(more);
+            builder.set(words.metric_name.clone(), name.clone());
             builder
         };
-        let mut state = named("ALERTS");
-        state.set("alertstate", self.state.as_str());
-        let since = named("ALERTS_FOR_STATE").build();
+        let mut alerts = named(&words.alerts, 2);
+        alerts.set(words.alert_state.clone(), state.clone());
+        let since = named(&words.alerts_for_state, 1).build();
         // Whole seconds, as Prometheus writes them.
-        Some([(state.build(), 1.0), (since, self.active_at.as_millis().div_euclid(1000) as f64)])
+        Some([(alerts.build(), 1.0), (since, self.active_at.as_millis().div_euclid(1000) as f64)])
     }
 
     /// The name of its rule.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use watchfire_promql::Storage;
 use watchfire_shared::document::Position;
-use watchfire_shared::labels::Labels;
+use watchfire_shared::labels::{ALERT_NAME, Labels};
 use watchfire_shared::sample::Sample;
 use watchfire_shared::time::Timestamp;
 
@@ -22,18 +22,20 @@ pub(super) fn check(text: &str) -> Result<(), (Position, String)> {
 }
 
 /// The templates of an alerting rule by the names of their labels and annotations.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Templates {
+    /// The label that names the alert, and its value.
+    pub(super) alert_name: (Arc<str>, Arc<str>),
     pub(super) labels: Vec<(Arc<str>, Template)>,
     pub(super) annotations: Vec<(Arc<str>, Template)>,
 }
 
 impl Templates {
-    pub(super) fn new(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>) -> Self {
+    pub(super) fn new(alert: &str, labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>) -> Self {
         let read = |texts: &BTreeMap<String, String>| {
             texts.iter().map(|(name, text)| (name.as_str().into(), Template::new(text))).collect()
         };
-        Self { labels: read(labels), annotations: read(annotations) }
+        Self { alert_name: (ALERT_NAME.into(), alert.into()), labels: read(labels), annotations: read(annotations) }
     }
 }
 

@@ -202,12 +202,12 @@ impl Reader<'_> {
         };
         let mut merged = group.clone();
         merged.extend(own.unwrap_or_default());
+        let ((_, expr, expr_at), name) = (expr?, name?);
         let templates = match &kind {
-            RuleKind::Alert(alert) => Templates::new(&merged, &alert.annotations),
-            RuleKind::Record => Templates::default(),
+            RuleKind::Alert(alert) => Templates::new(&name, &merged, &alert.annotations),
+            RuleKind::Record => Templates::new(&name, &BTreeMap::new(), &BTreeMap::new()),
         };
-        let (_, expr, expr_at) = expr?;
-        Some(Rule { name: name?, kind, expr, labels: merged, at: node.at, expr_at, templates, id: Fingerprint(0) })
+        Some(Rule { name, kind, expr, labels: merged, at: node.at, expr_at, templates, id: Fingerprint(0) })
     }
 
     fn templates(&self, node: &Node, report: &mut Report) {

@@ -4,15 +4,15 @@
 //! evaluated at the same time. A rule that fails keeps its state and stops none of the others. The job changes nothing: what it found comes back as an [`Evaluation`] for [`RuleSet::apply`](super::RuleSet).
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use watchfire_promql::ast::Selector;
 use watchfire_promql::{Options, Storage, Value};
-use watchfire_shared::labels::{ALERT_NAME, Labels, METRIC_NAME};
-use watchfire_shared::sample::{Sample, is_stale, stale_nan};
+use watchfire_shared::labels::{Labels, METRIC_NAME};
+use watchfire_shared::sample::{Sample, stale_nan};
 use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::StateChange;
 
@@ -26,8 +26,9 @@ use crate::alert::Alert;
 #[derive(Clone, Debug, Default)]
 pub(super) struct RuleState {
     pub(super) alerts: Alerts,
-    /// The series that the last good evaluation gave; those that are missing from the next one are marked stale.
-    pub(super) series: BTreeSet<Labels>,
+    /// The series that the last good evaluation gave; sorted. Those that are missing
+    /// from the next one are marked stale.
+    pub(super) series: Arc<[Labels]>,
     /// What was wrong with the last evaluation.
     pub(super) error: Option<String>,
     pub(super) evaluated_at: Option<Timestamp>,
@@ -93,8 +94,8 @@ impl Job {
             job: &self,
             overlay: Overlay::new(storage, samples_at),
             samples_at,
+            words: alert::Words::default(),
             alerts: Vec::new(),
-            samples: BTreeMap::new(),
             changes: Vec::new(),
         };
         let (mut states, mut failures) = (Vec::with_capacity(self.group.rules.len()), Vec::new());
@@ -102,17 +103,17 @@ impl Job {
             let found = pass.query_all(&self.group.rules[batch.clone()], clock, together);
             for (at, (vector, took)) in batch.zip(found) {
                 let rule = &self.group.rules[at];
-                let mut state = self.states.get(at).cloned().unwrap_or_default();
                 let begin = clock();
-                state.error = vector.and_then(|vector| pass.guarded(rule, vector, &mut state)).err();
+                let (mut state, error) = pass.guarded(rule, vector, self.states.get(at));
+                state.error = error;
                 state.took = took + clock().since(begin);
                 state.evaluated_at = Some(self.at);
                 failures.extend(state.error.clone().map(|message| Failure { rule: at, message }));
                 states.push(state);
             }
         }
-        let Pass { alerts, samples, changes, .. } = pass;
-        let samples = samples.into_iter().collect();
+        let Pass { alerts, overlay, changes, .. } = pass;
+        let samples = overlay.into_samples();
         let Self { group, at, index, generation, .. } = self;
         Evaluation { group, at, failures, index, generation, states, alerts, samples, samples_at, changes }
     }
@@ -156,21 +157,31 @@ struct Pass<'a> {
     job: &'a Job,
     overlay: Overlay<'a>,
     samples_at: Timestamp,
+    words: alert::Words,
     alerts: Vec<Alert>,
-    samples: BTreeMap<Labels, f64>,
     changes: Vec<StateChange>,
 }
 
 impl Pass<'_> {
-    /// Evaluates a rule. One whose evaluation panics has failed and keeps its state; a group that never came back from an
-    /// evaluation would never be evaluated again.
-    fn guarded(&mut self, rule: &Rule, vector: Vec<Sample>, state: &mut RuleState) -> Result<(), String> {
-        let before = state.clone();
-        let result = catch_unwind(AssertUnwindSafe(|| self.rule(rule, vector, state)));
-        result.unwrap_or_else(|panic| {
-            *state = before;
-            Err(panicked(&*panic))
-        })
+    /// Takes a rule's result. A rule that fails keeps its state, and so does one whose evaluation panics: a group that never
+    /// came back from an evaluation would never be evaluated again.
+    fn guarded(
+        &mut self,
+        rule: &Rule,
+        vector: Result<Vec<Sample>, String>,
+        before: Option<&RuleState>,
+    ) -> (RuleState, Option<String>) {
+        let old = || before.cloned().unwrap_or_default();
+        let mut state = old();
+        let vector = match vector {
+            Ok(vector) => vector,
+            Err(error) => return (state, Some(error)),
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| self.rule(rule, vector, &mut state)));
+        match result {
+            Ok(result) => (state, result.err()),
+            Err(panic) => (old(), Some(panicked(&*panic))),
+        }
     }
 
     /// Evaluates the expressions of rules that do not depend on each other.
@@ -220,7 +231,14 @@ impl Pass<'_> {
         self.take(rule, step, alerts);
         match error {
             Some(message) => Err(message),
-            None => Ok(alerts.values().filter_map(alert::ActiveAlert::samples).flatten().collect()),
+            None => {
+                let samples = alerts.values().filter_map(|alert| alert.samples(&self.words));
+                let (mut samples, mut since): (Vec<_>, Vec<_>) = samples.map(|[one, other]| (one, other)).unzip();
+                samples.append(&mut since);
+                // Two runs in the order of the alerts, which is nearly their own.
+                samples.sort_by(|(one, _), (other, _)| one.cmp(other));
+                Ok(samples)
+            }
         }
     }
 
@@ -232,22 +250,29 @@ impl Pass<'_> {
         self.changes.extend(step.gone.iter().map(|labels| saved::forget(rule.id, labels)));
     }
 
-    /// Adds a rule's samples, and a stale marker for each series that it gave last time and not now.
+    /// Adds a rule's samples, which are sorted, and a stale marker for each series that it gave last time and not now.
     ///
-    /// Of two values for one series the first stays, as in Prometheus; a value goes before a marker.
-    fn append(&mut self, samples: Vec<(Labels, f64)>, state: &mut RuleState) {
-        let series: BTreeSet<Labels> = samples.iter().map(|(labels, _)| labels.clone()).collect();
-        let gone = state.series.difference(&series).map(|labels| (labels.clone(), stale_nan()));
-        let mut added = Vec::new();
-        for (labels, value) in samples.into_iter().chain(gone) {
-            let known = self.samples.get(&labels);
-            if known.is_none_or(|known| is_stale(*known) && !is_stale(value)) {
-                self.samples.insert(labels.clone(), value);
-                added.push((labels, value));
+    /// Of two values for one series the first stays, as in Prometheus; a value goes before a marker. Series that go on keep
+    /// the label set that they had, so that whoever compares it finds the same one.
+    fn append(&mut self, mut samples: Vec<(Labels, f64)>, state: &mut RuleState) {
+        let mut gone = Vec::new();
+        let mut known = state.series.iter().peekable();
+        let mut same = 0;
+        for (labels, _) in &mut samples {
+            while let Some(other) = known.next_if(|other| *other < labels) {
+                gone.push((other.clone(), stale_nan()));
+            }
+            if let Some(own) = known.next_if(|own| *own == labels) {
+                *labels = own.clone();
+                same += 1;
             }
         }
-        self.overlay.add(&added);
-        state.series = series;
+        gone.extend(known.map(|other| (other.clone(), stale_nan())));
+        if same < samples.len() || !gone.is_empty() {
+            state.series = samples.iter().map(|(labels, _)| labels.clone()).collect();
+        }
+        samples.append(&mut gone);
+        self.overlay.add(&samples);
     }
 }
 
@@ -291,7 +316,8 @@ fn expand(expander: &Expander<'_>, rule: &Rule, sample: &Sample) -> Found {
     for (name, value) in expander.expand(rule.templates.labels.iter(), &values) {
         labels.set(name, value);
     }
-    labels.set(ALERT_NAME, rule.name.as_str());
+    let (name, value) = rule.templates.alert_name.clone();
+    labels.set(name, value);
     let annotations = Labels::new(expander.expand(rule.templates.annotations.iter(), &values));
     Found { labels: labels.build(), annotations, value: sample.value }
 }

@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use watchfire_promql::{Selection, Series, Storage, StorageError};
+use watchfire_promql::{Selection, Series, Storage, StorageError, Visitor};
 use watchfire_shared::labels::{Labels, METRIC_NAME};
 use watchfire_shared::matcher::MatchOp;
-use watchfire_shared::sample::Sample;
+use watchfire_shared::sample::{Sample, is_stale};
 use watchfire_shared::time::Timestamp;
 
 /// A storage and samples of one point in time that it does not hold yet.
 pub(super) struct Overlay<'a> {
     below: &'a dyn Storage,
     at: Timestamp,
-    /// By metric name, then by labels.
-    results: BTreeMap<String, BTreeMap<Labels, f64>>,
+    /// By metric name, in the order in which they were given. What reads them looks for those of one series; most are never
+    /// read.
+    results: BTreeMap<String, Vec<(Labels, f64)>>,
 }
 
 impl<'a> Overlay<'a> {
@@ -21,35 +22,78 @@ impl<'a> Overlay<'a> {
         Self { below, at, results: BTreeMap::new() }
     }
 
-    /// Adds results; of two for the same series the later one counts.
+    /// Adds results. Of two for the same series the first counts, but a value goes before a stale marker.
     pub(super) fn add(&mut self, samples: &[(Labels, f64)]) {
-        for (labels, value) in samples {
-            let named = self.results.entry(labels.metric_name().to_owned()).or_default();
-            named.insert(labels.clone(), *value);
+        for run in samples.chunk_by(|(one, _), (other, _)| one.metric_name() == other.metric_name()) {
+            let name = run[0].0.metric_name();
+            match self.results.get_mut(name) {
+                Some(named) => named.extend_from_slice(run),
+                None => drop(self.results.insert(name.to_owned(), run.to_vec())),
+            }
         }
+    }
+
+    /// All results, sorted by labels, one for each series.
+    pub(super) fn into_samples(self) -> Vec<(Labels, f64)> {
+        let mut samples: Vec<(Labels, f64)> = self.results.into_values().flatten().collect();
+        samples.sort_by(|(one, _), (other, _)| one.cmp(other));
+        samples.dedup_by(|later, first| {
+            let same = later.0 == first.0;
+            if same {
+                first.1 = counting(first.1, later.1);
+            }
+            same
+        });
+        samples
     }
 
     fn matching(&self, selection: &Selection<'_>) -> BTreeMap<&Labels, f64> {
         let named =
             |matcher: &&watchfire_shared::matcher::Matcher| matcher.name == METRIC_NAME && matcher.op == MatchOp::Equal;
-        let groups: Vec<&BTreeMap<Labels, f64>> = match selection.matchers.iter().find(named) {
+        let groups: Vec<&Vec<(Labels, f64)>> = match selection.matchers.iter().find(named) {
             Some(matcher) => self.results.get(&matcher.value).into_iter().collect(),
             None => self.results.values().collect(),
         };
-        let matches = |labels: &&Labels| selection.matchers.iter().all(|matcher| matcher.matches_labels(labels));
-        groups
-            .into_iter()
-            .flatten()
-            .map(|(labels, value)| (labels, *value))
-            .filter(|(labels, _)| matches(labels))
-            .collect()
+        let mut found = BTreeMap::new();
+        for (labels, value) in groups.into_iter().flatten() {
+            if selection.matchers.iter().all(|matcher| matcher.matches_labels(labels)) {
+                let own = found.entry(labels).or_insert(*value);
+                *own = counting(*own, *value);
+            }
+        }
+        found
+    }
+}
+
+/// Of two results for one series the one that counts.
+fn counting(first: f64, later: f64) -> f64 {
+    if is_stale(first) { later } else { first }
+}
+
+impl Overlay<'_> {
+    /// Whether any result may be among what is selected.
+    fn may_hold(&self, selection: &Selection<'_>) -> bool {
+        let named = |name: &String| {
+            let names = selection.matchers.iter().filter(|matcher| matcher.name == METRIC_NAME);
+            names.clone().all(|matcher| matcher.matches(name))
+        };
+        (selection.from..=selection.to).contains(&self.at) && self.results.keys().any(named)
     }
 }
 
 impl Storage for Overlay<'_> {
+    fn visit(&self, selection: &Selection<'_>, take: Visitor<'_>) -> Result<(), StorageError> {
+        if !self.may_hold(selection) {
+            return self.below.visit(selection, take);
+        }
+        let series = self.select(selection)?;
+        let _ = series.iter().try_for_each(|series| take(&series.labels, &series.times, &series.values));
+        Ok(())
+    }
+
     fn select(&self, selection: &Selection<'_>) -> Result<Vec<Series>, StorageError> {
         let mut series = self.below.select(selection)?;
-        if self.results.is_empty() || !(selection.from..=selection.to).contains(&self.at) {
+        if !self.may_hold(selection) {
             return Ok(series);
         }
         let mut above = self.matching(selection);
@@ -71,7 +115,7 @@ impl Storage for Overlay<'_> {
 
     fn latest(&self, selection: &Selection<'_>) -> Result<Vec<Sample>, StorageError> {
         let mut samples = self.below.latest(selection)?;
-        if self.results.is_empty() || !(selection.from..=selection.to).contains(&self.at) {
+        if !self.may_hold(selection) {
             return Ok(samples);
         }
         let mut above = self.matching(selection);

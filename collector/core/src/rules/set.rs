@@ -35,6 +35,8 @@ pub struct RuleSet {
     generation: u64,
     fresh: bool,
     totals: Totals,
+    /// How often the state of an alert may have changed.
+    changes: u64,
 }
 
 impl RuleSet {
@@ -50,11 +52,15 @@ impl RuleSet {
         out: &mut Output,
     ) -> Self {
         let mut states = States::new();
+        let (words, mut series) = (alert::Words::default(), BTreeMap::<Fingerprint, Vec<Labels>>::new());
         for (key, value) in restored {
             match saved::load(&key, &value) {
                 Some((rule, alert)) => {
                     let (_, state) = states.entry(rule).or_default();
-                    state.series.extend(alert.samples().into_iter().flatten().map(|(labels, _)| labels));
+                    series
+                        .entry(rule)
+                        .or_default()
+                        .extend(alert.samples(&words).into_iter().flatten().map(|(labels, _)| labels));
                     state.alerts.insert(alert.labels.clone(), alert);
                 }
                 None => {
@@ -63,8 +69,13 @@ impl RuleSet {
                 }
             }
         }
+        for (rule, mut series) in series {
+            series.sort();
+            states.entry(rule).or_default().1.series = series.into();
+        }
         let settings = Arc::new(settings);
-        let mut set = Self { settings, groups: Vec::new(), generation: 0, fresh: false, totals: Totals::default() };
+        let mut set =
+            Self { settings, groups: Vec::new(), generation: 0, fresh: false, totals: Totals::default(), changes: 1 };
         set.install(groups, &mut states, &[], now);
         end_rest(states, now, out);
         set
@@ -76,6 +87,7 @@ impl RuleSet {
     /// from before is ignored.
     pub fn reload(&mut self, settings: Settings, groups: Vec<Group>, now: Timestamp, out: &mut Output) {
         self.generation += 1;
+        self.changes += 1;
         self.settings = Arc::new(settings);
         let before = std::mem::take(&mut self.groups);
         let mut states = States::new();
@@ -191,6 +203,7 @@ impl RuleSet {
             let (file, group) = scheduled.group.names();
             out.facts.push(Fact::Slow { file, group, took: scheduled.took });
         }
+        self.changes += u64::from(!changes.is_empty());
         out.alerts.extend(alerts);
         out.changes.extend(changes);
         if !samples.is_empty() {
@@ -232,6 +245,12 @@ impl RuleSet {
         self.totals
     }
 
+    /// A number that grows whenever the state of an alert may have changed.
+    #[must_use]
+    pub(crate) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
     #[must_use]
     pub const fn is_fresh(&self) -> bool {
         self.fresh
@@ -249,7 +268,7 @@ fn end_rest(states: States, now: Timestamp, out: &mut Output) {
         out.alerts.extend(step.updates);
         out.changes.extend(step.gone.iter().map(|labels| saved::forget(rule, labels)));
         if !source.is_empty() {
-            stale.entry(source).or_default().extend(state.series.into_iter().map(|labels| (labels, stale_nan())));
+            stale.entry(source).or_default().extend(state.series.iter().map(|labels| (labels.clone(), stale_nan())));
         }
     }
     for (source, mut samples) in stale {

@@ -13,6 +13,7 @@ use watchfire_shared::labels::{ALERT_NAME, Labels};
 use watchfire_shared::sample::is_stale;
 use watchfire_shared::time::{Span, Timestamp};
 
+use super::view::RulesView;
 use super::*;
 
 /// Any time that is a multiple of nothing in particular.

@@ -8,7 +8,7 @@ use watchfire_shared::time::Timestamp;
 
 use super::alert::{ActiveAlert, State};
 use super::job::RuleState;
-use super::{Rule, RuleKind, RuleSet};
+use super::{Rule, RuleKind};
 use crate::template::format_float;
 
 /// The `data` of `/api/v1/rules`.
@@ -98,36 +98,8 @@ pub struct AlertView {
     pub value: String,
 }
 
-impl RuleSet {
-    /// Every group with its rules and their alerts.
-    #[must_use]
-    pub fn rules_view(&self) -> RulesView {
-        let groups = self.groups.iter().map(|scheduled| GroupView {
-            name: scheduled.group.name.clone(),
-            file: scheduled.group.file.clone(),
-            rules: scheduled
-                .group
-                .rules
-                .iter()
-                .zip(scheduled.states.iter())
-                .map(|(rule, state)| view(rule, state))
-                .collect(),
-            interval: scheduled.clockwork.interval().as_seconds(),
-            limit: scheduled.group.limit,
-            evaluation_time: scheduled.took.as_seconds(),
-            last_evaluation: time(scheduled.evaluated_at),
-        });
-        RulesView { groups: groups.collect() }
-    }
-
-    /// Every alert that is pending or firing.
-    #[must_use]
-    pub fn alerts_view(&self) -> AlertsView {
-        AlertsView { alerts: self.active().map(alert_view).collect() }
-    }
-}
-
-fn view(rule: &Rule, state: &RuleState) -> RuleView {
+/// A rule as it is shown.
+pub(super) fn rule(rule: &Rule, state: &RuleState) -> RuleView {
     let (name, query, labels) = (rule.name.clone(), rule.expr.to_string(), rule.labels.clone());
     let run = RunView {
         health: match (&state.error, state.evaluated_at) {
@@ -149,14 +121,15 @@ fn view(rule: &Rule, state: &RuleState) -> RuleView {
             keep_firing_for: alert.keep_firing_for.as_seconds(),
             labels,
             annotations: alert.annotations.clone(),
-            alerts: state.alerts.values().filter(|alert| alert.state != State::Resolved).map(alert_view).collect(),
+            alerts: state.alerts.values().filter(|alert| alert.state != State::Resolved).map(self::alert).collect(),
             run,
             r#type: "alerting",
         }),
     }
 }
 
-fn alert_view(alert: &ActiveAlert) -> AlertView {
+/// An alert as it is shown.
+pub(super) fn alert(alert: &ActiveAlert) -> AlertView {
     AlertView {
         labels: alert.labels.clone(),
         annotations: alert.annotations.clone(),
@@ -168,6 +141,6 @@ fn alert_view(alert: &ActiveAlert) -> AlertView {
 }
 
 /// A time, or Go's zero time for what never was.
-fn time(at: Option<Timestamp>) -> String {
+pub(super) fn time(at: Option<Timestamp>) -> String {
     at.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |at| at.to_string())
 }

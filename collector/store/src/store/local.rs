@@ -1,12 +1,14 @@
 //! The collector's own series: samples by their labels, turned into the frames of a stream like any other.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use watchfire_shared::frame::message::Position;
 use watchfire_shared::labels::Labels;
 use watchfire_shared::time::Timestamp;
 
 use super::memory::push_row;
+use super::stream::{Recent, Stream};
 use super::{Store, prepare};
 use crate::disk::Disk;
 use crate::error::{AppendError, RefusedSlot};
@@ -28,6 +30,10 @@ impl<D: Disk> Store<D> {
         if let Some(last) = stream.and_then(|stream| stream.wire.last_at).filter(|last| at <= *last) {
             return Err(AppendError::NotAfter { at, last });
         }
+        if let Some(slots) = stream.and_then(|stream| same_series(stream, samples)) {
+            self.append_values(&source, at, samples, &slots);
+            return Ok(());
+        }
         let mut seen = BTreeSet::new();
         if let Some((labels, _)) = samples.iter().find(|(labels, _)| !seen.insert(labels)) {
             return Err(AppendError::SameLabels(labels.clone()));
@@ -36,7 +42,8 @@ impl<D: Disk> Store<D> {
             return Ok(());
         }
         let refused = self.fit_dictionary(&source, &seen);
-        self.append_values(&source, at, samples);
+        let slots = self.slots_of(&source, samples);
+        self.append_values(&source, at, samples, &slots);
         if refused.is_empty() { Ok(()) } else { Err(AppendError::Refused(refused)) }
     }
 
@@ -70,15 +77,27 @@ impl<D: Disk> Store<D> {
         self.change_dictionary(change)
     }
 
-    fn append_values(&mut self, source: &Source, at: Timestamp, samples: &[(Labels, f64)]) {
+    /// The slot of each sample's series; `None` of those that were refused. They are remembered, if there is one for each.
+    fn slots_of(&mut self, source: &Source, samples: &[(Labels, f64)]) -> Vec<Option<u32>> {
+        let head = &self.memory.head;
+        let Some(stream) = self.memory.streams.get_mut(source) else { return Vec::new() };
+        let layout = &stream.wire.layout;
+        let slot = |labels| head.find(labels).and_then(|series| layout.slot_of(series));
+        let slots: Vec<Option<u32>> = samples.iter().map(|(labels, _)| slot(labels)).collect();
+        let recent = samples.iter().zip(&slots).map(|((labels, _), slot)| Some((labels.clone(), (*slot)?)));
+        let recent: Option<Vec<(Labels, u32)>> = recent.collect();
+        stream.recent = Recent { layout: Arc::clone(layout), slots: recent.unwrap_or_default() };
+        slots
+    }
+
+    fn append_values(&mut self, source: &Source, at: Timestamp, samples: &[(Labels, f64)], known: &[Option<u32>]) {
         let head = &mut self.memory.head;
         let Some(stream) = self.memory.streams.get_mut(source) else { return };
-        let layout = &stream.wire.layout;
-        let slots = layout.slots();
+        let slots = stream.wire.layout.slots();
         let mut values = vec![0.0; slots];
-        for (labels, value) in samples {
-            if let Some(slot) = head.find(labels).and_then(|series| layout.slot_of(series)) {
-                values[slot as usize] = *value;
+        for ((_, value), slot) in samples.iter().zip(known) {
+            if let Some(slot) = slot {
+                values[*slot as usize] = *value;
             }
         }
         prepare(&mut self.wal, &mut self.touched, stream);
@@ -95,4 +114,14 @@ impl<D: Disk> Store<D> {
         self.wal.note_row(order, at);
         self.oldest_pending.get_or_insert(at);
     }
+}
+
+/// The slots of the samples' series, if those are the ones of the tick before in the same order.
+fn same_series(stream: &Stream, samples: &[(Labels, f64)]) -> Option<Vec<Option<u32>>> {
+    let Recent { layout, slots } = &stream.recent;
+    let same = Arc::ptr_eq(layout, &stream.wire.layout)
+        && !samples.is_empty()
+        && slots.len() == samples.len()
+        && slots.iter().zip(samples).all(|((own, _), (labels, _))| own == labels);
+    same.then(|| slots.iter().map(|(_, slot)| Some(*slot)).collect())
 }

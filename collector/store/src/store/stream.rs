@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use watchfire_shared::frame::body::ValueState;
 use watchfire_shared::frame::message::Position;
+use watchfire_shared::labels::Labels;
 use watchfire_shared::time::Timestamp;
 
 use crate::error::AppendError;
@@ -29,6 +30,14 @@ pub(super) struct Wire {
     pub(super) shown: Arc<Layout>,
 }
 
+/// The samples of a local source's last tick, by which the next one is known to have the same series.
+#[derive(Default)]
+pub(super) struct Recent {
+    /// The dictionary that the slots are of.
+    pub(super) layout: Arc<Layout>,
+    pub(super) slots: Vec<(Labels, u32)>,
+}
+
 pub(super) struct Stream {
     pub(super) source: Source,
     pub(super) id: SourceId,
@@ -38,6 +47,8 @@ pub(super) struct Stream {
     pub(super) durable: Option<Position>,
     /// The segment that has this source's state; 0 is none.
     pub(super) segment: u64,
+    /// Of local sources only.
+    pub(super) recent: Recent,
 }
 
 impl Wire {
@@ -123,6 +134,7 @@ impl Stream {
             committed: None,
             durable: None,
             segment: 0,
+            recent: Recent::default(),
         }
     }
 

@@ -79,14 +79,14 @@ fn acknowledged_samples_are_there_after_a_power_failure_at_any_moment() {
 #[test]
 fn a_for_timer_neither_starts_again_nor_is_shortened_by_a_crash() {
     let uncut = story(&SimDisk::new(), 4).0;
-    let since = uncut.view().alerts.alerts[0].active_at;
+    let since = uncut.view().rules.alerts().alerts[0].active_at;
     let stop = uncut.now;
     let fork = uncut.disk.fork();
     drop(uncut);
     fork.crash(CrashKeeps::NOTHING);
     let mut world = World::open(fork, settings(RULES), stop + seconds(1.0));
     assert_eq!(world.alerts(), ["NodeDown pending"]);
-    assert_eq!(world.view().alerts.alerts[0].active_at, since);
+    assert_eq!(world.view().rules.alerts().alerts[0].active_at, since);
     let mut agent = FakeAgent::new(world.now, 1, "web-1");
     agent.connect(&mut world);
     agent.dict(&mut world, Lane::Live, 2);
@@ -100,5 +100,5 @@ fn a_for_timer_neither_starts_again_nor_is_shortened_by_a_crash() {
     agent.tick(&mut world, 1.0);
     world.run(seconds(1.1));
     assert_eq!(world.alerts(), ["NodeDown firing"]);
-    assert_eq!(world.view().alerts.alerts[0].active_at, since);
+    assert_eq!(world.view().rules.alerts().alerts[0].active_at, since);
 }

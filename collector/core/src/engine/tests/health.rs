@@ -240,7 +240,7 @@ fn an_alert_of_a_node_that_is_still_dead_neither_resolves_nor_fires_anew_over_a_
     agents.remove(0);
     live(&mut world, &mut agents, 3);
     assert_eq!(world.alerts(), ["NodeDown firing", "NoReports firing"]);
-    let since: Vec<_> = world.view().alerts.alerts.iter().map(|alert| alert.active_at).collect();
+    let since: Vec<_> = world.view().rules.active().map(|alert| alert.active_at).collect();
     let mut world = world.crash(CrashKeeps::NOTHING, START + seconds(1000.0));
     for agent in &mut agents {
         agent.connect(&mut world);
@@ -251,7 +251,7 @@ fn an_alert_of_a_node_that_is_still_dead_neither_resolves_nor_fires_anew_over_a_
         assert_eq!(world.alerts(), ["NodeDown firing", "NoReports firing"]);
     }
     assert!(world.view().fresh);
-    assert_eq!(world.view().alerts.alerts.iter().map(|alert| alert.active_at).collect::<Vec<_>>(), since);
+    assert_eq!(world.view().rules.active().map(|alert| alert.active_at).collect::<Vec<_>>(), since);
 }
 
 #[test]
@@ -313,12 +313,12 @@ fn for_timers_run_through_a_crash() {
         high(&mut world, &mut agents);
     }
     assert_eq!(world.alerts(), ["Slow pending"]);
-    let since = world.view().alerts.alerts[0].active_at;
+    let since = world.view().rules.alerts().alerts[0].active_at;
     let now = world.now;
     let mut world = world.crash(CrashKeeps::NOTHING, now + seconds(5.0));
     agents[0].connect(&mut world);
     agents[0].dict(&mut world, Lane::Live, 1);
-    assert_eq!(world.view().alerts.alerts[0].active_at, since);
+    assert_eq!(world.view().rules.alerts().alerts[0].active_at, since);
     while world.now < since + seconds(60.0) {
         assert_eq!(world.alerts(), ["Slow pending"], "at {}", world.now);
         agents[0].tick(&mut world, 1000.0);

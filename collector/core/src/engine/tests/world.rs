@@ -310,8 +310,8 @@ impl World {
     /// Alerts as `name state` in the order of the rules.
     pub(super) fn alerts(&self) -> Vec<String> {
         let alerts = self.view();
-        let alerts = alerts.alerts.alerts.iter();
-        alerts.map(|alert| format!("{} {}", alert.labels.value("alertname"), alert.state)).collect()
+        let alerts = alerts.rules.active();
+        alerts.map(|alert| format!("{} {}", alert.labels.value("alertname"), alert.state.as_str())).collect()
     }
 
     pub(super) fn said(&self, message: &str) -> usize {

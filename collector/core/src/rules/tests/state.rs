@@ -157,8 +157,40 @@ groups:
     bench.run(0.0);
     let zero = bench.zero.to_string();
     let fill = |text: &str| text.replace("ZERO", &zero).trim_end().to_owned();
-    let rules = serde_json::to_string_pretty(&bench.set.rules_view()).unwrap();
+    let standing = bench.set.standing();
+    let rules = RulesView { groups: standing.groups().collect() };
+    let rules = serde_json::to_string_pretty(&rules).unwrap();
     assert_eq!(rules, fill(include_str!("../../../testdata/rules/rules_view.json")));
-    let alerts = serde_json::to_string_pretty(&bench.set.alerts_view()).unwrap();
+    let alerts = serde_json::to_string_pretty(&standing.alerts()).unwrap();
     assert_eq!(alerts, fill(include_str!("../../../testdata/rules/alerts_view.json")));
+}
+
+#[test]
+fn turns_tell_what_took_another_state_and_nothing_else() {
+    let mut bench =
+        Bench::new("groups: [{name: g, rules: [{alert: A, expr: x == 0, for: 20s}, {alert: B, expr: y == 0}]}]");
+    bench.put(r#"x{a="1"}"#, 0.0);
+    bench.put(r#"x{a="2"}"#, 0.0);
+    bench.run(0.0);
+    let turns = |bench: &mut Bench, before: &Standing, until: f64| {
+        bench.run(until);
+        let now = bench.set.standing();
+        let told = |turn: Turn| {
+            format!("{} {} -> {}", turn.alert.labels.value("a"), turn.previous.unwrap_or("new"), turn.state)
+        };
+        (now.turns_since(before).into_iter().map(told).collect::<Vec<_>>(), now)
+    };
+    let (told, before) = turns(&mut bench, &Standing::default(), 0.0);
+    assert_eq!(told, ["1 new -> pending", "2 new -> pending"]);
+    assert!(before.turns_since(&before).is_empty());
+    bench.remove(r#"x{a="1"}"#);
+    bench.put(r#"x{a="3"}"#, 0.0);
+    let (told, before) = turns(&mut bench, &before, 30.0);
+    assert_eq!(told, ["1 pending -> inactive", "2 pending -> firing", "3 new -> pending"]);
+    bench.reload("groups: [{name: g, rules: [{alert: A, expr: x == 0, for: 40s}]}]");
+    let (told, before) = turns(&mut bench, &before, 31.0);
+    assert!(told.is_empty(), "{told:?}");
+    bench.remove(r#"x{a="2"}"#);
+    let (told, _) = turns(&mut bench, &before, 50.0);
+    assert_eq!(told, ["2 firing -> resolved"]);
 }
