@@ -103,7 +103,7 @@ pub const KEYS: &[ConfigKey] = &[
     ),
     key(
         "actions.collector_key_file",
-        ConfigKind::Text,
+        ConfigKind::Path,
         "\"\"",
         "File with that key, in place of collector_key. It need not exist yet; a reload reads it again.",
     ),

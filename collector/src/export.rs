@@ -6,7 +6,6 @@
 mod send;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -23,13 +22,6 @@ use watchfire_store::CopiedBlocks;
 use crate::engine::{self, Inbox, Published};
 use send::Sender;
 
-/// The remotes that are to be written to, and the folder where relative paths in them begin.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub(crate) struct Wanted {
-    pub(crate) remotes: Vec<Remote>,
-    pub(crate) folder: PathBuf,
-}
-
 /// What every task needs.
 #[derive(Clone)]
 pub(crate) struct Context {
@@ -41,29 +33,27 @@ pub(crate) struct Context {
 /// A task, and how to end it; it gives back its cursors.
 struct Running {
     remote: Arc<Remote>,
-    folder: PathBuf,
     stop: CancellationToken,
     task: JoinHandle<Vec<u8>>,
 }
 
 /// Runs the tasks that are wanted, with the cursors that were saved, until `stop`.
 pub(crate) async fn run(
-    mut wanted: watch::Receiver<Wanted>,
+    mut wanted: watch::Receiver<Vec<Remote>>,
     mut saved: BTreeMap<String, Vec<u8>>,
     context: Context,
     stop: CancellationToken,
 ) {
     let mut running: Vec<Running> = Vec::new();
     loop {
-        let Wanted { remotes, folder } = wanted.borrow_and_update().clone();
-        let (kept, ended): (Vec<_>, Vec<_>) =
-            running.into_iter().partition(|own| own.folder == folder && remotes.contains(&*own.remote));
+        let remotes = wanted.borrow_and_update().clone();
+        let (kept, ended): (Vec<_>, Vec<_>) = running.into_iter().partition(|own| remotes.contains(&*own.remote));
         running = kept;
         end(ended, &mut saved).await;
         for remote in remotes {
             if running.iter().all(|own| *own.remote != remote) {
                 let cursors = saved.get(&remote.name).cloned();
-                running.push(start(Arc::new(remote), folder.clone(), cursors, &context));
+                running.push(start(Arc::new(remote), cursors, &context));
             }
         }
         tokio::select! {
@@ -87,17 +77,17 @@ async fn end(running: Vec<Running>, saved: &mut BTreeMap<String, Vec<u8>>) {
     }
 }
 
-fn start(remote: Arc<Remote>, folder: PathBuf, saved: Option<Vec<u8>>, context: &Context) -> Running {
+fn start(remote: Arc<Remote>, saved: Option<Vec<u8>>, context: &Context) -> Running {
     let stop = CancellationToken::new();
     let task = Task {
-        sender: Sender::new(Arc::clone(&remote), folder.clone()),
+        sender: Sender::new(Arc::clone(&remote)),
         exporter: Exporter::new(context.clock.wall(), Arc::clone(&remote), saved.as_deref(), rand::random()),
         remote: Arc::clone(&remote),
         copied: CopiedBlocks::default(),
         cursors: saved.unwrap_or_default(),
         context: context.clone(),
     };
-    Running { remote, folder, stop: stop.clone(), task: tokio::spawn(task.run(stop)) }
+    Running { remote, stop: stop.clone(), task: tokio::spawn(task.run(stop)) }
 }
 
 struct Task {

@@ -26,7 +26,6 @@ use watchfire_store::Options;
 
 use crate::check::read_all;
 use crate::config::{self, Settings, SettingsError};
-use crate::export::Wanted;
 
 /// A whole configuration that can be used.
 #[derive(Clone, Debug)]
@@ -233,13 +232,6 @@ impl Load {
             remediations: self.remediations.clone(),
             exports: settings.remotes.iter().map(|remote| remote.name.clone()).collect(),
         }
-    }
-
-    /// Whom the store is copied to; relative paths begin beside the configuration.
-    #[must_use]
-    pub(crate) fn wanted_exports(&self) -> Wanted {
-        let folder = self.settings.files.first().and_then(|file| file.parent()).map(Path::to_owned);
-        Wanted { remotes: self.settings.remotes.clone(), folder: folder.unwrap_or_default() }
     }
 
     /// The folder where relative paths in the file of routes begin.

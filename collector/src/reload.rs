@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use watchfire_collector_core::engine::Input;
+use watchfire_collector_core::export::config::Remote;
 use watchfire_shared::member::{Metadata, NodeId};
 use watchfire_shared::time::Timestamp;
 use watchfire_shell::arguments::Origin;
@@ -16,7 +17,6 @@ use watchfire_shell::telemetry;
 
 use crate::config::Settings;
 use crate::engine::Inbox;
-use crate::export::Wanted;
 use crate::ingest::Tls;
 use crate::load::{Load, load};
 use crate::sender::Senders;
@@ -70,7 +70,7 @@ pub(crate) struct Context {
     pub(crate) senders: Senders,
     /// What ingest shows to the next connection; `None` is plaintext, until a restart.
     pub(crate) tls: Option<Tls>,
-    pub(crate) exports: watch::Sender<Wanted>,
+    pub(crate) exports: watch::Sender<Vec<Remote>>,
     pub(crate) membership: MembershipHandle,
     pub(crate) clock: Clock,
 }
@@ -142,7 +142,7 @@ impl Context {
         }
         loaded.warnings().for_each(|warning| tracing::warn!("{warning}"));
         self.senders.set_folder(loaded.notify_folder());
-        let exports = loaded.wanted_exports();
+        let exports = loaded.settings.remotes.clone();
         match self.inbox.send(Input::Reload(Box::new(engine))).await {
             // Addresses and storage stay as they were at the start.
             true => {

@@ -110,7 +110,7 @@ impl Collector {
         let metadata = metadata(&load, advertised, bind::advertised(server.address()));
         let membership = gossip::start(&settings.gossip, metadata.clone(), &data, &clock, &mut tasks).await?;
         tasks.spawn("members", |stop| engine::follow_members(membership.clone(), inbox.clone(), stop));
-        let (exports, wanted) = watch::channel(load.wanted_exports());
+        let (exports, wanted) = watch::channel(load.settings.remotes.clone());
         let context = export::Context { published: published.clone(), inbox: inbox.clone(), clock: clock.clone() };
         tasks.spawn("remote write", |stop| export::run(wanted, exported, context, stop));
         let (reloader, requests) = reload::reloader(clock.wall(), settings.clone());

@@ -1,6 +1,6 @@
 //! One batch as a request, and what its answer means.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,14 +24,13 @@ const HEADERS: &[(&str, &str)] = &[
 /// Sends to one remote engine.
 pub(super) struct Sender {
     remote: Arc<Remote>,
-    folder: PathBuf,
     clients: Clients,
     metadata_at: Option<Instant>,
 }
 
 impl Sender {
-    pub(super) fn new(remote: Arc<Remote>, folder: PathBuf) -> Self {
-        Self { remote, folder, clients: Clients::default(), metadata_at: None }
+    pub(super) fn new(remote: Arc<Remote>) -> Self {
+        Self { remote, clients: Clients::default(), metadata_at: None }
     }
 
     /// Sends a batch.
@@ -67,8 +66,8 @@ impl Sender {
     async fn post(&self, body: Vec<u8>) -> Result<(), Answer> {
         let timeout = self.remote.timeout.to_std();
         let posted = tokio::time::timeout(timeout, async {
-            // A secret that cannot be read now may be so later.
-            let prepared = self.clients.prepare(&self.remote.http, &self.folder).await.map_err(later)?;
+            // Its paths begin where its file is already. A secret that cannot be read now may be so later.
+            let prepared = self.clients.prepare(&self.remote.http, Path::new("")).await.map_err(later)?;
             Ok(prepared.post_raw(self.remote.url.expose(), HEADERS, body).await)
         });
         match posted.await {

@@ -111,7 +111,7 @@ pub fn load<T: DeserializeOwned>(
 /// Loads a configuration: the keys' defaults, the file, `NAME.d/*.toml` beside it in the order of their names, the
 /// environment, the overrides; the later wins, key by key.
 ///
-/// `T` is a structure of sections; keys that it does not name are ignored, the check has seen to those.
+/// Relative paths in a file begin in its folder. `T` is a structure of sections; keys that it does not name are ignored, the check has seen to those.
 ///
 /// # Errors
 /// [`ConfigError::Mistakes`] with everything that is wrong anywhere, or a file that cannot be read.
@@ -119,7 +119,7 @@ pub fn load_from<T: DeserializeOwned>(program: &Program, sources: &Sources) -> R
     let files = find(program, sources)?;
     let mut layers = vec![Layer::defaults(program.keys)];
     for file in &files {
-        layers.push(Layer::file(program.keys, &file.display().to_string(), &files::read_text(file)?));
+        layers.push(Layer::file(program.keys, file, &files::read_text(file)?));
     }
     let prefix = format!("WATCHFIRE_{}__", program.name.to_uppercase());
     for (variable, value) in sorted(&sources.environment) {

@@ -1,4 +1,9 @@
 //! One source of values: what it says, as figment takes it, and what is wrong with it.
+//!
+//! Relative paths in a file begin in the folder of that file, whatever folder the program was started in; those of the
+//! environment and of flags begin where the program was started.
+
+use std::path::Path;
 
 use super::ManyTable;
 use figment::value::{Dict, Map, Value as Figment};
@@ -25,14 +30,18 @@ impl Layer {
     pub(super) fn defaults(keys: &[ConfigKey]) -> Self {
         let values = keys.iter().filter(|key| !matches!(key.kind, ConfigKind::Tables(_)));
         let file = values.fold(String::new(), |file, key| file + &format!("{} = {}\n", key.path, key.default));
-        Self::file(keys, "built-in defaults", &file)
+        Self::file(keys, Path::new("built-in defaults"), &file)
     }
 
     /// A TOML file.
-    pub(super) fn file(keys: &[ConfigKey], name: &str, text: &str) -> Self {
-        let mut report = Report::new(name);
-        let root = toml::parse(text, &mut report);
-        Self::checked(keys, name, root, report)
+    pub(super) fn file(keys: &[ConfigKey], path: &Path, text: &str) -> Self {
+        let name = path.display().to_string();
+        let mut report = Report::new(name.as_str());
+        let mut root = toml::parse(text, &mut report);
+        if let (Some(root), Some(folder)) = (&mut root, path.parent()) {
+            rebase("", root, keys, folder);
+        }
+        Self::checked(keys, &name, root, report)
     }
 
     /// One value from the environment or a flag, as text.
@@ -81,6 +90,45 @@ impl Layer {
             .into_iter()
             .partition(|mistake| mistake.at.is_some_and(|at| unknown_at.contains(&at)));
         Self { name: name.to_owned(), values, tables, mistakes, unknown }
+    }
+}
+
+/// Lets the relative paths in the table at `prefix` begin in a folder.
+fn rebase(prefix: &str, table: &mut Node, keys: &[ConfigKey], folder: &Path) {
+    let Value::Table(entries) = &mut table.value else { return };
+    for (key, node) in entries {
+        let path = format!("{prefix}{}", key.name);
+        match keys.iter().find(|known| known.path == path).map(|known| known.kind) {
+            Some(ConfigKind::Path) => rebase_text(node, folder),
+            Some(ConfigKind::Globs) => items(node).for_each(|item| rebase_text(item, folder)),
+            Some(ConfigKind::TablesOf(keys)) => items(node).for_each(|item| rebase("", item, keys, folder)),
+            // What such a table holds is its reader's, but how Prometheus calls its files is known.
+            Some(ConfigKind::Tables(_)) => items(node).for_each(|item| rebase_files(item, folder)),
+            Some(_) => {}
+            None => rebase(&format!("{path}."), node, keys, folder),
+        }
+    }
+}
+
+fn items(node: &mut Node) -> impl Iterator<Item = &mut Node> {
+    if let Value::List(items) = &mut node.value { items.as_mut_slice() } else { &mut [] }.iter_mut()
+}
+
+fn rebase_files(table: &mut Node, folder: &Path) {
+    let Value::Table(entries) = &mut table.value else { return };
+    for (key, node) in entries {
+        match node.value {
+            Value::Scalar(_) if key.name.ends_with("_file") => rebase_text(node, folder),
+            _ => rebase_files(node, folder),
+        }
+    }
+}
+
+fn rebase_text(node: &mut Node, folder: &Path) {
+    if let Value::Scalar(Scalar { text, kind: ScalarKind::Text }) = &mut node.value
+        && !text.is_empty()
+    {
+        *text = folder.join(&*text).to_string_lossy().into_owned();
     }
 }
 

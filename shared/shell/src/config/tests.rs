@@ -23,6 +23,16 @@ const KEYS: &[ConfigKey] = &[
         help: "Interval.",
     },
     ConfigKey { path: "collect.limit", kind: ConfigKind::Integer { min: 1, max: 9 }, default: "3", help: "Limit." },
+    ConfigKey { path: "paths.data", kind: ConfigKind::Path, default: "\"/var/data\"", help: "Data." },
+    ConfigKey { path: "paths.key", kind: ConfigKind::Path, default: "\"\"", help: "Key." },
+    ConfigKey { path: "paths.files", kind: ConfigKind::Globs, default: "[]", help: "Files." },
+    ConfigKey {
+        path: "paths.pool",
+        kind: ConfigKind::TablesOf(&[ConfigKey { path: "key", kind: ConfigKind::Path, default: "\"\"", help: "Key." }]),
+        default: "[]",
+        help: "Pools.",
+    },
+    ConfigKey { path: "remote", kind: ConfigKind::Tables(|_, _| ()), default: "", help: "Remotes." },
     ConfigKey { path: "security.insecure", kind: ConfigKind::Boolean, default: "false", help: "Insecure." },
 ];
 
@@ -31,7 +41,16 @@ struct Settings {
     node: Node,
     gossip: Gossip,
     collect: Collect,
+    paths: Paths,
     security: Security,
+}
+
+#[derive(Deserialize, Debug, PartialEq)]
+struct Paths {
+    data: String,
+    key: String,
+    files: Vec<String>,
+    pool: Vec<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize, Debug, PartialEq)]
@@ -174,6 +193,34 @@ fn a_named_file_must_exist_and_its_folder_is_the_one_beside_it() {
     let loaded = load_from::<Settings>(&program, &sources).unwrap();
     assert_eq!((loaded.value.collect.limit, loaded.value.node.name.as_str()), (7, "beside"));
     assert_eq!(loaded.files.len(), 2);
+}
+
+#[test]
+fn relative_paths_begin_beside_the_file_that_names_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let main = "[paths]\ndata = \"data\"\nkey = \"\"\nfiles = [\"*.yml\", \"/etc/a.yml\"]\n[[paths.pool]]\nkey = \"../k\"\n\
+                [[remote]]\nurl = \"u\"\nbearer_token_file = \"token\"\ntls_config = { ca_file = \"/ca\", cert_file = \"c\" }\n";
+    fs::write(folder.path().join("agent.toml"), main).unwrap();
+    fs::create_dir(folder.path().join("agent.d")).unwrap();
+    fs::write(folder.path().join("agent.d/x.toml"), "[paths]\nkey = \"k\"\n[[remote]]\npassword_file = \"p\"\n")
+        .unwrap();
+    let sources = Sources {
+        config: Some(folder.path().join("agent.toml")),
+        folder: "/nowhere".into(),
+        environment: vec![("WATCHFIRE_AGENT__PATHS__DATA".to_owned(), "here".to_owned())],
+        overrides: Vec::new(),
+    };
+    let loaded = load_from::<Settings>(&Program { name: "agent", keys: KEYS, strict: true }, &sources).unwrap();
+    let at = |path: &str| folder.path().join(path).display().to_string();
+    let Paths { data, key, files, pool } = loaded.value.paths;
+    assert_eq!((data, key), ("here".to_owned(), at("agent.d/k")), "the environment's begin where the program does");
+    assert_eq!(files, [at("*.yml"), "/etc/a.yml".to_owned()]);
+    assert_eq!(pool[0]["key"], at("../k"));
+    let shown: Vec<String> = loaded.tables.iter().map(|table| format!("{:?}", table.node)).collect();
+    for (table, path) in [(0, at("token")), (0, "\"/ca\"".to_owned()), (0, at("c")), (1, at("agent.d/p"))] {
+        assert!(shown[table].contains(&path), "{path}: {shown:?}");
+    }
+    assert!(shown[0].contains("\"u\""), "a URL is no path");
 }
 
 #[test]
