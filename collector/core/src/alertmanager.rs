@@ -155,6 +155,12 @@ fn default_templates() -> TemplateSet {
     set
 }
 
+/// Parts of the file that cannot be honoured, and what there is instead.
+const UNSUPPORTED: &[(&str, &str)] = &[
+    ("tracing", "no spans are sent; `/metrics` counts and the log names what a notification took"),
+    ("event_recorder", "follow `/v1/events`, or ask `/v1/history`"),
+];
+
 /// Names that several parts of the file declare and refer to, with what was read under them.
 type Named<T> = BTreeMap<String, T>;
 
@@ -180,9 +186,9 @@ fn read(root: &Node, text: &str, report: &mut Report) -> Option<Config> {
         "templates",
         document::list(|node, report| document::text(node, report).map(|pattern| (node.at, pattern))),
     );
-    for key in ["tracing", "event_recorder"] {
+    for (key, instead) in UNSUPPORTED {
         if let Some(node) = table.node(key) {
-            report.add(node.at, format!("`{key}` is not supported"));
+            report.add(node.at, format!("`{key}` is not supported: {instead}"));
         }
     }
     table.finish(report);
