@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::client::{Client, ClientArguments, encode};
-use crate::output::{Cell, Format, OutputArguments, Page, Printer, Table, Tone, items, number, text};
+use crate::output::{Cell, Format, OutputArguments, Page, Printer, Table, Tone, counted, items, number, text};
 use crate::{Failure, block_on, members, watch};
 
 /// A key and an end of line fit; whatever is longer is no key.
@@ -164,7 +164,7 @@ fn page(value: Value, nodes: bool) -> Page {
     if nodes {
         let table =
             Table::new(["NAME", "STATE", "ENCRYPTS WITH", "HOLDS", "ERROR"], items(&value, "/nodes").iter().map(node));
-        let notes = vec![format!("{} members", items(&value, "/nodes").len())];
+        let notes = vec![counted(items(&value, "/nodes").len(), "member")];
         return Page { table, notes, value };
     }
     let all = items(&value, "/nodes").len();

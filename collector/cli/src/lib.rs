@@ -78,7 +78,7 @@ enum Command {
     Status(status::StatusArguments),
     /// Look for what is wrong: collectors, the agent here, clocks, members, receivers, rules, disks
     Doctor(doctor::DoctorArguments),
-    /// Follow changes of members
+    /// Follow what happens: members, alerts, orders, maintenance
     Events(events::EventsArguments),
     /// Evaluate a PromQL expression
     Query(query::QueryArguments),

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::client::{Client, ClientArguments, encode};
-use crate::output::{Cell, OutputArguments, Page, Table, Tone, items, labels, number, text};
+use crate::output::{Cell, OutputArguments, Page, Table, Tone, counted, items, labels, number, text};
 use crate::{Failure, block_on, members, watch};
 
 #[derive(Args)]
@@ -63,7 +63,11 @@ fn all(list: Value) -> Page {
         .filter(|(count, _)| *count > 0)
         .map(|(count, health)| format!("{count} {health}"))
         .collect();
-    Page { table: table(nodes), notes: vec![format!("{} nodes: {}", nodes.len(), counts.join(", "))], value: list }
+    Page {
+        table: table(nodes),
+        notes: vec![format!("{}: {}", counted(nodes.len(), "node"), counts.join(", "))],
+        value: list,
+    }
 }
 
 fn one(node: Value) -> Page {

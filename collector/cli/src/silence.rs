@@ -8,7 +8,7 @@ use watchfire_shared::matcher::{MatchOp, Matcher};
 use watchfire_shared::time::{Span, Timestamp};
 
 use crate::client::{Client, ClientArguments, encode};
-use crate::output::{Cell, Format, OutputArguments, Page, Printer, Table, Tone, items, text};
+use crate::output::{Cell, Format, OutputArguments, Page, Printer, Table, Tone, counted, items, text};
 use crate::{Failure, alerts, block_on, matching, watch, when};
 
 #[derive(Args)]
@@ -135,7 +135,7 @@ pub(crate) fn run(arguments: &SilenceArguments) -> Result<ExitCode, Failure> {
             let matchers = matching::parse(matchers)?;
             let fetch = async |client: &Client| {
                 let mut page = alerts::fetch(client, &matchers, None).await?;
-                page.notes = vec![format!("{} alerts would be quiet", page.table.len())];
+                page.notes = vec![format!("{} would be quiet", counted(page.table.len(), "alert"))];
                 Ok(page)
             };
             block_on(watch::show(&client, format, false, watch::STATUS, fetch))?;

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::client::{Client, encode};
-use crate::output::{Cell, Format, Page, Printer, Table, items, text};
+use crate::output::{Cell, Format, Page, Printer, Table, counted, items, text};
 use crate::{Failure, members};
 
 #[derive(Subcommand)]
@@ -69,7 +69,7 @@ async fn list(client: &Client, format: Format) -> Result<ExitCode, Failure> {
         [text(node, "/name").into(), until.into(), Cell::new(state, members::tone(state)), reasons.join("; ").into()]
     };
     let table = Table::new(["NAME", "UNTIL", "STATE", "REASONS"], nodes.iter().map(row));
-    let notes = vec![format!("{} nodes in maintenance", nodes.len())];
+    let notes = vec![format!("{} in maintenance", counted(nodes.len(), "node"))];
     Printer::new(format, false).print(&Page { table, notes, value }).map_err(Failure::from_output)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::word;
-use crate::output::{Cell, Page, Table, Tone, items, labels, text};
+use crate::output::{Cell, Page, Table, Tone, counted, items, labels, text};
 
 /// One row for each alert of a remediation, and one for each remediation without any.
 pub(super) fn list(list: Value) -> Page {
@@ -29,7 +29,7 @@ pub(super) fn list(list: Value) -> Page {
     let counts: Vec<String> =
         states.iter().filter(|state| count(state) > 0).map(|state| format!("{} {state}", count(state))).collect();
     let colon = if counts.is_empty() { "" } else { ": " };
-    let notes = vec![format!("{} remediations{colon}{}", remediations.len(), counts.join(", "))];
+    let notes = vec![format!("{}{colon}{}", counted(remediations.len(), "remediation"), counts.join(", "))];
     let table = Table::new(["REMEDIATION", "MODE", "STATE", "NODE", "SINCE", "WHY"], rows);
     Page { table, notes, value: list }
 }
@@ -106,7 +106,7 @@ pub(super) fn orders(list: Value) -> Page {
     let orders = items(&list, "/items");
     let table =
         Table::new(["ID", "REMEDIATION", "NODE", "ACTION", "STATE", "ISSUED", "DETAIL"], orders.iter().map(row));
-    let notes = vec![format!("{} orders", orders.len())];
+    let notes = vec![counted(orders.len(), "order")];
     Page { table, notes, value: list }
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::client::{Client, ClientArguments};
-use crate::output::{Cell, OutputArguments, Page, Table, Tone, items, text};
+use crate::output::{Cell, OutputArguments, Page, Table, Tone, counted, items, text};
 use crate::{Failure, block_on, watch};
 
 #[derive(Args)]
@@ -69,7 +69,7 @@ fn page(answer: &Value, failing: bool) -> Page {
     };
     let headings = ["GROUP", "RULE", "TYPE", "STATE", "HEALTH", "LAST EVALUATION", "ERROR"];
     let table = Table::new(headings, rules.iter().map(row));
-    let notes = vec![format!("{total} rules in {} groups, {broken} failing", groups.len())];
+    let notes = vec![format!("{} in {}, {broken} failing", counted(total, "rule"), counted(groups.len(), "group"))];
     Page { table, notes, value: json!({ "items": rules }) }
 }
 
