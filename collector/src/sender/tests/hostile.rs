@@ -1,6 +1,8 @@
 //! Alerts whose names and texts try to be something else, from the pipeline through the real senders to servers that look
 //! at what arrives.
 
+mod services;
+
 use watchfire_collector_core::alert::Alert;
 use watchfire_collector_core::notify::{Effect, Input, Pipeline};
 use watchfire_shared::labels::Labels;
@@ -31,6 +33,9 @@ const TEXTS: &[&str] = &[
     "\0\u{1}\u{1b}[31mred\u{7}\u{7f}\u{85}\u{2028}\u{2029}",
     "é ñ 主机 🔥 \u{fffd} \\ud800 \\x00 %00",
     "<a@example.org>, b@example.org; c@example.org",
+    "@all @here @channel @everyone <@all|x> [good](https://evil.example) ![x](https://evil.example/i.png)",
+    "../../admin?x=1#y%2F..%2Fz",
+    "OPS\" OR project != \"\\",
 ];
 /// Bytes of a text that is far too long for a subject or a title.
 const LONG: usize = 10_000;
