@@ -11,7 +11,7 @@ pub struct Row {
 pub struct Peer {
     pub name: String,
     pub figure: String,
-    /// Theirs divided by ours; above 1 we are better.
+    /// Theirs divided by ours; above 1 we are better. Not a number where there is more than one figure.
     pub ratio: f64,
 }
 
@@ -25,7 +25,10 @@ impl Row {
     /// Prints the row at once, for a run takes minutes.
     pub fn print(&self) {
         let (peer, ratio) = match &self.peer {
-            Some(peer) => (format!("{}: {}", peer.name, peer.figure), format!("{:.1}", peer.ratio)),
+            Some(peer) => {
+                let ratio = if peer.ratio.is_nan() { "-".to_owned() } else { format!("{:.1}", peer.ratio) };
+                (format!("{}: {}", peer.name, peer.figure), ratio)
+            }
             None => ("-".to_owned(), "-".to_owned()),
         };
         println!("| {} | {} | {peer} | {ratio} |", self.what, self.ours);
