@@ -15,6 +15,7 @@ mod join;
 mod leave;
 mod metadata;
 mod refusal;
+mod returned;
 mod rotation;
 mod rtt;
 mod stream;

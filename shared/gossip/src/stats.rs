@@ -79,6 +79,8 @@ counters! {
     downs_held_back,
     /// Suspects declared down because their hosts refused connections.
     downs_by_refusal,
+    /// Deaths of members that live here, told by one that had just come back from its own.
+    hearsay_passed_over,
     /// Metadata that was refused at the door.
     metadata_refused,
     /// Times that another process with this node's id answered.

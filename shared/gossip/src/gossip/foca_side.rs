@@ -162,7 +162,10 @@ impl Gossip {
         if unknown > 0 && !self.make_room(now, unknown) {
             return;
         }
-        self.detector.receive(now, &parsed, body, notes);
+        match self.without_hearsay(now, &parsed) {
+            Some(rest) => self.detector.receive(now, &parsed, &rest, notes),
+            None => self.detector.receive(now, &parsed, body, notes),
+        }
         self.heed(now);
         let is_known = |entry: &Entry| entry.same(&header.src, header.src_incarnation, State::Alive);
         if !parsed.updates.is_empty() || !self.view.get(header.src.id).is_some_and(is_known) {

@@ -273,6 +273,13 @@ impl Entry {
         self.is_silent() && self.doubts.last().is_some_and(|last| last.by.iter().any(|suspecter| suspecter.id == id))
     }
 
+    /// When it came back after it was confirmed dead, if that is how it began to live.
+    pub(crate) fn was_dead_until(&self) -> Option<Timestamp> {
+        let last = self.doubts.last().filter(|last| self.is_active() && last.until.is_some());
+        let died = last.is_some_and(|last| matches!(last.end, Some(SuspicionEnd::Confirmed | SuspicionEnd::Refused)));
+        died.then_some(self.since)
+    }
+
     fn is_silent(&self) -> bool {
         matches!(self.state, MemberState::Suspect | MemberState::Down)
     }
