@@ -182,7 +182,8 @@ struct Agent {
     name: String,
     interval: Span,
     target: TargetLabels,
-    last_live_at: Option<Timestamp>,
+    /// When it introduced itself, or sent its last live frame.
+    heard_at: Timestamp,
     live: LaneState,
     backfill: LaneState,
 }

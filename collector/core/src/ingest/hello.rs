@@ -36,7 +36,8 @@ impl Ingest {
         let Some((id, agent)) = holder.and_then(|id| self.agents.get(&id).map(|agent| (id, agent))) else {
             return Ok(());
         };
-        if agent.last_live_at.is_some_and(|at| now.since(at) <= agent.interval * 2) {
+        // One that has just come back has sent no frame yet, and is not silent.
+        if now.since(agent.heard_at) <= agent.interval * 2 {
             return Err(format!("the name {} is in use by node {id}", hello.name));
         }
         Ok(())
@@ -85,7 +86,7 @@ impl Ingest {
             name: hello.name.clone(),
             interval,
             target: self.identity.naming.target(facts),
-            last_live_at: None,
+            heard_at: now,
             live: LaneState::new(hello.epoch, live),
             backfill: LaneState::new(hello.spool_epoch, backfill),
         };

@@ -140,7 +140,7 @@ impl Ingest {
         let clock_offset = tick.since(now);
         // A sign of life counts even where there is no room for its values.
         if lane == Lane::Live {
-            agent.last_live_at = Some(now);
+            agent.heard_at = now;
             out.push(Output::Report(Report::Live { id, clock_offset }));
         }
         let state = *agent.lane(lane);

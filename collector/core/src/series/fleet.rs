@@ -416,7 +416,7 @@ impl Fleet {
                 return None;
             }
             None => self.insert(now, id, record),
-            Some(false) => self.update(id, record),
+            Some(false) => self.update(now, id, record),
             Some(true) => {}
         }
         self.nodes.get_mut(&id)
@@ -444,10 +444,15 @@ impl Fleet {
         self.claim_name(id);
     }
 
-    fn update(&mut self, id: NodeId, record: NodeRecord) {
+    fn update(&mut self, now: Timestamp, id: NodeId, record: NodeRecord) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         node.target = target(&self.naming, id, &record);
         let old = std::mem::replace(&mut node.record, record);
+        if old.name != node.record.name && node.heard_at.is_none() {
+            // Its reports were refused while another had the name; under the new one they have yet to come.
+            node.expected_since = now;
+            node.record.up = None;
+        }
         self.holders.release(old.role, &old.name, id);
         self.changed.insert(id);
         self.unsaved.insert(id);
@@ -463,7 +468,10 @@ impl Fleet {
             if self.nodes.get(&holder).is_some_and(|holder| !gives_way(holder, node)) {
                 return;
             }
-            self.remove(holder);
+            // One that its peers see alive stays listed, as a namesake: gossip would not tell of it again.
+            if !self.nodes.get(&holder).is_some_and(|holder| holder.is(MemberState::Alive)) {
+                self.remove(holder);
+            }
         }
         self.holders.of(role).insert(name, id);
     }
