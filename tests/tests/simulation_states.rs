@@ -11,6 +11,7 @@ use watchfire_gossip::Profile;
 use watchfire_shared::member::Role;
 use watchfire_shared::time::Span;
 use watchfire_store::CrashKeeps;
+use watchfire_tests::sim::network::gossip_addr;
 use watchfire_tests::sim::scenario::{self, COLLECTOR, history, query, told};
 use watchfire_tests::sim::world::World;
 
@@ -134,6 +135,36 @@ fn a_node_in_maintenance_is_told_of_only_if_it_is_still_down_at_the_end() {
     let mut all = told(&world).split_off(2);
     all.sort_unstable();
     assert_eq!(all, ["resolved NodeDown agent-0", "resolved TargetDown agent-0"], "{}", world.trace);
+}
+
+#[test]
+fn a_copied_machine_gets_an_id_of_its_own_and_is_told_of_while_it_has_the_name_of_another() {
+    let mut world = fleet(40, 4, TARGET_DOWN, Policy::default());
+    world.run_for(minutes(1));
+    let copy = world.copy(1, "agent-0");
+    let yields = world.run_until(minutes(1), |world| world.hosts[copy].running.is_none());
+    assert!(yields.is_some(), "{}", world.trace);
+    world.run_for(seconds(1));
+    let mut found = world.record.clones.clone();
+    found.sort_unstable();
+    assert_eq!(found, [(1, gossip_addr(copy), false), (copy, gossip_addr(1), true)], "{}", world.trace);
+    // Whoever started it starts it again.
+    world.start(copy);
+    assert_ne!(world.hosts[copy].node_id(), world.hosts[1].node_id());
+    assert_eq!(next_told(&mut world, minutes(3)), ["firing NodeNameTaken agent-0"], "{}", world.trace);
+    world.run_for(minutes(3));
+    assert_eq!(told(&world).len(), 1, "{:?}\n{}", told(&world), world.trace);
+    assert_eq!(query(&world, "up{instance=\"agent-0\"}"), Some(1.0), "the original is accused of nothing");
+    world.stop(copy);
+    assert_eq!(next_told(&mut world, minutes(1)), ["resolved NodeNameTaken agent-0"], "{}", world.trace);
+    world.hosts[copy].name = "agent-9".to_owned();
+    world.start(copy);
+    scenario::make_whole(&mut world);
+    world.run_for(minutes(2));
+    assert_eq!(told(&world).len(), 2, "{:?}\n{}", told(&world), world.trace);
+    assert_eq!(query(&world, "up{instance=\"agent-9\"}"), Some(1.0));
+    assert_eq!(world.record.false_downs, [], "{}", world.trace);
+    assert_eq!(world.record.clones.len(), 2, "{}", world.trace);
 }
 
 #[test]

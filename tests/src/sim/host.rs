@@ -49,6 +49,8 @@ pub struct Host {
 /// What is on the host's disk.
 #[derive(Default)]
 pub struct Kept {
+    /// An id that was copied together with the disk, in place of the host's own.
+    pub node: Option<NodeId>,
     pub generation: u32,
     pub peers: Vec<Peer>,
     /// A collector's disk.
@@ -100,13 +102,28 @@ impl Host {
 
     #[must_use]
     pub fn node_id(&self) -> NodeId {
-        NodeId(self.id as u64 + 1)
+        self.kept.node.unwrap_or(NodeId(self.id as u64 + 1))
+    }
+
+    /// What is on the disk of a copy of this machine: all that an agent keeps, the id too.
+    #[must_use]
+    pub fn copied(&self) -> Kept {
+        Kept {
+            node: Some(self.node_id()),
+            generation: self.kept.generation,
+            peers: self.kept.peers.clone(),
+            segments: self.kept.segments.clone(),
+            spool_state: self.kept.spool_state.clone(),
+            life: self.kept.life.clone(),
+            journal: self.kept.journal.clone(),
+            ..Kept::default()
+        }
     }
 
     /// Names the boot that its machine is in.
     #[must_use]
     pub fn boot(&self) -> String {
-        format!("boot-{}", self.kept.boots)
+        format!("boot-{}-{}", self.id, self.kept.boots)
     }
 
     /// How its gossip is started.

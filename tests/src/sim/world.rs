@@ -16,6 +16,7 @@ mod order;
 use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
@@ -166,6 +167,8 @@ pub struct Record {
     pub acknowledged: BTreeMap<HostId, BTreeSet<i64>>,
     /// Each run of an action, in the order of their beginnings.
     pub executed: Vec<(HostId, OrderId)>,
+    /// Hosts that found their id at another address, with that address and whether they gave the id up.
+    pub clones: Vec<(HostId, SocketAddr, bool)>,
     /// Every order that a collector sent.
     pub(super) ordered: Vec<SignedOrder>,
     /// Sequence to tick of what each agent has sent, by agent, connection, lane and sequence.
@@ -235,6 +238,12 @@ impl World {
         let id = self.hosts.len();
         let mut host = Host::new(id, name, role, join);
         host.labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.place(host)
+    }
+
+    /// Connects a host and starts it.
+    pub(super) fn place(&mut self, host: Host) -> HostId {
+        let id = host.id;
         self.hosts.push(host);
         self.network.sides.push(0);
         self.start(id);

@@ -1,5 +1,7 @@
 //! What befalls hosts: programs that end, power that fails, machines that sleep, and what operators do.
 
+use std::net::SocketAddr;
+
 use watchfire_agent_core::agent as agent_core;
 use watchfire_collector_core::catalogue::maintenance::Maintenance;
 use watchfire_collector_core::engine;
@@ -8,6 +10,7 @@ use watchfire_shared::time::Span;
 use watchfire_store::CrashKeeps;
 
 use super::{Event, Work, World};
+use crate::sim::host::Host;
 use crate::sim::network::HostId;
 
 impl World {
@@ -44,6 +47,30 @@ impl World {
             } else {
                 self.tell_agent_of_end(&stream, "connection reset");
             }
+        }
+    }
+
+    /// Adds a copy of an agent's machine, made together with its disk, and starts it; the original goes on.
+    pub fn copy(&mut self, original: HostId, name: &str) -> HostId {
+        let original = &self.hosts[original];
+        let mut host = Host::new(self.hosts.len(), name, original.role, &original.join);
+        host.labels.clone_from(&original.labels);
+        host.kept = original.copied();
+        self.place(host)
+    }
+
+    /// A host finds its id at another address. One that gives it up stops, and has one of its own when it is started again.
+    pub(super) fn cloned(&mut self, id: HostId, other: SocketAddr, yields: bool) {
+        let name = &self.hosts[id].name;
+        self.trace.note(
+            self.now,
+            format_args!("{name} finds its id at {other} and {}", if yields { "yields" } else { "stays" }),
+        );
+        self.record.clones.push((id, other, yields));
+        if yields {
+            self.agent_input(id, agent_core::Input::Stop);
+            self.end(id, CrashKeeps::ALL);
+            self.hosts[id].kept.node = None;
         }
     }
 

@@ -47,8 +47,14 @@ impl World {
                 Effect::Reply { .. } => {}
                 // Its gossip is plain.
                 Effect::SaveKeys { .. } | Effect::KeysAnswered { .. } => {}
-                // Nothing here needs times finer than those of the world, and no two hosts have one id.
-                Effect::TimeProbe | Effect::Cloned { .. } => {}
+                Effect::Cloned { other, yields } => {
+                    self.cloned(id, other, yields);
+                    if yields {
+                        return;
+                    }
+                }
+                // Nothing here needs times finer than those of the world.
+                Effect::TimeProbe => {}
                 Effect::LeaveDone => {
                     self.trace.note(self.now, format_args!("{} has left", self.hosts[id].name));
                     self.end(id, watchfire_store::CrashKeeps::ALL);
