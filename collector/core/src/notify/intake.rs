@@ -16,9 +16,12 @@ impl Pipeline {
         if let Some(held) = self.alerts.get_mut(&fingerprint) {
             let merged = merge(&held.alert, alert, now);
             let resolved = merged.resolved_at(now);
-            // A firing alert is sent again every minute; only what a restart could not do without is written. Its texts
-            // come again with its rule's next evaluation or its sender's next request, and may change with each.
-            let write = held.alert.starts_at != merged.starts_at || resolved != held.saved_resolved;
+            // A firing alert is sent again every minute; only what a restart could not do without is written. Texts of the
+            // rules' own alerts, which have no end while they fire, come again with the next evaluation, and may change
+            // with each; whoever sent another one was told that it is kept.
+            let texts = (&merged.annotations, &merged.generator_url);
+            let told = merged.ends_at.is_some() && (&held.alert.annotations, &held.alert.generator_url) != texts;
+            let write = held.alert.starts_at != merged.starts_at || resolved != held.saved_resolved || told;
             held.alert = merged;
             if write {
                 held.saved_resolved = resolved;

@@ -293,6 +293,20 @@ fn reported_alerts_are_judged_one_by_one() {
 }
 
 #[test]
+fn what_somebody_outside_says_of_a_known_alert_outlives_a_crash() {
+    let mut world = World::new(vec![("main".to_owned(), world::config(TWO))]);
+    world.command("0s post alertname=A annotation:text=first");
+    world.command("1s post alertname=A annotation:text=second");
+    world.command("2s fire alertname=B annotation:text=1");
+    let disk = world.disk.clone();
+    world.command("3s fire alertname=B annotation:text=2");
+    assert_eq!(world.disk, disk, "a rule says it again");
+    world.command("4s crash");
+    let kept = world.pipeline.alerts(world.now, &AlertFilter::default());
+    assert_eq!(kept[0].alert.annotations.get("text"), Some("second"));
+}
+
+#[test]
 fn a_silence_changes_in_place_or_is_replaced() {
     let mut world = World::new(vec![("main".to_owned(), world::config(TWO))]);
     let at = |seconds: i64| Timestamp::EPOCH + Span::from_seconds(seconds);
