@@ -8,8 +8,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use tokio::time::{Instant, timeout};
 use watchfire_collector_core::alertmanager::receiver::slack::{POST_MESSAGE, Slack};
 use watchfire_collector_core::notify::slack::{KEPT_CHANNEL, KEPT_STATES, KEPT_TS, Thread};
 use watchfire_collector_core::notify::{Delivery, DeliveryOutcome, ReceiverData};
@@ -24,6 +26,9 @@ const BELOW: &str = "thread_ts";
 const GONE: [&str; 4] = ["thread_not_found", "invalid_thread_ts", "message_not_found", "cannot_reply_to_message"];
 /// Lines that are kept; each waits for its first message, of which a group has one at a time.
 const MAX_BEGUN: usize = 1024;
+/// How long what is only tried may take, and at most which part of the time that is left to the delivery.
+const TRIED_FOR: Duration = Duration::from_secs(2);
+const TRIED_PART: u32 = 4;
 
 /// A message: when it was posted, which is its id, and its channel.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,12 +38,18 @@ struct Place {
 }
 
 /// Lines that were posted for a message that has not got out: the next attempt goes below them instead of another one.
+///
+/// A line is put down as soon as it stands, for an attempt may end at any wait.
 #[derive(Default)]
 pub(in crate::sender) struct Begun(Mutex<BTreeMap<String, Place>>);
 
 impl Begun {
-    fn take(&self, group: &str) -> Option<Place> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(group)
+    fn get(&self, group: &str) -> Option<Place> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(group).cloned()
+    }
+
+    fn remove(&self, group: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(group);
     }
 
     fn put(&self, group: String, place: Place) {
@@ -67,11 +78,15 @@ pub(super) async fn send(
     let group = format!("{} {}", delivery.integration.id(), delivery.group_key);
     let text = |key: &str| message.get(key).and_then(Value::as_str).map(str::to_owned);
     let known = text(BELOW).zip(text("channel")).map(|(ts, channel)| Place { ts, channel });
-    let carrier = Carrier { context, slack, base, thread: &thread };
-    let above = known.clone().or_else(|| context.begun.take(&group));
+    let until = Instant::now() + delivery.timeout.to_std();
+    let carrier = Carrier { context, slack, base, thread: &thread, group: &group, until };
+    // A line that was begun is younger than one that is known.
+    let above = context.begun.get(&group).or_else(|| known.clone());
+    let stands = above.is_some();
     let posted = match carrier.post(&mut message, above).await {
         // Whatever stood above is gone, for instance because somebody has deleted it.
-        Err((_, Refusal::Slack(error))) if known.is_some() && GONE.contains(&error.as_str()) => {
+        Err(Refusal::Slack(error)) if stands && GONE.contains(&error.as_str()) => {
+            context.begun.remove(&group);
             message.remove(BELOW);
             carrier.post(&mut message, None).await
         }
@@ -79,6 +94,7 @@ pub(super) async fn send(
     };
     match posted {
         Ok(above) => {
+            context.begun.remove(&group);
             if known.as_ref() == Some(&above) {
                 carrier.refresh(&above).await;
             }
@@ -86,12 +102,7 @@ pub(super) async fn send(
             let kept = [(KEPT_TS, above.ts), (KEPT_CHANNEL, above.channel), (KEPT_STATES, thread.states.clone())];
             DeliveryOutcome::OkWith(kept.map(|(key, value)| (key.to_owned(), value)).into())
         }
-        Err((begun, refusal)) => {
-            if let Some(begun) = begun.filter(|_| known.is_none()) {
-                context.begun.put(group, begun);
-            }
-            outcome(slack, &message, Err(refusal))
-        }
+        Err(refusal) => outcome(slack, &message, Err(refusal)),
     }
 }
 
@@ -102,20 +113,21 @@ struct Carrier<'a> {
     /// Slack's address without the name of a method.
     base: &'a str,
     thread: &'a Thread,
+    /// Whose thread it is, in [`Begun`].
+    group: &'a str,
+    /// When the delivery ends without an answer, and is made again.
+    until: Instant,
 }
 
 impl Carrier<'_> {
     /// Posts the message below what stands above, which is posted first if it has to be; returns what stands above.
-    async fn post(
-        &self,
-        message: &mut Map<String, Value>,
-        above: Option<Place>,
-    ) -> Result<Place, (Option<Place>, Refusal)> {
+    async fn post(&self, message: &mut Map<String, Value>, above: Option<Place>) -> Result<Place, Refusal> {
         let above = match (above, &self.thread.header) {
             (Some(above), _) => Some(above),
             (None, Some(Value::Object(header))) => {
-                let answer = self.call(POST_MESSAGE, header).await.map_err(|refusal| (None, refusal))?;
-                Some(place(&answer).map_err(|refusal| (None, refusal))?)
+                let line = place(&self.call(POST_MESSAGE, header).await?)?;
+                self.context.begun.put(self.group.to_owned(), line.clone());
+                Some(line)
             }
             (None, _) => None,
         };
@@ -123,10 +135,8 @@ impl Carrier<'_> {
             message.insert(BELOW.to_owned(), above.ts.as_str().into());
             message.insert("channel".to_owned(), above.channel.as_str().into());
         }
-        match self.call(POST_MESSAGE, message).await {
-            Ok(answer) => above.map_or_else(|| place(&answer).map_err(|refusal| (None, refusal)), Ok),
-            Err(refusal) => Err((above, refusal)),
-        }
+        let answer = self.call(POST_MESSAGE, message).await?;
+        above.map_or_else(|| place(&answer), Ok)
     }
 
     /// Lets the line tell how the group goes on.
@@ -146,12 +156,14 @@ impl Carrier<'_> {
         self.attempt(REACT, &reaction).await;
     }
 
-    /// Calls a method whose failure is only told.
+    /// Calls a method whose failure is only told. People have the message, so the delivery must have an answer in time.
     async fn attempt(&self, method: &str, message: &Map<String, Value>) {
-        let reason = match self.call(method, message).await {
-            Err(Refusal::Slack(error)) if error != "already_reacted" => error,
-            Err(Refusal::Other(DeliveryOutcome::Failed { reason, .. })) => reason,
-            _ => return,
+        let most = TRIED_FOR.min(self.until.saturating_duration_since(Instant::now()) / TRIED_PART);
+        let reason = match timeout(most, self.call(method, message)).await {
+            Ok(Err(Refusal::Slack(error))) if error != "already_reacted" => error,
+            Ok(Err(Refusal::Other(DeliveryOutcome::Failed { reason, .. }))) => reason,
+            Ok(_) => return,
+            Err(_) => format!("no answer within {most:?}"),
         };
         tracing::warn!(method, reason, "Slack did not change a thread");
     }

@@ -22,6 +22,8 @@ async fn method(State(slack): State<Slack>, request: Request) -> Response {
     let next = slack.answers.lock().unwrap().pop_front().expect("an answer is prepared");
     match next {
         Value::String(text) => text.into_response(),
+        // It never answers.
+        Value::Null => std::future::pending().await,
         next => Json(next).into_response(),
     }
 }
@@ -161,21 +163,52 @@ async fn a_thread_that_is_gone_is_begun_anew() {
 }
 
 #[tokio::test]
-async fn a_line_whose_message_failed_is_used_by_the_next_attempt() {
+async fn a_message_that_is_out_is_not_failed_by_what_is_only_tried() {
+    let answers = [ok("5.6"), Value::Null, Value::Null];
+    let (outcome, seen) = Slack::default().send(THREAD, in_thread(Some("1.2"), false, Some("tada")), &answers).await;
+    assert_eq!((outcome, seen.len()), (of_thread("1.2"), 3));
+}
+
+/// What becomes of each attempt at the first message of a thread, and what was called.
+async fn attempts(answers: &[Value], timeout: Span, count: usize) -> (Vec<DeliveryOutcome>, Vec<String>) {
     let slack = Slack::default();
-    *slack.answers.lock().unwrap() =
-        [ok("1.2"), json!({"ok": false, "error": "ratelimited"}), ok("3.4")].into_iter().collect();
+    *slack.answers.lock().unwrap() = answers.iter().cloned().collect();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let config = THREAD.replace("ADDRESS", &listener.local_addr().unwrap().to_string());
     let router = Router::new().fallback(method).with_state(slack.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let delivery = parcel(&format!("    slack_configs: [{{{config}}}]\n"), &in_thread(None, false, None).to_string());
+    let config = format!("    slack_configs: [{{{config}}}]\n");
+    let delivery = Delivery { timeout, ..parcel(&config, &in_thread(None, false, None).to_string()) };
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let senders = Senders::default();
-    assert!(reason(&senders.deliver(&delivery).await).0);
-    assert_eq!(senders.deliver(&delivery).await, of_thread("1.2"));
+    let (senders, mut outcomes) = (Senders::default(), Vec::new());
+    for _ in 0..count {
+        outcomes.push(senders.deliver(&delivery).await);
+    }
     let seen = slack.seen.lock().unwrap();
-    assert_eq!(calls(&seen)[1..], ["/api/chat.postMessage channel=C1 thread_ts=1.2"; 2], "one line");
+    (outcomes, calls(&seen))
+}
+
+#[tokio::test]
+async fn a_line_is_used_again_after_no_answer_and_given_up_once_it_is_gone() {
+    let (line, below) = ("/api/chat.postMessage channel=#a", "/api/chat.postMessage channel=C1 thread_ts=");
+    let (outcomes, seen) = attempts(&[ok("1.2"), Value::Null, ok("3.4")], Span::from_millis(500), 2).await;
+    assert_eq!((reason(&outcomes[0]).0, &outcomes[1]), (true, &of_thread("1.2")));
+    assert_eq!(seen, [line.to_owned(), format!("{below}1.2"), format!("{below}1.2")]);
+
+    let no = |error: &str| json!({"ok": false, "error": error});
+    let answers = [ok("1.2"), no("ratelimited"), no("thread_not_found"), ok("5.6"), ok("7.8")];
+    let (outcomes, seen) = attempts(&answers, Span::from_seconds(10), 2).await;
+    assert_eq!(outcomes[1], of_thread("5.6"));
+    assert_eq!(seen[2..], [format!("{below}1.2"), line.to_owned(), format!("{below}5.6")]);
+}
+
+#[tokio::test]
+async fn a_line_whose_message_failed_is_used_by_the_next_attempt() {
+    let answers = [ok("1.2"), json!({"ok": false, "error": "ratelimited"}), ok("3.4")];
+    let (outcomes, seen) = attempts(&answers, Span::from_seconds(10), 2).await;
+    assert!(reason(&outcomes[0]).0);
+    assert_eq!(outcomes[1], of_thread("1.2"));
+    assert_eq!(seen[1..], ["/api/chat.postMessage channel=C1 thread_ts=1.2"; 2], "one line");
 }
 
 #[tokio::test]
