@@ -25,20 +25,27 @@ pub(super) async fn send(context: &Context, delivery: &Delivery) -> DeliveryOutc
         (None, Some(call)) => (webhook.url.clone(), call.message),
         (None, None) => (webhook.url.clone(), body.to_string()),
     };
-    post(context, &url, &webhook.http, body).await
+    let is_file = matches!(url, SecretSource::File(_));
+    match secrets::read(&url, &context.folder.load_full()).await {
+        // What a template in the configuration was filled with may hold anything.
+        Ok(url) if is_file && url.contains("{{") => {
+            failed(false, "the URL in a file is no template; a URL with a template stands in `url`")
+        }
+        Ok(url) => post_to(context, url, &webhook.http, body).await,
+        Err(reason) => failed(true, reason),
+    }
 }
 
 /// Posts JSON to a URL that counts as a secret.
 pub(super) async fn post(context: &Context, url: &SecretSource, http: &HttpConfig, body: String) -> DeliveryOutcome {
-    let folder = context.folder.load_full();
-    let url = match secrets::read(url, &folder).await {
-        Ok(url) if url.contains("{{") => {
-            return failed(false, "the URL in a file is no template; a URL with a template stands in `url`");
-        }
-        Ok(url) => url,
-        Err(reason) => return failed(true, reason),
-    };
-    match context.clients.prepare(http, &folder).await {
+    match secrets::read(url, &context.folder.load_full()).await {
+        Ok(url) => post_to(context, url, http, body).await,
+        Err(reason) => failed(true, reason),
+    }
+}
+
+async fn post_to(context: &Context, url: String, http: &HttpConfig, body: String) -> DeliveryOutcome {
+    match context.clients.prepare(http, &context.folder.load_full()).await {
         Ok(request) => request.post_json(url, body).await,
         Err(reason) => failed(true, reason),
     }
