@@ -114,11 +114,23 @@ fn items(node: &mut Node) -> impl Iterator<Item = &mut Node> {
     if let Value::List(items) = &mut node.value { items.as_mut_slice() } else { &mut [] }.iter_mut()
 }
 
+/// Tables whose keys are names that the user gives.
+const OWN_NAMES: [&str; 4] = ["labels", "headers", "proxy_connect_header", "endpoint_params"];
+
 fn rebase_files(table: &mut Node, folder: &Path) {
     let Value::Table(entries) = &mut table.value else { return };
     for (key, node) in entries {
         match node.value {
             Value::Scalar(_) if key.name.ends_with("_file") => rebase_text(node, folder),
+            _ if OWN_NAMES.contains(&key.name.as_str()) => {}
+            // Each header has lists of `values`, `secrets` and `files`.
+            Value::Table(ref mut headers) if key.name == "http_headers" => {
+                let lists = headers.iter_mut().filter_map(|(_, header)| match &mut header.value {
+                    Value::Table(lists) => lists.iter_mut().find(|(key, _)| key.name == "files"),
+                    _ => None,
+                });
+                lists.flat_map(|(_, list)| items(list)).for_each(|item| rebase_text(item, folder));
+            }
             _ => rebase_files(node, folder),
         }
     }

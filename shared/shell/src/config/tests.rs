@@ -199,7 +199,8 @@ fn a_named_file_must_exist_and_its_folder_is_the_one_beside_it() {
 fn relative_paths_begin_beside_the_file_that_names_them() {
     let folder = tempfile::tempdir().unwrap();
     let main = "[paths]\ndata = \"data\"\nkey = \"\"\nfiles = [\"*.yml\", \"/etc/a.yml\"]\n[[paths.pool]]\nkey = \"../k\"\n\
-                [[remote]]\nurl = \"u\"\nbearer_token_file = \"token\"\ntls_config = { ca_file = \"/ca\", cert_file = \"c\" }\n";
+                [[remote]]\nurl = \"u\"\nbearer_token_file = \"token\"\ntls_config = { ca_file = \"/ca\", cert_file = \"c\" }\n\
+                labels = { config_file = \"prod\" }\nhttp_headers = { X_file = { files = [\"h\"] } }\n";
     fs::write(folder.path().join("agent.toml"), main).unwrap();
     fs::create_dir(folder.path().join("agent.d")).unwrap();
     fs::write(folder.path().join("agent.d/x.toml"), "[paths]\nkey = \"k\"\n[[remote]]\npassword_file = \"p\"\n")
@@ -217,10 +218,12 @@ fn relative_paths_begin_beside_the_file_that_names_them() {
     assert_eq!(files, [at("*.yml"), "/etc/a.yml".to_owned()]);
     assert_eq!(pool[0]["key"], at("../k"));
     let shown: Vec<String> = loaded.tables.iter().map(|table| format!("{:?}", table.node)).collect();
-    for (table, path) in [(0, at("token")), (0, "\"/ca\"".to_owned()), (0, at("c")), (1, at("agent.d/p"))] {
+    for (table, path) in [(0, at("token")), (0, "\"/ca\"".to_owned()), (0, at("c")), (0, at("h")), (1, at("agent.d/p"))]
+    {
         assert!(shown[table].contains(&path), "{path}: {shown:?}");
     }
     assert!(shown[0].contains("\"u\""), "a URL is no path");
+    assert!(shown[0].contains("\"prod\""), "nor is a label");
 }
 
 #[test]
