@@ -74,7 +74,8 @@ impl Sender {
             Err(_) => Err(later(format!("no answer within {}", self.remote.timeout))),
             Ok(Err(answer)) => Err(answer),
             Ok(Ok(Raw::Success)) => Ok(()),
-            Ok(Ok(Raw::Status { status, retry_after, reason })) => Err(judged(status, retry_after, reason)),
+            Ok(Ok(Raw::Status { outworn: true, reason, .. })) => Err(later(reason)),
+            Ok(Ok(Raw::Status { status, retry_after, reason, .. })) => Err(judged(status, retry_after, reason)),
             Ok(Ok(Raw::Broken { timed_out: true, reason })) => Err(later(reason)),
             Ok(Ok(Raw::Broken { timed_out: false, reason })) => Err(Answer::Gone { reason }),
         }

@@ -173,8 +173,8 @@ impl Prepared {
         Ok(self)
     }
 
-    /// Posts JSON to a URL, which counts as a secret, and judges the answer: 2xx is success; 429, 5xx and a
-    /// connection that fails may be tried again; anything else is refused for now.
+    /// Posts JSON to a URL, which counts as a secret, and judges the answer: 2xx is success; 429, 5xx, a
+    /// kept token that holds no more and a connection that fails may be tried again; anything else is refused for now.
     pub(super) async fn post_json(self, url: String, body: String) -> DeliveryOutcome {
         self.send_json(Method::POST, url, body).await
     }
@@ -228,9 +228,9 @@ impl Prepared {
             Ok(response) if response.status().is_success() => Raw::Success,
             Ok(response) => {
                 let status = response.status().as_u16();
-                self.note(response.status());
+                let outworn = self.note(response.status());
                 let retry_after = retry_after(&response);
-                Raw::Status { status, retry_after, reason: reason(response, &self.secrets).await }
+                Raw::Status { status, outworn, retry_after, reason: reason(response, &self.secrets).await }
             }
             Err(error) => {
                 let timed_out = error.is_timeout();
@@ -262,11 +262,10 @@ impl Prepared {
         })
     }
 
-    /// A token that is refused is asked for anew next time.
-    fn note(&self, status: StatusCode) {
-        if let Some(lent) = self.lent.as_ref().filter(|_| status == StatusCode::UNAUTHORIZED) {
-            lent.forget();
-        }
+    /// A token that is refused is asked for anew next time; whether that may help, since this one was not new.
+    fn note(&self, status: StatusCode) -> bool {
+        let refused = self.lent.as_ref().filter(|_| status == StatusCode::UNAUTHORIZED);
+        refused.inspect(|lent| lent.forget()).is_some_and(|lent| lent.kept)
     }
 
     async fn request(
@@ -281,8 +280,8 @@ impl Prepared {
         match request.send().await {
             Ok(response) if response.status().is_success() => Ok((response, self.secrets)),
             Ok(response) => {
-                self.note(response.status());
-                Err(judge(response, &self.secrets).await)
+                let outworn = self.note(response.status());
+                Err(judge(response, outworn, &self.secrets).await)
             }
             // A URL or body that cannot be sent will not become better by itself.
             Err(error) => {
@@ -329,6 +328,8 @@ pub(crate) enum Raw {
     Success,
     Status {
         status: u16,
+        /// Whether a token was refused that had been kept; the next request has another one.
+        outworn: bool,
         retry_after: Option<Span>,
         reason: String,
     },
@@ -353,10 +354,10 @@ async fn beginning(mut response: Response, most: usize) -> Vec<u8> {
 }
 
 /// What a status other than success means.
-async fn judge(response: Response, secrets: &[String]) -> DeliveryOutcome {
+async fn judge(response: Response, outworn: bool, secrets: &[String]) -> DeliveryOutcome {
     let (status, retry_after) = (response.status(), retry_after(&response));
     DeliveryOutcome::Failed {
-        retry: status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS,
+        retry: outworn || status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS,
         reason: reason(response, secrets).await,
         retry_after,
     }

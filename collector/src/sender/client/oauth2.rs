@@ -38,6 +38,8 @@ pub(super) struct Tokens(Arc<Mutex<Vec<(Key, Token)>>>);
 pub(super) struct Lent {
     tokens: Tokens,
     value: String,
+    /// Whether it was asked for by an earlier request.
+    pub(super) kept: bool,
 }
 
 impl Lent {
@@ -72,16 +74,16 @@ impl Tokens {
 pub(super) async fn authorize(clients: &Clients, config: &OAuth2, folder: &Path) -> Result<(String, Lent), String> {
     let secret = secrets::read_optional(config.client_secret.as_ref(), folder).await?.unwrap_or_default();
     let key = (config.clone(), secret);
-    let value = match clients.tokens.get(&key) {
-        Some(value) => value,
+    let (value, kept) = match clients.tokens.get(&key) {
+        Some(value) => (value, true),
         None => {
             let token = ask(clients, &key, folder).await.map_err(|reason| format!("oauth2: {reason}"))?;
             let value = token.value.clone();
             clients.tokens.put(key, token);
-            value
+            (value, false)
         }
     };
-    Ok((value.clone(), Lent { tokens: clients.tokens.clone(), value }))
+    Ok((value.clone(), Lent { tokens: clients.tokens.clone(), value, kept }))
 }
 
 async fn ask(clients: &Clients, (config, secret): &Key, folder: &Path) -> Result<Token, String> {
@@ -91,11 +93,13 @@ async fn ask(clients: &Clients, (config, secret): &Key, folder: &Path) -> Result
     }
     form.extend(config.endpoint_params.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())));
     let refused = match post(clients, config, secret, &form, true, folder).await {
-        Err(reason) if !secret.is_empty() => reason,
-        answer => return answer,
+        Err(reason) => reason,
+        token => return token,
     };
     form.insert("client_id".to_owned(), config.client_id.clone());
-    form.insert("client_secret".to_owned(), secret.clone());
+    if !secret.is_empty() {
+        form.insert("client_secret".to_owned(), secret.clone());
+    }
     post(clients, config, secret, &form, false, folder).await.map_err(|_| refused)
 }
 

@@ -22,7 +22,7 @@ async fn a_token_is_asked_for_once_and_anew_when_nobody_takes_it() {
         assert_eq!(senders.deliver(&delivery).await, DeliveryOutcome::Ok);
     }
     let refused = senders.deliver(&delivery).await;
-    assert_eq!(reason(&refused), (false, "status 401 Unauthorized: {\"error\":\"no more ***\"}"));
+    assert_eq!(reason(&refused), (true, "status 401 Unauthorized: {\"error\":\"no more ***\"}"));
     assert_eq!(senders.deliver(&delivery).await, DeliveryOutcome::Ok);
     let shown = |headers: &HeaderMap| headers["authorization"].to_str().unwrap().to_owned();
     let seen = service.seen.lock().unwrap();
@@ -58,6 +58,20 @@ async fn a_server_that_wants_the_secret_in_the_form_gets_it_there() {
     let expected =
         "audience=x%20y&client_id=me%3A%20%26&client_secret=s3cret&grant_type=client_credentials&scope=a%20b";
     assert_eq!((form.as_str(), hook["authorization"].to_str().unwrap()), (expected, "Bearer t0ken"));
+}
+
+#[tokio::test]
+async fn a_client_without_a_secret_is_named_in_the_form_too() {
+    let answers: Answers = |line, asked| match (line, asked) {
+        ("POST /token", 0) => (401, json!({"error": "invalid_client"})),
+        ("POST /token", _) => (200, json!({"access_token": "t0ken"})),
+        _ => (200, json!({})),
+    };
+    let (service, address) = Service::start(answers).await;
+    let config = OAUTH2.replace("client_secret: s3cret, ", "");
+    assert_eq!(Senders::default().deliver(&to(address, &config, &json!({}))).await, DeliveryOutcome::Ok);
+    let form = service.seen.lock().unwrap()[1].2.clone();
+    assert_eq!(form, "audience=x%20y&client_id=me%3A%20%26&grant_type=client_credentials&scope=a%20b");
 }
 
 #[tokio::test]
