@@ -60,8 +60,11 @@ async fn post(context: &Context, sns: &Sns, form: &BTreeMap<String, String>) -> 
     let now = Clock::start().wall();
     let headers = signature::headers(&keys, (&region, "sns"), &url, &body, now)?;
     let folder = context.folder.load_full();
-    let request = context.clients.prepare(&sns.http, &folder).await?;
-    Ok(request.hiding(keys.secret).with_headers(headers)?.post_form(url, form).await)
+    let mut request = context.clients.prepare(&sns.http, &folder).await?.hiding(keys.secret);
+    if let Some(session) = keys.session {
+        request = request.hiding(session);
+    }
+    Ok(request.with_headers(headers)?.post_form(url, form).await)
 }
 
 /// Where a service of a region is.

@@ -84,8 +84,13 @@ async fn ask(
     form.extend(role.external_id.clone().map(|id| ("ExternalId".to_owned(), id)));
     let url = url(role, region);
     let headers = signature::headers(own, (region, "sts"), &url, &form_text(&form), now)?;
-    let request = context.clients.prepare(http, &context.folder.load_full()).await?;
-    let request = request.hiding(own.secret.clone()).with_headers(headers)?;
+    // Headers, certificates and names are the receiver's, not this service's; only the way out is the same.
+    let http = HttpConfig { follow_redirects: false, proxy: http.proxy.clone(), ..HttpConfig::default() };
+    let mut request = context.clients.prepare(&http, &context.folder.load_full()).await?.hiding(own.secret.clone());
+    if let Some(session) = &own.session {
+        request = request.hiding(session.clone());
+    }
+    let request = request.with_headers(headers)?;
     let answer = request.ask_form(url, &form).await.map_err(|outcome| match outcome {
         DeliveryOutcome::Failed { reason, .. } => reason,
         other => format!("{other:?}"),
@@ -98,7 +103,9 @@ fn url(role: &Role, region: &str) -> String {
     let environment = || std::env::var("AWS_ENDPOINT_URL_STS").ok().filter(|url| !url.is_empty());
     match role.sts_url.as_ref().map(|url| url.expose().to_owned()).or_else(environment) {
         Some(url) => url,
-        None => endpoint(if role.fips { "sts-fips" } else { "sts" }, region),
+        // In the government's regions the plain name is such a place itself.
+        None if role.fips && !region.starts_with("us-gov-") => endpoint("sts-fips", region),
+        None => endpoint("sts", region),
     }
 }
 
@@ -128,6 +135,7 @@ mod tests {
         let cases = [
             (role(false, None), "eu-west-1", "https://sts.eu-west-1.amazonaws.com/"),
             (role(true, None), "us-east-1", "https://sts-fips.us-east-1.amazonaws.com/"),
+            (role(true, None), "us-gov-west-1", "https://sts.us-gov-west-1.amazonaws.com/"),
             (role(false, None), "cn-north-1", "https://sts.cn-north-1.amazonaws.com.cn/"),
             (role(true, Some(Secret::new("http://own/"))), "us-east-1", "http://own/"),
         ];
