@@ -20,6 +20,7 @@ const SECRET_KEYS: &[&str] = &[
     "client_certificate_key",
     "client_secret",
     "credentials",
+    "endpoint_params",
     "mattermost_webhook_url",
     "opsgenie_api_key",
     "password",
@@ -144,6 +145,8 @@ receivers:
           proxy_url: http://me:hush5@proxy:3128/
           basic_auth: {username: me, password: "hush\n6"}
           http_headers: {X-Key: {secrets: [hush7], values: [v]}}
+      - url: http://hush8.example/
+        http_config: {oauth2: {client_id: me, token_url: 'http://t/', endpoint_params: {resource: hush9}}}
       - url_file: /etc/hook
         http_config: {authorization: {credentials_file: /etc/token}}
 "#;
@@ -166,6 +169,6 @@ receivers:
         let again = parse("shown.yml", &readable).unwrap_or_else(|mistakes| panic!("{mistakes:?}\n{readable}"));
         assert_eq!(format!("{:?}", again.routes), format!("{:?}", config.routes));
         assert_eq!(again.global.resolve_timeout, config.global.resolve_timeout);
-        assert_eq!(again.integrations("team").len(), 2);
+        assert_eq!(again.integrations("team").len(), 3);
     }
 }
