@@ -44,7 +44,8 @@ def ours(path, folder):
     config = folder / "collector.toml"
     config.write_text(f'[rules]\nfiles = []\n[remediation]\nfiles = []\n[notify]\nfile = "{path.resolve()}"\n')
     done = subprocess.run([collector, "check-config", "--config", config], capture_output=True, text=True)
-    return "good" if done.returncode == 0 else "bad", done.stderr
+    # Any other end, such as a panic's, is no verdict.
+    return {0: "good", 1: "bad"}.get(done.returncode, f"ended with {done.returncode}"), done.stderr
 
 
 def theirs(path):
