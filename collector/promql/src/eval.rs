@@ -46,6 +46,9 @@ pub(crate) use call::Call;
 pub(crate) use notes::Notes;
 pub(crate) use rows::{Column, Row, united};
 
+/// A time and a value: what a sample takes that is held.
+pub(crate) const SAMPLE_BYTES: usize = 16;
+
 /// How a query is evaluated.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
@@ -334,7 +337,7 @@ impl<'a> Evaluator<'a> {
         united(rows)
     }
 
-    /// Makes sure that so many samples may be held besides those that are.
+    /// Makes sure that so many samples may be held besides those that are; what else takes room counts as [`SAMPLE_BYTES`] each.
     pub(crate) fn reserve(&self, samples: usize) -> Result<(), QueryError> {
         let total = self.held.saturating_add(samples);
         self.peak.set(self.peak.get().max(total));

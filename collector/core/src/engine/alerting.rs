@@ -100,6 +100,7 @@ impl<D: Disk> Engine<D> {
     /// Lets notification take an input that somebody waits for; what it shows changes at once.
     pub(super) fn ask_notifier(&mut self, now: Timestamp, input: notify::Input, effects: &mut Vec<Effect>) {
         self.picture.change_notifications(now);
+        self.picture.hurry(now);
         self.tell_notifier(now, input, effects);
     }
 

@@ -65,6 +65,12 @@ impl Picture {
         self.schedule(now.max(self.view.generated_at + AFTER_CHANGE + self.drawing()));
     }
 
+    /// Somebody waits to see a change, and may have more to say once it is seen.
+    pub(crate) fn hurry(&mut self, now: Timestamp) {
+        self.changed = true;
+        self.schedule(now.max(self.view.generated_at + AFTER_CHANGE));
+    }
+
     /// Something changed of what notification shows.
     pub(crate) fn change_notifications(&mut self, now: Timestamp) {
         self.notifications_changed = true;

@@ -13,7 +13,7 @@ use super::aggregate::{greatest, least};
 use super::groups::{Groups, Part};
 use super::kahan::{Mean, Sum, Variance};
 use super::window::TakeRow;
-use super::{Call, Evaluator, Row, is_step_invariant, rows};
+use super::{Call, Evaluator, Row, SAMPLE_BYTES, is_step_invariant, rows};
 use crate::ast::{AggregateOp, Expr, ExprKind};
 use crate::error::QueryError;
 use crate::func::Run;
@@ -95,7 +95,7 @@ impl Evaluator<'_> {
             for (own, value) in folded[at..].iter_mut().zip(values).filter(|(_, value)| !is_stale(**value)) {
                 (fold.take)(own, *value);
             }
-            ControlFlow::Continue(folded.len())
+            ControlFlow::Continue((folded.len() * size_of::<A>()).div_ceil(SAMPLE_BYTES))
         };
         if !self.each_row(expr, &part, &mut take)? {
             return Ok(None);

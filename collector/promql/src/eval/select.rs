@@ -126,7 +126,9 @@ impl Evaluator<'_> {
         let mut visit = |labels: &Labels, times: &Arc<[i64]>, values: &[f64]| {
             number += 1;
             let cancelled = if number % 1024 == 0 { self.check_cancelled() } else { Ok(()) };
-            if let Err(error) = cancelled.and_then(|()| self.reserve(held + values.len() + steps.count)) {
+            if let Err(error) =
+                cancelled.and_then(|()| self.reserve(held + values.len() + steps.count + Frames::room(&steps)))
+            {
                 failed = Some(error);
                 return ControlFlow::Break(());
             }

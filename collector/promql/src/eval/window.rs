@@ -7,7 +7,7 @@ use watchfire_shared::labels::Labels;
 use watchfire_shared::sample::{is_stale, stale_nan};
 
 use super::select::Reading;
-use super::{Evaluator, Row, Steps};
+use super::{Evaluator, Row, SAMPLE_BYTES, Steps};
 use crate::ast::{Expr, ExprKind};
 use crate::error::QueryError;
 use crate::func::Extrapolation;
@@ -102,6 +102,11 @@ impl Frames {
         Self { times: Arc::from([]), frames: Vec::new() }
     }
 
+    /// What the frames of so many steps take, in samples.
+    pub(super) fn room(steps: &Steps) -> usize {
+        (steps.count * size_of::<Frame>()).div_ceil(SAMPLE_BYTES)
+    }
+
     /// Makes them those of these times, unless they are.
     pub(super) fn fit(&mut self, times: &Arc<[i64]>, steps: &Steps, range: i64, reading: &Reading) {
         if Arc::ptr_eq(&self.times, times) && self.frames.len() == steps.count {
@@ -109,6 +114,7 @@ impl Frames {
         }
         self.times = Arc::clone(times);
         self.frames.clear();
+        self.frames.reserve_exact(steps.count);
         let mut covered = 0..0;
         for index in 0..steps.count {
             let end = reading.time(index);
@@ -255,7 +261,7 @@ impl Evaluator<'_> {
                 let (times, values) = plain.of(times, values);
                 let mut row = || {
                     self.check_cancelled()?;
-                    self.reserve(held + values.len() + steps.count)?;
+                    self.reserve(held + values.len() + steps.count + Frames::room(&steps))?;
                     frames.fit(times, &steps, range, &reading);
                     frames.apply(values, extrapolation, (&apply, || self.check_cancelled()), &mut out, &mut seen)
                 };
@@ -275,7 +281,7 @@ impl Evaluator<'_> {
         let mut held = 0;
         for source in std::mem::take(&mut ranges.rows) {
             self.check_cancelled()?;
-            self.reserve(held + steps.count)?;
+            self.reserve(held + steps.count + Frames::room(&steps))?;
             frames.fit(&source.times, &steps, ranges.range, &ranges.reading);
             let pause = || self.check_cancelled();
             if frames.apply(&source.values, extrapolation, (&apply, pause), &mut out, &mut seen)? {
