@@ -303,7 +303,8 @@ fn what_somebody_outside_says_of_a_known_alert_outlives_a_crash() {
     assert_eq!(world.disk, disk, "a rule says it again");
     world.command("4s crash");
     let kept = world.pipeline.alerts(world.now, &AlertFilter::default());
-    assert_eq!(kept[0].alert.annotations.get("text"), Some("second"));
+    let texts: Vec<_> = kept.iter().filter_map(|view| view.alert.annotations.get("text")).collect();
+    assert!(texts.contains(&"second"), "{texts:?}");
 }
 
 #[test]
