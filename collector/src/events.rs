@@ -1,7 +1,7 @@
 //! What happens at the collector beside changes of members, as events: alerts, orders, maintenance.
 //!
-//! Two pictures are compared, and what differs is noted. Pictures are made at most every 50 ms, so what came and went
-//! between two of them is no event; what rules and notifications see is not decided here.
+//! Two pictures are compared, and what differs is noted. Pictures are made at most every 50 ms, and in a storm of alerts
+//! some times a second, so what came and went between two of them is no event; what rules and notifications see is not decided here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -121,9 +121,7 @@ impl Gossip {
             return;
         }
         let takes = |entry: &&crate::view::Entry| entry.protocol() >= REPORTS_SINCE;
-        let is_collector =
-            |entry: &&crate::view::Entry| entry.metadata.as_ref().is_some_and(|held| held.role == Role::Collector);
-        let collectors = self.view.active().filter(is_collector).filter(takes);
+        let collectors = self.view.active().filter(|entry| entry.is_collector()).filter(takes);
         let mut targets: Vec<Identity> = collectors.take(COLLECTORS).map(|entry| entry.identity).collect();
         if targets.is_empty() && self.role != Role::Collector {
             let others: Vec<Identity> = self.view.active().filter(takes).map(|entry| entry.identity).collect();

@@ -6,14 +6,13 @@
 //! Who is leaving itself is told no more by those that know of it, though foca still tells it that they are down: it
 //! declares nobody dead any more.
 
-use watchfire_shared::member::{MemberState, Role};
+use watchfire_shared::member::MemberState;
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::{Effect, Gossip};
 use crate::identity::Identity;
 use crate::packet::Packet;
 use crate::schedule::Alarm;
-use crate::view::Entry;
 
 /// Members that are told in the first round, collectors before all others: who has the note cannot take the silence for
 /// a death. That is everybody in all but the largest clusters, for 60 bytes each; the others hear of it from them.
@@ -65,9 +64,13 @@ impl Gossip {
             return;
         }
         let own = self.own();
-        let is_collector = |entry: &&Entry| entry.metadata.as_ref().is_some_and(|held| held.role == Role::Collector);
-        let collectors: Vec<Identity> =
-            self.view.active().filter(is_collector).map(|entry| entry.identity).take(FIRST_ROUND).collect();
+        let collectors: Vec<Identity> = self
+            .view
+            .active()
+            .filter(|entry| entry.is_collector())
+            .map(|entry| entry.identity)
+            .take(FIRST_ROUND)
+            .collect();
         for target in collectors {
             self.send(target.addr, &Packet::Leave(vec![own]));
         }

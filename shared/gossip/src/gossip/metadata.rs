@@ -46,12 +46,17 @@ pub(super) struct Rumors {
 pub(super) struct Early(BTreeMap<NodeId, (Timestamp, MetaItem)>);
 
 impl Early {
-    fn keep(&mut self, now: Timestamp, item: MetaItem) {
+    /// Returns whether there is room for it.
+    fn keep(&mut self, now: Timestamp, item: MetaItem) -> bool {
         self.0.retain(|_, (since, _)| now.since(*since) < EARLY_FOR);
-        let newer = self.0.get(&item.id).is_none_or(|(_, known)| known.stamp < item.stamp);
-        if newer && (self.0.len() < MOST_EARLY || self.0.contains_key(&item.id)) {
+        let known = self.0.get(&item.id).map(|(_, known)| known.stamp);
+        if known.is_none() && self.0.len() == MOST_EARLY {
+            return false;
+        }
+        if known.is_none_or(|stamp| stamp < item.stamp) {
             self.0.insert(item.id, (now, item));
         }
+        true
     }
 }
 
@@ -241,11 +246,8 @@ impl Gossip {
                 continue;
             }
             let Some(known) = self.view.get(id) else {
-                if news {
-                    self.early.keep(now, MetaItem { id, stamp, bytes });
-                } else {
-                    self.stats.dropped_unexpected += 1;
-                }
+                let kept = news && self.early.keep(now, MetaItem { id, stamp, bytes });
+                self.stats.dropped_unexpected += u64::from(!kept);
                 continue;
             };
             if stamp <= known.stamp() {

@@ -59,10 +59,30 @@ pub(crate) struct Listed {
 
 impl Listed {
     pub(super) fn of(member: &Member, name: Arc<str>) -> Self {
-        let Member { id, addr, state, since, incarnation, generation, role, labels, version, services, .. } = member;
-        let Member { suspected_by, cause, conditions, suspicions, keys, .. } = member;
+        // Every field by name, so that none is forgotten. What is left out changes all the time, or no view knows it.
+        let Member {
+            id,
+            name: called,
+            addr,
+            state,
+            since,
+            incarnation,
+            generation,
+            role,
+            labels,
+            version,
+            services,
+            rtt_ms: _,
+            suspected_by,
+            cause,
+            conditions,
+            suspicions,
+            keys,
+            pools: _,
+            gossip_off: _,
+        } = member;
         let mut hasher = DefaultHasher::new();
-        (id, &member.name, addr, state, since, incarnation, generation, role).hash(&mut hasher);
+        (id, called, addr, state, since, incarnation, generation, role).hash(&mut hasher);
         (labels, version, services, keys).hash(&mut hasher);
         (suspected_by, cause, conditions, suspicions).hash(&mut hasher);
         Self { name, state: *state, look: hasher.finish() }
@@ -151,6 +171,11 @@ impl Entry {
 
     pub(crate) fn is_active(&self) -> bool {
         matches!(self.state, MemberState::Alive | MemberState::Suspect)
+    }
+
+    /// Whether it says that it is a collector.
+    pub(crate) fn is_collector(&self) -> bool {
+        self.metadata.as_ref().is_some_and(|held| held.role == Role::Collector)
     }
 
     pub(crate) fn stamp(&self) -> u64 {
