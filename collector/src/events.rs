@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use watchfire_collector_core::alert::Alert;
+use watchfire_collector_core::notify::query::AlertView as Notified;
 use watchfire_collector_core::remediation::view::OrderView;
 use watchfire_collector_core::rules::Turn;
 use watchfire_collector_core::view::{NodeView, View};
@@ -40,6 +42,9 @@ pub(crate) async fn follow(published: Published, journal: Journal, clock: Clock,
 
 fn note(journal: &Journal, now: Timestamp, before: &View, after: &View) {
     alerts(journal, now, &after.rules.turns_since(&before.rules));
+    if !Arc::ptr_eq(&before.notifications, &after.notifications) {
+        posted(journal, now, &before.notifications.alerts, &after.notifications.alerts);
+    }
     if !Arc::ptr_eq(&before.remediation, &after.remediation) {
         orders(journal, now, &before.remediation.orders, &after.remediation.orders);
     }
@@ -55,6 +60,26 @@ fn alerts(journal: &Journal, now: Timestamp, turns: &[Turn]) {
             "annotations": alert.annotations, "active_at": alert.active_at, "value": alert.value});
         journal.note(Topic::Alert, now, node, &data);
     }
+}
+
+/// Alerts that came from outside, by `POST /api/v2/alerts`. Both lists stand in the order of fingerprints.
+fn posted(journal: &Journal, now: Timestamp, before: &[Arc<Notified>], after: &[Arc<Notified>]) {
+    // Alerts of the rules have no end while they fire.
+    let missing = |in_list: &'_ [Arc<Notified>], alert: &Notified| {
+        alert.alert.ends_at.is_some()
+            && in_list.binary_search_by_key(&alert.fingerprint, |held| held.fingerprint).is_err()
+    };
+    let tell = |alert: &Alert, previous: Option<&str>, state: &str| {
+        let node = Some(alert.labels.value(INSTANCE)).filter(|name| !name.is_empty());
+        let data = json!({"at": now, "previous": previous, "state": state, "labels": alert.labels,
+            "annotations": alert.annotations, "active_at": alert.starts_at, "value": null});
+        journal.note(Topic::Alert, now, node, &data);
+    };
+    before
+        .iter()
+        .filter(|alert| missing(after, alert))
+        .for_each(|alert| tell(&alert.alert, Some("firing"), "resolved"));
+    after.iter().filter(|alert| missing(before, alert)).for_each(|alert| tell(&alert.alert, None, "firing"));
 }
 
 fn orders(journal: &Journal, now: Timestamp, before: &[OrderView], after: &[OrderView]) {
@@ -94,9 +119,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use serde_json::Value;
+    use watchfire_collector_core::notify::query::AlertState;
     use watchfire_collector_core::rules::view::AlertView;
     use watchfire_shared::labels::Labels;
-    use watchfire_shell::journal::Batch;
+    use watchfire_shell::journal::{Batch, Event};
     use watchfire_shell::membership::Index;
 
     use super::*;
@@ -113,21 +139,58 @@ mod tests {
         Turn { alert, previous, state }
     }
 
-    #[tokio::test]
-    async fn an_alert_is_told_at_each_turn() {
+    fn notified(instance: &str, ends_at: Option<Timestamp>) -> Arc<Notified> {
+        let alert = Alert {
+            labels: Labels::new([("alertname", "NodeDown"), (INSTANCE, instance)]),
+            annotations: Labels::default(),
+            starts_at: Timestamp::EPOCH,
+            ends_at,
+            timeout: true,
+            updated_at: Timestamp::EPOCH,
+            generator_url: String::new(),
+        };
+        Arc::new(Notified {
+            fingerprint: alert.fingerprint(),
+            alert,
+            state: AlertState::Active,
+            silenced_by: Vec::new(),
+            inhibited_by: Vec::new(),
+            muted_by: Vec::new(),
+            receivers: Vec::new(),
+        })
+    }
+
+    /// What a journal tells after `note`, a line for each event.
+    async fn told(note: impl FnOnce(&Journal)) -> Vec<String> {
         let journal = Journal::new(Index::default());
         let mut reader = journal.follow(Index::default().into());
-        let turns = [turn("a", None, "pending"), turn("a", Some("pending"), "firing")];
-        alerts(&journal, Timestamp::EPOCH, &turns);
+        note(&journal);
         let Some(Batch::Events(events)) = reader.next(&BTreeSet::new()).await else { panic!() };
-        let told: Vec<String> = events
-            .iter()
-            .map(|event| {
-                let data: Value = serde_json::from_str(&event.data).unwrap();
-                format!("{} {} -> {}", event.node.as_deref().unwrap(), data["previous"], data["state"])
-            })
-            .collect();
-        let expected = [r#"a null -> "pending""#, r#"a "pending" -> "firing""#];
-        assert_eq!(told, expected);
+        let line = |event: &Event| {
+            let data: Value = serde_json::from_str(&event.data).unwrap();
+            format!("{} {} -> {}", event.node.as_deref().unwrap(), data["previous"], data["state"])
+        };
+        events.iter().map(|event| line(event)).collect()
+    }
+
+    #[tokio::test]
+    async fn an_alert_is_told_at_each_turn() {
+        let turns = [turn("a", None, "pending"), turn("a", Some("pending"), "firing")];
+        let told = told(|journal| alerts(journal, Timestamp::EPOCH, &turns)).await;
+        assert_eq!(told, [r#"a null -> "pending""#, r#"a "pending" -> "firing""#]);
+    }
+
+    #[tokio::test]
+    async fn an_alert_from_outside_is_told_when_it_comes_and_when_it_goes() {
+        let end = Some(Timestamp::from_millis(300_000));
+        let sorted = |mut list: Vec<Arc<Notified>>| {
+            list.sort_by_key(|alert| alert.fingerprint);
+            list
+        };
+        // `rules` is told of by the rules themselves.
+        let before = sorted(vec![notified("gone", end), notified("stays", end), notified("rules", None)]);
+        let after = sorted(vec![notified("stays", end), notified("new", end)]);
+        let told = told(|journal| posted(journal, Timestamp::EPOCH, &before, &after)).await;
+        assert_eq!(told, [r#"gone "firing" -> "resolved""#, r#"new null -> "firing""#]);
     }
 }

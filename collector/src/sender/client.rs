@@ -162,13 +162,14 @@ impl Prepared {
         self
     }
 
-    /// The same, with more headers.
+    /// The same, with more headers, which only the receiver may see.
     ///
     /// # Errors
     /// If a value cannot stand in a header.
     pub(super) fn with_headers(mut self, headers: Vec<(&'static str, String)>) -> Result<Self, String> {
         for (name, value) in headers {
             self.headers.insert(HeaderName::from_static(name), sensitive(name, &value)?);
+            self.recipe.credentials = true;
         }
         Ok(self)
     }

@@ -46,9 +46,12 @@ impl Recipe {
         let (Some(name), "https", Some(host)) = (&self.server_name, url.scheme(), url.host_str()) else {
             return Ok((url, None));
         };
+        let named = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         let host = host.trim_matches(['[', ']']).to_owned();
-        let named = url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-        url.set_host(Some(name)).map_err(|_| format!("tls_config.server_name: {name:?} is no name of a host"))?;
+        let refused = || format!("tls_config.server_name: {name:?} is no name of a host");
+        url.set_host(Some(name)).map_err(|_| refused())?;
+        // An address would be connected to. As it stands in the URL now, the resolver will be asked for it.
+        self.server_name = Some(url.domain().ok_or_else(refused)?.to_owned());
         self.host = Some(host);
         Ok((url, Some(named)))
     }

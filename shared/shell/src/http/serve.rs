@@ -103,7 +103,8 @@ async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) 
     let _ = stream.set_nodelay(true);
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(MAX_HEADER_TIME).max_header_size(MAX_HEADER_BYTES);
-    // A client that ends its side has gone, as in Go's server: its request is given up, and what a query computes for it.
+    // A client that ends its side counts as gone: its request is given up, and what a query computes for it. The price is
+    // that one which shuts down only its sending half, as `nc -N` does, gets no answer; no HTTP client does.
     builder.half_close(false);
     let connection =
         builder.serve_connection(TokioIo::new(Stalling::new(stream, MAX_STALL_TIME)), TowerToHyperService::new(router));
