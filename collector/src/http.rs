@@ -5,6 +5,8 @@
 
 mod query;
 
+mod links;
+
 mod lookup;
 
 mod metadata;
@@ -125,6 +127,9 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/-/ready", get(admin::ready))
         .route("/-/reload", app.guard.over(post(admin::reload).put(admin::reload)))
         .route("/metrics", get(metrics::metrics))
+        .route("/", get(links::alerts))
+        .route("/graph", get(links::graph))
+        .route("/query", get(links::graph))
         .merge(prometheus_routes())
         .route("/api/v1/write", guard.over(post(write::write)))
         .merge(alertmanager::routes(&app.guard))

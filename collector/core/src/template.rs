@@ -44,7 +44,7 @@ use watchfire_shared::document::Position;
 pub use escape::Escape;
 pub use value::Value;
 
-pub(crate) use convert::unquote;
+pub(crate) use convert::{query_escape, unquote};
 pub(crate) use number::format_float;
 use tree::Body;
 

@@ -311,7 +311,7 @@ pub(super) fn escaped_segment(text: &str) -> String {
 }
 
 /// A text in a form (<https://url.spec.whatwg.org/#urlencoded-serializing>).
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"*-._".contains(&byte);
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

@@ -7,6 +7,7 @@ use watchfire_store::StateChange;
 
 use super::{Job, Rule};
 use crate::alert::Alert;
+use crate::template;
 
 /// The table of the durable state that holds the alerts of rules.
 pub const TABLE: &str = "rules";
@@ -94,19 +95,6 @@ pub struct Totals {
 impl Settings {
     /// Where a person sees the rule's expression and its result.
     pub(super) fn generator_url(&self, rule: &Rule) -> String {
-        format!("{}/graph?g0.expr={}&g0.tab=1", self.external_url, query_escape(&rule.expr.to_string()))
+        format!("{}/graph?g0.expr={}&g0.tab=1", self.external_url, template::query_escape(&rule.expr.to_string()))
     }
-}
-
-/// Go's `url.QueryEscape`.
-fn query_escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b' ' => out.push('+'),
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            byte => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }

@@ -84,7 +84,7 @@ pub(crate) fn unquote(body: &str, quote: char) -> Result<String, String> {
 }
 
 /// Go's `url.QueryEscape`.
-pub(super) fn query_escape(text: &str) -> String {
+pub(crate) fn query_escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -195,3 +195,15 @@ async fn status_shows_what_fails_and_waits_for_changes() {
     assert!(original.contains("url: <secret>") && original.contains("receiver: sink"), "{original}");
     collector.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_of_notifications_lead_to_answers() {
+    let world = World::new().await;
+    let collector = world.start().await;
+    // As a rule writes it.
+    let (status, value) = world.send(&collector, "GET", "/graph?g0.expr=1+%2B+1&g0.tab=1", &[], "").await;
+    assert_eq!((status, &value["data"]["result"][1]), (200, &json!("2")), "{value}");
+    let (status, alerts) = world.send(&collector, "GET", "/", &[], "").await;
+    assert_eq!((status, alerts), (200, json!([])));
+    collector.stop().await;
+}
