@@ -52,6 +52,15 @@ pub enum Lane {
 
 impl Lane {
     pub const ALL: [Self; 2] = [Self::Live, Self::Backfill];
+
+    const fn live() -> Self {
+        Self::Live
+    }
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    fn is_live(&self) -> bool {
+        *self == Self::Live
+    }
 }
 
 /// A place in a lane. Within an epoch, sequences are gapless and rise by one; a later epoch is a higher number.
@@ -137,20 +146,24 @@ pub struct Dict {
     pub remove: Vec<u32>,
 }
 
-/// One tick of one lane.
+/// One tick of one lane. It is sent every second for years, and on an idle host names in full would be a third of it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Data {
+    #[serde(rename = "l", alias = "lane", default = "Lane::live", skip_serializing_if = "Lane::is_live")]
     pub lane: Lane,
+    #[serde(rename = "s", alias = "seq")]
     pub seq: u64,
+    #[serde(rename = "d", alias = "dict_id")]
     pub dict_id: u32,
     /// The nominal tick by the agent's wall clock, milliseconds since 1970.
+    #[serde(rename = "t", alias = "ts_ms")]
     pub ts_ms: i64,
     /// The number of slots.
     pub n: u32,
-    #[serde(default)]
+    #[serde(rename = "k", alias = "keyframe", default, skip_serializing_if = "std::ops::Not::not")]
     pub keyframe: bool,
     /// See [`super::body`].
-    #[serde(with = "serde_bytes")]
+    #[serde(rename = "b", alias = "body", with = "serde_bytes")]
     pub body: Vec<u8>,
 }
 
@@ -356,6 +369,30 @@ mod tests {
         for message in [dict, data, Message::Bye(Bye { reason: "stop".into(), retry_after_ms: 0 })] {
             assert_eq!(Message::decode(&message.encode()), Ok(Some(message)));
         }
+    }
+
+    #[test]
+    fn a_tick_has_a_small_header_and_is_read_with_long_names() {
+        #[derive(Serialize)]
+        struct Long {
+            lane: Lane,
+            seq: u64,
+            dict_id: u32,
+            ts_ms: i64,
+            n: u32,
+            keyframe: bool,
+            #[serde(with = "serde_bytes")]
+            body: Vec<u8>,
+        }
+        let (seq, ts_ms, body) = (1 << 31, 1_800_000_000_000, vec![7; 64]);
+        let short = |lane, keyframe| {
+            Message::Data(Data { lane, seq, dict_id: 1, ts_ms, n: 512, keyframe, body: body.clone() })
+        };
+        for (lane, keyframe) in [(Lane::Live, false), (Lane::Live, true), (Lane::Backfill, false)] {
+            let long = Long { lane, seq, dict_id: 1, ts_ms, n: 512, keyframe, body: body.clone() };
+            assert_eq!(Message::decode(&frame(5, FLAG_CRITICAL, &long)), Ok(Some(short(lane, keyframe))));
+        }
+        assert_eq!(short(Lane::Live, false).encode().len() - body.len(), 37);
     }
 
     #[test]
