@@ -26,6 +26,7 @@ pub(crate) fn config(origin: &Origin) -> ExitCode {
             {
                 println!("{}: ok", file.display());
             }
+            load.warnings().for_each(|warning| eprintln!("{warning}"));
             let rules: usize = load.rules.iter().map(|group| group.rules.len()).sum();
             let receivers = load.alertmanager.receivers.len();
             println!("{} groups, {rules} rules, {receivers} receivers", load.rules.len());

@@ -17,7 +17,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use watchfire_shared::frame::body::ValueState;
+use watchfire_shared::frame::body::{Coding, ValueState};
 use watchfire_shared::frame::message::{Data, Dict, Hello, Lane, PROTOCOL, SeriesEntry};
 use watchfire_shared::frame::{FrameReader, Message, varint};
 use watchfire_shared::labels::Labels;
@@ -124,7 +124,8 @@ async fn agent(id: u64, base: u64, address: SocketAddr, acknowledged: Acknowledg
             state.encode(&values, keyframe, &mut body);
             let ts_ms = (base + *next * STEP_MS) as i64;
             let n = SERIES as u32;
-            let data = Data { lane: Lane::Backfill, seq: *next, dict_id: 1, ts_ms, n, keyframe, body };
+            let data =
+                Data { lane: Lane::Backfill, seq: *next, dict_id: 1, ts_ms, n, keyframe, body, coding: Coding::Short };
             stream.write_all(&Message::Data(data).encode()).await?;
             *next += 1;
         }

@@ -3,7 +3,7 @@
 //! Invariants: a keyframe is the first Data of a stream, follows every dictionary change and every gap in the sequence,
 //! and comes at least every [`KEYFRAME_EVERY`] frames.
 
-use watchfire_shared::frame::body::ValueState;
+use watchfire_shared::frame::body::{Coding, ValueState};
 use watchfire_shared::frame::message::{Data, Dict, Lane, Message, SeriesEntry};
 use watchfire_shared::limits::{KEYFRAME_EVERY, MAX_DICT_ENTRIES_PER_FRAME, MAX_FRAME_BYTES};
 use watchfire_shared::time::Timestamp;
@@ -74,6 +74,7 @@ impl LaneEncoder {
             n: tick.values.len() as u32,
             keyframe,
             body,
+            coding: Coding::Short,
         };
         frames.push(Message::Data(data).encode());
     }

@@ -155,8 +155,9 @@ fn default_templates() -> TemplateSet {
     set
 }
 
-/// Parts of the file that cannot be honoured, and what there is instead.
-const UNSUPPORTED: &[(&str, &str)] = &[
+/// Parts of the file that change nothing about who is notified of what. They are passed over with a warning, which says what
+/// there is instead.
+const PASSED_OVER: &[(&str, &str)] = &[
     ("tracing", "no spans are sent; `/metrics` counts and the log names what a notification took"),
     ("event_recorder", "follow `/v1/events`, or ask `/v1/history`"),
 ];
@@ -186,10 +187,12 @@ fn read(root: &Node, text: &str, report: &mut Report) -> Option<Config> {
         "templates",
         document::list(|node, report| document::text(node, report).map(|pattern| (node.at, pattern))),
     );
-    for (key, instead) in UNSUPPORTED {
-        if let Some(node) = table.node(key) {
-            report.add(node.at, format!("`{key}` is not supported: {instead}"));
-        }
+    for (key, instead) in PASSED_OVER {
+        warnings.extend(table.node(key).map(|node| Mistake {
+            file: report.file().to_owned(),
+            at: Some(node.at),
+            message: format!("`{key}` is passed over: {instead}"),
+        }));
     }
     table.finish(report);
     Some(Config {

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use watchfire_shared::frame::FrameReader;
-use watchfire_shared::frame::body::ValueState;
+use watchfire_shared::frame::body::{Coding, ValueState};
 use watchfire_shared::frame::message::{Data, Dict, Hello, Lane, Message, PROTOCOL, SeriesEntry};
 use watchfire_shared::labels::Labels;
 use watchfire_shared::member::NodeId;
@@ -173,7 +173,17 @@ impl Agent {
         self.state.encode(&[value], self.seq == 1, &mut body);
         let (seq, keyframe) = (self.seq, self.seq == 1);
         let ts_ms = Clock::start().wall().as_millis();
-        self.send(&Message::Data(Data { lane: Lane::Live, seq, dict_id: 1, ts_ms, n: 1, keyframe, body })).await;
+        self.send(&Message::Data(Data {
+            lane: Lane::Live,
+            seq,
+            dict_id: 1,
+            ts_ms,
+            n: 1,
+            keyframe,
+            body,
+            coding: Coding::Short,
+        }))
+        .await;
         loop {
             match self.receive().await {
                 Message::Ack(ack) if ack.seq == self.seq => return,

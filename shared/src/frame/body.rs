@@ -6,9 +6,17 @@
 //!
 //! ```text
 //! body    = bitmap of ceil(n / 8) bytes (series i is bit i mod 8 of byte i / 8), then one V per set bit, in order
-//! V even  = V / 2 is zigzag(m - l), with l the value before at the same exponent
-//! V = 1   = eight bytes of the float follow, little-endian
-//! V odd   = the exponent becomes (V - 3) / 2, 0..=9, at most once per value; the value's V follows
+//! V > 0   = V - 1 is zigzag(m - l), with l the value before at the same exponent
+//! V = 0   = a byte follows: 255, then eight bytes of the float, little-endian;
+//!           or the exponent from here on, 0..=9, at most once per value, then the value's V
+//! ```
+//!
+//! Bodies that were written before have in place of these V a coding of their own, which is only read:
+//!
+//! ```text
+//! V even  = V / 2 is zigzag(m - l)
+//! V = 1   = eight bytes of the float follow
+//! V odd   = the exponent becomes (V - 3) / 2, at most once per value; the value's V follows
 //! ```
 //!
 //! Both sides keep value and exponent per series. A keyframe sets every bit and starts from 0 and exponent 0 on both.
@@ -19,6 +27,25 @@ use crate::round::round;
 const POWERS: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 /// Scaled integers stay below this, so that differences of two are exact in 53 bits.
 const MAX_SCALED: f64 = 4e15;
+
+/// Behind a V of 0: the float itself follows.
+const RAW: u8 = 255;
+
+/// How the values of a body are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Coding {
+    /// With a bit of each V to tell differences from the rest: what is no longer written.
+    Flagged,
+    #[default]
+    Short,
+}
+
+/// What stands in a body for one value.
+enum Word {
+    Difference(i64),
+    Raw,
+    Exponent(u8),
+}
 
 /// Why a body is refused. The decoder's state is undefined afterwards: the stream needs a keyframe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -111,23 +138,23 @@ impl ValueState {
             _ => (0..POWERS.len() as u8).find(|e| scaled(value, *e).is_some()).filter(|e| usable_base(last, *e)),
         };
         let Some(exponent) = exponent else {
-            out.push(1);
+            out.extend([0, RAW]);
             out.extend_from_slice(&value.to_le_bytes());
             return;
         };
         if exponent != current {
-            varint::put(out, u64::from(exponent) * 2 + 3);
+            out.extend([0, exponent]);
             self.exponent[i] = exponent;
         }
         let scaled = scaled(value, exponent).unwrap_or_default();
-        varint::put(out, varint::zigzag(scaled - base(last, exponent)) << 1);
+        varint::put(out, varint::zigzag(scaled - base(last, exponent)) + 1);
     }
 
     /// Reads one body of as many series as the state has.
     ///
     /// # Errors
     /// If the body is not exactly one body; the state must then be given a keyframe before it is used again.
-    pub fn decode(&mut self, body: &[u8], keyframe: bool) -> Result<(), BodyError> {
+    pub fn decode(&mut self, body: &[u8], keyframe: bool, coding: Coding) -> Result<(), BodyError> {
         if keyframe {
             self.reset();
         }
@@ -139,7 +166,7 @@ impl ValueState {
         let mut at = 0;
         for i in 0..n {
             if bitmap[i / 8] >> (i % 8) & 1 == 1 {
-                self.last[i] = self.decode_value(i, values, &mut at)?;
+                self.last[i] = self.decode_value(i, values, &mut at, coding)?;
             } else if keyframe {
                 return Err(BodyError::IncompleteKeyframe);
             }
@@ -147,27 +174,45 @@ impl ValueState {
         if at == values.len() { Ok(()) } else { Err(BodyError::TrailingBytes) }
     }
 
-    fn decode_value(&mut self, i: usize, bytes: &[u8], at: &mut usize) -> Result<f64, BodyError> {
-        let mut word = varint::get(bytes, at).ok_or(BodyError::Truncated)?;
-        if word % 2 == 1 && word > 1 {
-            self.exponent[i] = u8::try_from((word - 3) / 2).ok().filter(|e| *e <= 9).ok_or(BodyError::BadExponent)?;
-            word = varint::get(bytes, at).ok_or(BodyError::Truncated)?;
+    fn decode_value(&mut self, i: usize, bytes: &[u8], at: &mut usize, coding: Coding) -> Result<f64, BodyError> {
+        let mut word = word(bytes, at, coding)?;
+        if let Word::Exponent(exponent) = word {
+            self.exponent[i] =
+                Some(exponent).filter(|e| usize::from(*e) < POWERS.len()).ok_or(BodyError::BadExponent)?;
+            word = self::word(bytes, at, coding)?;
         }
-        if word == 1 {
-            let raw = bytes.get(*at..*at + 8).and_then(|raw| raw.first_chunk::<8>()).ok_or(BodyError::Truncated)?;
-            *at += 8;
-            return Ok(f64::from_le_bytes(*raw));
-        }
-        if word % 2 == 1 {
-            return Err(BodyError::BadExponent);
-        }
+        let difference = match word {
+            Word::Raw => {
+                let raw = bytes.get(*at..*at + 8).and_then(|raw| raw.first_chunk::<8>()).ok_or(BodyError::Truncated)?;
+                *at += 8;
+                return Ok(f64::from_le_bytes(*raw));
+            }
+            Word::Exponent(_) => return Err(BodyError::BadExponent),
+            Word::Difference(difference) => difference,
+        };
         let exponent = self.exponent[i];
         if !usable_base(self.last[i], exponent) {
             return Err(BodyError::BadDifference);
         }
-        let scaled = base(self.last[i], exponent).wrapping_add(varint::unzigzag(word >> 1));
+        let scaled = base(self.last[i], exponent).wrapping_add(difference);
         Ok(scaled as f64 / POWERS[usize::from(exponent)])
     }
+}
+
+#[inline]
+fn word(bytes: &[u8], at: &mut usize, coding: Coding) -> Result<Word, BodyError> {
+    let word = varint::get(bytes, at).ok_or(BodyError::Truncated)?;
+    Ok(match coding {
+        Coding::Short if word > 0 => Word::Difference(varint::unzigzag(word - 1)),
+        Coding::Short => {
+            let kind = *bytes.get(*at).ok_or(BodyError::Truncated)?;
+            *at += 1;
+            if kind == RAW { Word::Raw } else { Word::Exponent(kind) }
+        }
+        Coding::Flagged if word.is_multiple_of(2) => Word::Difference(varint::unzigzag(word >> 1)),
+        Coding::Flagged if word == 1 => Word::Raw,
+        Coding::Flagged => Word::Exponent(u8::try_from((word - 3) / 2).map_err(|_| BodyError::BadExponent)?),
+    })
 }
 
 /// `value * 10^exponent` if that is an integer below the limit which divides back to the very same bits.
@@ -221,7 +266,7 @@ mod tests {
             for (i, values) in ticks.iter().enumerate() {
                 let mut body = Vec::new();
                 sender.encode(values, i % 7 == 0, &mut body);
-                prop_assert_eq!(receiver.decode(&body, i % 7 == 0), Ok(()));
+                prop_assert_eq!(receiver.decode(&body, i % 7 == 0, Coding::Short), Ok(()));
                 let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
                 prop_assert_eq!(bits(receiver.values()), bits(values));
             }
@@ -229,9 +274,11 @@ mod tests {
 
         #[test]
         fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>, n in 0usize..40, keyframe: bool) {
-            let mut state = ValueState::default();
-            state.resize(n);
-            let _ = state.decode(&bytes, keyframe);
+            for coding in [Coding::Flagged, Coding::Short] {
+                let mut state = ValueState::default();
+                state.resize(n);
+                let _ = state.decode(&bytes, keyframe, coding);
+            }
         }
     }
 
@@ -243,7 +290,7 @@ mod tests {
         let mut resumed = ValueState::from_parts(sender.values().to_vec(), sender.exponents().to_vec()).unwrap();
         let mut next = Vec::new();
         sender.encode(&[1.0, 9.0], false, &mut next);
-        assert_eq!(resumed.decode(&next, false), Ok(()));
+        assert_eq!(resumed.decode(&next, false, Coding::Short), Ok(()));
         assert_eq!(resumed, sender);
         assert_eq!(ValueState::from_parts(vec![1.0], vec![10]), None);
         assert_eq!(ValueState::from_parts(vec![1.0], vec![]), None);
@@ -255,21 +302,42 @@ mod tests {
         state.resize(16);
         let mut values = vec![1234.56; 16];
         state.encode(&values, true, &mut Vec::new());
-        values[3] += 0.25;
+        values[3] += 0.63;
         let mut body = Vec::new();
         state.encode(&values, false, &mut body);
         assert_eq!(body.len(), 3);
     }
 
     #[test]
+    fn a_body_of_the_earlier_coding_is_read() {
+        let mut state = ValueState::default();
+        state.resize(3);
+        // 0.25 with two decimals, -1, and a float as it is; then a step of 0.01 and a NaN.
+        let mut keyframe = vec![0b111, 7, 100, 2, 1];
+        keyframe.extend(5e-324_f64.to_le_bytes());
+        assert_eq!(state.decode(&keyframe, true, Coding::Flagged), Ok(()));
+        assert_eq!(state.values(), [0.25, -1.0, 5e-324]);
+        let mut step = vec![0b011, 4, 1];
+        step.extend(f64::NAN.to_le_bytes());
+        assert_eq!(state.decode(&step, false, Coding::Flagged), Ok(()));
+        assert_eq!((state.values()[0], state.values()[1].to_bits()), (0.26, f64::NAN.to_bits()));
+    }
+
+    #[test]
     fn a_body_must_be_used_up_exactly() {
         let mut state = ValueState::default();
         state.resize(3);
-        assert_eq!(state.decode(&[0b1000], false), Err(BodyError::TrailingBytes));
-        assert_eq!(state.decode(&[0, 0], false), Err(BodyError::TrailingBytes));
-        assert_eq!(state.decode(&[1], false), Err(BodyError::Truncated));
-        assert_eq!(state.decode(&[1, 0x17, 0], false), Err(BodyError::BadExponent));
-        assert_eq!(state.decode(&[1, 3, 3, 0], false), Err(BodyError::BadExponent));
-        assert_eq!(state.decode(&[0b11, 0, 0], true), Err(BodyError::IncompleteKeyframe));
+        let mut refused = |body: &[u8], keyframe, coding| state.decode(body, keyframe, coding).unwrap_err();
+        for coding in [Coding::Flagged, Coding::Short] {
+            assert_eq!(refused(&[0b1000], false, coding), BodyError::TrailingBytes);
+            assert_eq!(refused(&[0, 0], false, coding), BodyError::TrailingBytes);
+            assert_eq!(refused(&[1], false, coding), BodyError::Truncated);
+        }
+        for (coding, ten, twice) in [(Coding::Flagged, [0x17, 0], [3, 3]), (Coding::Short, [0, 10], [0, 0])] {
+            assert_eq!(refused(&[1, ten[0], ten[1], 2], false, coding), BodyError::BadExponent);
+            let twice = [1, twice[0], twice[1], twice[0], twice[1], 2];
+            assert_eq!(refused(&twice, false, coding), BodyError::BadExponent);
+        }
+        assert_eq!(refused(&[0b11, 2, 2], true, Coding::Short), BodyError::IncompleteKeyframe);
     }
 }

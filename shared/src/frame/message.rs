@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::body::Coding;
 use super::{FLAG_CRITICAL, FrameError, HEADER_BYTES};
 use crate::labels::Labels;
 use crate::life::{Life, LifeWanted};
@@ -35,7 +36,7 @@ use crate::order::{Actions, OrderReport, OrderSeen, SignedOrder};
 use crate::sample::MetricKind;
 
 /// The version of the protocol; a reader refuses another major and ignores what a newer minor added.
-pub const PROTOCOL: (u16, u16) = (1, 0);
+pub const PROTOCOL: (u16, u16) = (1, 1);
 
 /// The feature of an agent whose gossip is off: nobody but the agent itself speaks of it.
 pub const FEATURE_NO_GOSSIP: &str = "no-gossip";
@@ -149,22 +150,52 @@ pub struct Dict {
 /// One tick of one lane. It is sent every second for years, and on an idle host names in full would be a third of it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Data {
-    #[serde(rename = "l", alias = "lane", default = "Lane::live", skip_serializing_if = "Lane::is_live")]
+    #[serde(rename = "l", default = "Lane::live", skip_serializing_if = "Lane::is_live")]
     pub lane: Lane,
-    #[serde(rename = "s", alias = "seq")]
+    #[serde(rename = "s")]
     pub seq: u64,
-    #[serde(rename = "d", alias = "dict_id")]
+    #[serde(rename = "d")]
     pub dict_id: u32,
     /// The nominal tick by the agent's wall clock, milliseconds since 1970.
-    #[serde(rename = "t", alias = "ts_ms")]
+    #[serde(rename = "t")]
     pub ts_ms: i64,
     /// The number of slots.
     pub n: u32,
-    #[serde(rename = "k", alias = "keyframe", default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(rename = "k", default, skip_serializing_if = "std::ops::Not::not")]
     pub keyframe: bool,
     /// See [`super::body`].
-    #[serde(rename = "b", alias = "body", with = "serde_bytes")]
+    #[serde(rename = "b", with = "serde_bytes")]
     pub body: Vec<u8>,
+    /// The type of the frame says it.
+    #[serde(skip)]
+    pub coding: Coding,
+}
+
+/// A tick as it was written before: spools may hold some.
+#[derive(Serialize, Deserialize)]
+struct EarlierData {
+    lane: Lane,
+    seq: u64,
+    dict_id: u32,
+    ts_ms: i64,
+    n: u32,
+    #[serde(default)]
+    keyframe: bool,
+    #[serde(with = "serde_bytes")]
+    body: Vec<u8>,
+}
+
+impl From<&Data> for EarlierData {
+    fn from(data: &Data) -> Self {
+        let Data { lane, seq, dict_id, ts_ms, n, keyframe, ref body, coding: _ } = *data;
+        Self { lane, seq, dict_id, ts_ms, n, keyframe, body: body.clone() }
+    }
+}
+
+impl From<EarlierData> for Data {
+    fn from(EarlierData { lane, seq, dict_id, ts_ms, n, keyframe, body }: EarlierData) -> Self {
+        Self { lane, seq, dict_id, ts_ms, n, keyframe, body, coding: Coding::Flagged }
+    }
 }
 
 /// Everything up to and including `seq` of the lane is durable.
@@ -240,6 +271,9 @@ pub struct ViewAnswer {
     pub state: Option<MemberState>,
 }
 
+/// The type of [`EarlierData`], which is only read.
+const EARLIER_DATA: u8 = 5;
+
 macro_rules! messages {
     ($($number:literal $flags:literal $name:ident($payload:ty),)*) => {
         /// One frame's content.
@@ -253,7 +287,12 @@ macro_rules! messages {
             /// refused by its reader.
             #[must_use]
             pub fn encode(&self) -> Vec<u8> {
-                match self { $(Self::$name(payload) => frame($number, $flags, payload),)* }
+                match self {
+                    Self::Data(data) if data.coding == Coding::Flagged => {
+                        frame(EARLIER_DATA, FLAG_CRITICAL, &EarlierData::from(data))
+                    }
+                    $(Self::$name(payload) => frame($number, $flags, payload),)*
+                }
             }
 
             /// Reads one whole frame, header included; `None` for one of an unknown type that may be skipped.
@@ -263,6 +302,9 @@ macro_rules! messages {
             pub fn decode(frame: &[u8]) -> Result<Option<Self>, FrameError> {
                 let (kind, flags, payload) = split(frame)?;
                 match kind {
+                    EARLIER_DATA => {
+                        read::<EarlierData>("Data", payload).map(|payload| Some(Self::Data(payload.into())))
+                    }
                     $($number => read(stringify!($name), payload).map(|payload| Some(Self::$name(payload))),)*
                     unknown if flags & FLAG_CRITICAL != 0 => Err(FrameError::UnknownCritical(unknown)),
                     _ => Ok(None),
@@ -276,7 +318,7 @@ messages! {
     1 0b10 Hello(Hello),
     2 0b10 HelloAck(HelloAck),
     3 0b10 Dict(Dict),
-    5 0b10 Data(Data),
+    6 0b10 Data(Data),
     7 0b00 Ack(Ack),
     8 0b00 Nack(Nack),
     9 0b00 Slow(Slow),
@@ -365,6 +407,7 @@ mod tests {
             n: 1,
             keyframe: true,
             body: vec![1, 0],
+            coding: Coding::Short,
         });
         for message in [dict, data, Message::Bye(Bye { reason: "stop".into(), retry_after_ms: 0 })] {
             assert_eq!(Message::decode(&message.encode()), Ok(Some(message)));
@@ -372,27 +415,31 @@ mod tests {
     }
 
     #[test]
-    fn a_tick_has_a_small_header_and_is_read_with_long_names() {
-        #[derive(Serialize)]
-        struct Long {
-            lane: Lane,
-            seq: u64,
-            dict_id: u32,
-            ts_ms: i64,
-            n: u32,
-            keyframe: bool,
-            #[serde(with = "serde_bytes")]
-            body: Vec<u8>,
-        }
-        let (seq, ts_ms, body) = (1 << 31, 1_800_000_000_000, vec![7; 64]);
-        let short = |lane, keyframe| {
-            Message::Data(Data { lane, seq, dict_id: 1, ts_ms, n: 512, keyframe, body: body.clone() })
+    fn a_tick_has_a_small_header() {
+        let (body, coding) = (vec![7; 64], Coding::Short);
+        let [seq, ts_ms] = [1 << 31, 1_800_000_000_000];
+        let data = Data { lane: Lane::Live, seq: seq as u64, dict_id: 1, ts_ms, n: 512, keyframe: false, body, coding };
+        assert_eq!(Message::Data(data).encode().len() - 64, 37);
+    }
+
+    #[test]
+    fn a_tick_is_read_as_it_was_written_before() {
+        let earlier = |keyframe| EarlierData {
+            lane: Lane::Backfill,
+            seq: 7,
+            dict_id: 1,
+            ts_ms: -5,
+            n: 1,
+            keyframe,
+            body: vec![1, 0],
         };
-        for (lane, keyframe) in [(Lane::Live, false), (Lane::Live, true), (Lane::Backfill, false)] {
-            let long = Long { lane, seq, dict_id: 1, ts_ms, n: 512, keyframe, body: body.clone() };
-            assert_eq!(Message::decode(&frame(5, FLAG_CRITICAL, &long)), Ok(Some(short(lane, keyframe))));
+        for keyframe in [false, true] {
+            let data = Data::from(earlier(keyframe));
+            assert_eq!((data.seq, data.ts_ms, data.keyframe, data.coding), (7, -5, keyframe, Coding::Flagged));
+            let bytes = frame(EARLIER_DATA, FLAG_CRITICAL, &earlier(keyframe));
+            assert_eq!(Message::decode(&bytes), Ok(Some(Message::Data(data.clone()))));
+            assert_eq!(Message::Data(data).encode(), bytes, "and passed on as it was");
         }
-        assert_eq!(short(Lane::Live, false).encode().len() - body.len(), 37);
     }
 
     #[test]

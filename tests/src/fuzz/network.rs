@@ -88,7 +88,7 @@ pub(super) fn frames(bytes: &[u8]) -> bool {
         assert_eq!(read, Some(again), "{message:?}");
         if let Message::Data(data) = &message {
             state.resize(usize::try_from(data.n).unwrap_or(usize::MAX).min(20_000));
-            let _ = state.decode(&data.body, data.keyframe);
+            let _ = state.decode(&data.body, data.keyframe, data.coding);
         }
     }
     accepted

@@ -176,7 +176,7 @@ impl LogReader {
                     return false;
                 }
                 self.state.resize(data.n as usize);
-                if self.state.decode(&data.body, data.keyframe).is_err() {
+                if self.state.decode(&data.body, data.keyframe, data.coding).is_err() {
                     return false;
                 }
                 if data.seq >= self.from {

@@ -45,7 +45,6 @@ bad_files!(
     global_secrets,
     inhibit_rules,
     time_intervals,
-    unsupported_parts,
     templated_labels,
     email,
     slack,
@@ -290,9 +289,12 @@ fn section(name: &str) -> String {
     }
 }
 
+fn section_with(name: &str, entry: &str) -> String {
+    section(name).replacen("{}", entry, 1)
+}
+
 fn mistakes_of(section_name: &str, entry: &str) -> Vec<String> {
-    let text = section(section_name).replacen("{}", entry, 1);
-    let found = parse("keys", &text).err().unwrap_or_default();
+    let found = parse("keys", &section_with(section_name, entry)).err().unwrap_or_default();
     found.iter().map(ToString::to_string).collect()
 }
 
@@ -303,6 +305,7 @@ fn every_key_of_alertmanager_is_known_and_what_is_not_supported_is_refused_by_na
         let mut words = line.split(' ');
         let section = words.next().unwrap_or_default();
         for word in words {
+            let (word, passed) = word.split_once('~').map_or((word, None), |(key, value)| (key, Some(value)));
             let (key, refused) = word.split_once('!').map_or((word, None), |(key, value)| (key, Some(value)));
             let unset = mistakes_of(section, &format!("{key}: null"));
             // The file of the section `root` names some of its keys itself.
@@ -314,6 +317,12 @@ fn every_key_of_alertmanager_is_known_and_what_is_not_supported_is_refused_by_na
             if let Some(value) = refused {
                 let mistakes = mistakes_of(section, &format!("{key}: {value}"));
                 assert!(told(&mistakes), "{section}: {key} is dropped in silence: {mistakes:?}");
+            }
+            if let Some(value) = passed {
+                let text = section_with(section, &format!("{key}: {value}"));
+                let warnings = parse("keys", &text).unwrap().warnings;
+                let warned = warnings.iter().any(|w| w.message.contains(&format!("`{key}` is passed over")));
+                assert!(warned, "{section}: {key} is dropped in silence: {warnings:?}");
             }
             assert!(!told(&unset), "{section}: {key} is refused although nothing is set: {unset:?}");
             known += 1;

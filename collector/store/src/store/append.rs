@@ -144,9 +144,9 @@ impl<D: Disk> Store<D> {
             return Err(error);
         }
         prepare(&mut self.wal, &mut self.touched, stream);
-        stream.wire.decode(position, at, slots, data.keyframe, &data.body)?;
-        let body = &data.body;
-        let record = DataRecord { source: source.clone(), position, at, keyframe: data.keyframe, slots, body };
+        let (keyframe, coding, body) = (data.keyframe, data.coding, &data.body);
+        let record = DataRecord { source: source.clone(), position, at, keyframe, coding, slots, body };
+        stream.wire.decode(&record)?;
         record::put(&mut self.wal.pending, &Record::Data(record));
         let (order, _) = push_row(&mut self.memory.head, stream, at);
         self.wal.note_row(order, at);

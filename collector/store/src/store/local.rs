@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use watchfire_shared::frame::body::Coding;
 use watchfire_shared::frame::message::Position;
 use watchfire_shared::labels::Labels;
 use watchfire_shared::time::Timestamp;
@@ -108,7 +109,8 @@ impl<D: Disk> Store<D> {
         let position = Position { epoch: 0, seq: stream.wire.last.map_or(1, |last| last.seq + 1) };
         stream.wire.last = Some(position);
         stream.wire.last_at = Some(at);
-        let record = DataRecord { source: source.clone(), position, at, keyframe, slots, body: &body };
+        let record =
+            DataRecord { source: source.clone(), position, at, keyframe, coding: Coding::Short, slots, body: &body };
         record::put(&mut self.wal.pending, &Record::Data(record));
         let (order, _) = push_row(head, stream, at);
         self.wal.note_row(order, at);

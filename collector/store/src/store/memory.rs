@@ -154,8 +154,7 @@ impl Memory {
     fn replay_data(&mut self, in_block: bool, data: &DataRecord<'_>) -> Option<Replayed> {
         let stream = self.streams.get_mut(&data.source)?;
         let checked = stream.wire.check(data.at, data.slots, data.keyframe);
-        let decoded =
-            checked.and_then(|()| stream.wire.decode(data.position, data.at, data.slots, data.keyframe, data.body));
+        let decoded = checked.and_then(|()| stream.wire.decode(data));
         if decoded.is_err() {
             stream.wire.needs_keyframe = true;
             return None;
@@ -170,8 +169,7 @@ impl Memory {
     fn replay_partial(&mut self, in_block: bool, data: &DataRecord<'_>, present: &Present) -> Option<Replayed> {
         let stream = self.streams.get_mut(&data.source)?;
         let checked = stream.wire.check(data.at, data.slots, data.keyframe);
-        let decoded =
-            checked.and_then(|()| stream.wire.decode(data.position, data.at, data.slots, data.keyframe, data.body));
+        let decoded = checked.and_then(|()| stream.wire.decode(data));
         if decoded.is_err() {
             stream.wire.needs_keyframe = true;
             return None;

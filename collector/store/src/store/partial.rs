@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use watchfire_shared::frame::body::Coding;
 use watchfire_shared::frame::message::Position;
 use watchfire_shared::labels::Labels;
 use watchfire_shared::time::Timestamp;
@@ -125,7 +126,7 @@ impl<D: Disk> Store<D> {
         let position = Position { epoch: 0, seq: stream.wire.last.map_or(1, |last| last.seq + 1) };
         stream.wire.last = Some(position);
         stream.wire.last_at = Some(at);
-        let data = DataRecord { source, position, at, keyframe, slots, body: &body };
+        let data = DataRecord { source, position, at, keyframe, coding: Coding::Short, slots, body: &body };
         let present = Present::of(slots, values);
         let order = push_present(&mut self.memory.head, stream, at, &present);
         record::put(&mut self.wal.pending, &Record::Partial { data, present });

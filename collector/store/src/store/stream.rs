@@ -12,7 +12,7 @@ use crate::head::Head;
 use crate::head::layout::Layout;
 use crate::index::SourceId;
 use crate::source::Source;
-use crate::wal::record::{Shown, StateRecord};
+use crate::wal::record::{DataRecord, Shown, StateRecord};
 
 /// Everything that a state record holds.
 #[derive(Clone, Default, Debug)]
@@ -105,22 +105,15 @@ impl Wire {
     }
 
     /// Takes a body that was checked.
-    pub(super) fn decode(
-        &mut self,
-        position: Position,
-        at: Timestamp,
-        slots: usize,
-        keyframe: bool,
-        body: &[u8],
-    ) -> Result<(), AppendError> {
-        self.values.resize(slots);
-        if let Err(error) = self.values.decode(body, keyframe) {
+    pub(super) fn decode(&mut self, data: &DataRecord<'_>) -> Result<(), AppendError> {
+        self.values.resize(data.slots);
+        if let Err(error) = self.values.decode(data.body, data.keyframe, data.coding) {
             self.needs_keyframe = true;
             return Err(error.into());
         }
         self.needs_keyframe = false;
-        self.last = Some(position);
-        self.last_at = Some(at);
+        self.last = Some(data.position);
+        self.last_at = Some(data.at);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use watchfire_shared::frame::body::ValueState;
+use watchfire_shared::frame::body::{Coding, ValueState};
 use watchfire_shared::frame::message::{Lane, Position};
 use watchfire_shared::frame::varint;
 use watchfire_shared::labels::Labels;
@@ -35,6 +35,10 @@ const FLAG_NEEDS_KEYFRAME: u8 = 4;
 const FLAG_NEEDS_DICTIONARY: u8 = 8;
 const FLAG_SHOWS_DICTIONARY: u8 = 16;
 const FLAG_SHOWS_OTHERS: u8 = 32;
+const FLAG_SHORT_BODY: u8 = 64;
+
+const FLAG_KEYFRAME: u8 = 1;
+const FLAG_SHORT_ROW: u8 = 2;
 
 /// Everything that decoding a source's next record takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +81,7 @@ pub(crate) struct DataRecord<'a> {
     pub(crate) position: Position,
     pub(crate) at: Timestamp,
     pub(crate) keyframe: bool,
+    pub(crate) coding: Coding,
     pub(crate) slots: usize,
     pub(crate) body: &'a [u8],
 }
@@ -189,7 +194,8 @@ fn put_state(out: &mut Vec<u8>, state: &StateRecord) {
             | flag(state.needs_keyframe, FLAG_NEEDS_KEYFRAME)
             | flag(state.needs_dictionary, FLAG_NEEDS_DICTIONARY)
             | flag(state.shown == Shown::Dictionary, FLAG_SHOWS_DICTIONARY)
-            | flag(matches!(state.shown, Shown::Other(_)), FLAG_SHOWS_OTHERS),
+            | flag(matches!(state.shown, Shown::Other(_)), FLAG_SHOWS_OTHERS)
+            | FLAG_SHORT_BODY,
     );
     varint::put(out, u64::from(state.dict_id));
     if let Some(position) = state.last {
@@ -220,7 +226,7 @@ fn read_state(reader: &mut Reader<'_>) -> Option<StateRecord> {
     let exponents = reader.sized()?.to_vec();
     let mut fresh = ValueState::default();
     fresh.resize(exponents.len());
-    fresh.decode(reader.sized()?, true).ok()?;
+    fresh.decode(reader.sized()?, true, coding(flags, FLAG_SHORT_BODY)).ok()?;
     let values = ValueState::from_parts(fresh.values().to_vec(), exponents)?;
     let slots = read_slots(reader)?;
     let shown = if flags & FLAG_SHOWS_OTHERS != 0 {
@@ -264,11 +270,17 @@ fn read_dictionary(reader: &mut Reader<'_>) -> Option<DictionaryRecord> {
     Some(DictionaryRecord { source, dict_id, base, remove, add: read_slots(reader)? })
 }
 
+/// Bodies of the first version are marked by nothing.
+fn coding(flags: u8, short: u8) -> Coding {
+    if flags & short == 0 { Coding::Flagged } else { Coding::Short }
+}
+
 fn put_data(out: &mut Vec<u8>, data: &DataRecord<'_>) {
     put_source(out, &data.source);
     put_position(out, data.position);
     out.extend_from_slice(&data.at.as_millis().to_le_bytes());
-    out.push(u8::from(data.keyframe));
+    let short = if data.coding == Coding::Short { FLAG_SHORT_ROW } else { 0 };
+    out.push(if data.keyframe { FLAG_KEYFRAME } else { 0 } | short);
     varint::put(out, data.slots as u64);
     out.extend_from_slice(data.body);
 }
@@ -277,11 +289,12 @@ fn read_data<'a>(reader: &mut Reader<'a>) -> Option<DataRecord<'a>> {
     let source = read_source(reader)?;
     let position = read_position(reader)?;
     let at = Timestamp::from_millis(reader.i64()?);
-    let keyframe = reader.u8()? != 0;
+    let flags = reader.u8()?;
+    let (keyframe, coding) = (flags & FLAG_KEYFRAME != 0, coding(flags, FLAG_SHORT_ROW));
     let slots = reader.varint32()? as usize;
     let body = reader.rest();
     // A body has a bit per slot, which bounds what a claimed number of slots can make the reader allocate.
-    (slots.div_ceil(8) <= body.len()).then_some(DataRecord { source, position, at, keyframe, slots, body })
+    (slots.div_ceil(8) <= body.len()).then_some(DataRecord { source, position, at, keyframe, coding, slots, body })
 }
 
 /// Texts once, in the order of their first use, then per slot the numbers of its pairs.
@@ -365,11 +378,11 @@ mod tests {
                     remove: slots.iter().map(|(slot, _)| *slot).collect(), add: slots,
                 }),
                 Record::Data(DataRecord {
-                    source: source.clone(), position, at, keyframe: flags.0, slots: body.len() * 8, body: &body,
+                    source: source.clone(), position, at, keyframe: flags.0, coding: coding(dict_id as u8, 2), slots: body.len() * 8, body: &body,
                 }),
                 Record::Partial {
                     data: DataRecord {
-                        source: source.clone(), position, at, keyframe: flags.0, slots: body.len() * 8, body: &body,
+                        source: source.clone(), position, at, keyframe: flags.0, coding: coding(dict_id as u8, 2), slots: body.len() * 8, body: &body,
                     },
                     present: Present::from_bytes(&body),
                 },

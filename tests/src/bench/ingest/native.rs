@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use watchfire_shared::frame::body::ValueState;
+use watchfire_shared::frame::body::{Coding, ValueState};
 use watchfire_shared::frame::message::{Data, Dict, Hello, Lane, PROTOCOL, SeriesEntry};
 use watchfire_shared::frame::{FrameReader, Message};
 use watchfire_shared::labels::Labels;
@@ -130,6 +130,7 @@ fn frames(load: &Load, entries: &[SeriesEntry], mut tick: impl FnMut(&mut Vec<f6
             n: entries.len() as u32,
             keyframe,
             body,
+            coding: Coding::Short,
         };
         out.push(Message::Data(data).encode());
     }

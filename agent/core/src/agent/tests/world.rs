@@ -128,7 +128,7 @@ impl Collector {
             return nack(NackCode::Resync);
         };
         state.resize(data.n as usize);
-        state.decode(&data.body, data.keyframe).expect("the agent's bodies are well-formed");
+        state.decode(&data.body, data.keyframe, data.coding).expect("the agent's bodies are well-formed");
         *last = Some(data.seq);
         self.keyframes += u64::from(data.keyframe);
         if let Some(code) = refuse {

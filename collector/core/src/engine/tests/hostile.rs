@@ -183,7 +183,7 @@ proptest! {
         let lane = if backfill { Lane::Backfill } else { Lane::Live };
         agent.dict(&mut world, lane, 2);
         for (seq, dict_id, ts_ms, n, keyframe, body) in values {
-            let data = watchfire_shared::frame::message::Data { lane, seq, dict_id: dict_id % 3, ts_ms, n: n % 5, keyframe, body };
+            let data = watchfire_shared::frame::message::Data { lane, seq, dict_id: dict_id % 3, ts_ms, n: n % 5, keyframe, body, coding: watchfire_shared::frame::body::Coding::Short };
             world.send(agent.conn, &Message::Data(data));
         }
         world.run(seconds(200.0));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use watchfire_shared::frame::body::ValueState;
+use watchfire_shared::frame::body::{Coding, ValueState};
 use watchfire_shared::frame::message::{Data, Dict, Hello, Lane, Message, PROTOCOL, SeriesEntry};
 use watchfire_shared::labels::{Labels, METRIC_NAME};
 use watchfire_shared::life::{Life, LifeNote, LifeState};
@@ -424,7 +424,7 @@ impl FakeAgent {
         let mut body = Vec::new();
         own.state.encode(&vec![value; own.slots], keyframe, &mut body);
         let (seq, dict_id, n) = (own.seq, own.dict_id, own.slots as u32);
-        Data { lane, seq, dict_id, ts_ms: at.as_millis(), n, keyframe, body }
+        Data { lane, seq, dict_id, ts_ms: at.as_millis(), n, keyframe, body, coding: Coding::Short }
     }
 
     /// Sends a live frame for now.

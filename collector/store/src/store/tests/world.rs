@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use watchfire_shared::frame::body::ValueState;
+use watchfire_shared::frame::body::{Coding, ValueState};
 use watchfire_shared::frame::message::{Data, Dict, Lane, Position, SeriesEntry};
 use watchfire_shared::labels::Labels;
 use watchfire_shared::member::NodeId;
@@ -177,7 +177,8 @@ impl World {
         agent.values.resize(values.len());
         agent.values.encode(&values, keyframe, &mut body);
         let n = agent.slots.len() as u32;
-        let data = Data { lane: Lane::Live, seq, dict_id: agent.dict_id, ts_ms: 0, n, keyframe, body };
+        let data =
+            Data { lane: Lane::Live, seq, dict_id: agent.dict_id, ts_ms: 0, n, keyframe, body, coding: Coding::Short };
         (Position { epoch, seq }, data)
     }
 
