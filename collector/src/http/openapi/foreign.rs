@@ -59,6 +59,9 @@ pub(super) const FOREIGN: &[Operation] = &[
     text("get", "/-/ready", "Prometheus: 200 once the configuration is loaded and the log replayed."),
     text("post", "/-/reload", "Prometheus: reads the configuration anew; 500 with every mistake if it is bad."),
     text("put", "/-/reload", "The same."),
+    link("/", "Where Alertmanager has its page: a way to the alerts that fire."),
+    link("/graph", "Where Prometheus has the page of an expression, `g0.expr`: a way to its value."),
+    link("/query", "The same."),
     text("get", "/metrics", "The collector's own figures in Prometheus' text format."),
 ];
 
@@ -73,4 +76,8 @@ const fn asked(
 
 const fn text(method: &'static str, path: &'static str, summary: &'static str) -> Operation {
     Operation { answer: TEXT, is_foreign: true, ..Operation::new(method, path, summary) }
+}
+
+const fn link(path: &'static str, summary: &'static str) -> Operation {
+    Operation { answer: Answer::Elsewhere, is_foreign: true, ..Operation::get(path, summary) }
 }

@@ -90,6 +90,8 @@ pub enum Answer {
     Text(&'static str),
     /// 204.
     Empty,
+    /// 307.
+    Elsewhere,
 }
 
 impl Answer {
@@ -106,6 +108,7 @@ impl Answer {
 
     pub(super) fn json(&self) -> (&'static str, Value) {
         let content = match self {
+            Self::Elsewhere => return ("307", json!({ "description": "`Location` says where." })),
             Self::Empty => return ("204", json!({ "description": "It is done." })),
             Self::Text(media) => json!({ *media: { "schema": { "type": "string" } } }),
             Self::Json(schema) | Self::Blocking(schema) => json!({ "application/json": { "schema": schema.json() } }),
