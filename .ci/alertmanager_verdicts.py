@@ -37,7 +37,7 @@ SMALL = {
     "undefined receiver": "route: {receiver: q}\nreceivers: [{name: r}]\n",
     "duplicate key": "route: {receiver: r}\nroute: {receiver: r}\nreceivers: [{name: r}]\n",
     "tracing": TAIL % "webhook_configs: [{url: 'http://h/'}]" + "tracing: {endpoint: 'h:4317', client_type: grpc, insecure: true}\n",
-    "event_recorder": TAIL % "webhook_configs: [{url: 'http://h/'}]" + "event_recorder: {outputs: [{type: file, path: x}]}\n",
+    "event_recorder": TAIL % "webhook_configs: [{url: 'http://h/'}]" + "event_recorder: {file_outputs: [{path: x}]}\n",
 }
 
 
