@@ -1,10 +1,10 @@
 //! The head: recent rows of every source, in memory.
 //!
-//! A source's rows are kept as they came, one allocation each, until there are [`chunk::ROWS`] of them; then they are
-//! turned into columns and sealed. Rows and chunks never change afterwards and are shared by reference count, so a
-//! snapshot is a clone of three pointers, and the next row of a source copies at most that source's list of tail rows.
+//! A source's rows are kept as they came, one allocation each, until there are a few ([`chunk::PART_ROWS`]); then they are
+//! turned into columns and sealed, and four such parts are joined. Rows and chunks never change afterwards and are shared
+//! by reference count, so a snapshot is a clone of three pointers, and the next row of a source copies at most that
+//! source's list of tail rows.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use watchfire_shared::labels::Labels;
@@ -16,16 +16,19 @@ pub(crate) mod chunk;
 
 pub(crate) mod timeline;
 
+mod names;
+
 use crate::index::{Index, SeriesId, SourceId};
 use crate::store::partial::Present;
 use layout::Layout;
+use names::Names;
 use timeline::{Row, Timeline};
 
 #[derive(Default)]
 pub(crate) struct Head {
     pub(crate) index: Index,
     pub(crate) timelines: Arc<Vec<Arc<Timeline>>>,
-    by_labels: BTreeMap<Labels, SeriesId>,
+    names: Names,
     free_series: Vec<SeriesId>,
     free_sources: Vec<SourceId>,
     /// The number of the last row; rows of all sources are numbered in the order in which they were written.
@@ -51,7 +54,7 @@ impl Head {
     }
 
     pub(crate) fn find(&self, labels: &Labels) -> Option<SeriesId> {
-        self.by_labels.get(labels).copied()
+        self.names.find(&self.index, labels)
     }
 
     /// The series with these labels, made if there is none, as one that the source may get data of.
@@ -59,10 +62,10 @@ impl Head {
         let id = match self.find(labels) {
             Some(id) => id,
             None => {
-                let next = self.by_labels.len() as SeriesId;
+                let next = self.names.len() as SeriesId;
                 let id = self.free_series.pop().unwrap_or(next);
-                let labels = self.index.insert(id, labels);
-                self.by_labels.insert(labels, id);
+                self.index.insert(id, labels);
+                self.names.insert(&self.index, id);
                 id
             }
         };
@@ -75,10 +78,10 @@ impl Head {
         Arc::make_mut(&mut Arc::make_mut(&mut self.timelines)[source as usize])
     }
 
-    /// Seals what the source has in rows.
-    pub(crate) fn seal_tail(&mut self, source: SourceId) {
-        if self.timelines[source as usize].has_tail() {
-            self.timeline_mut(source).seal_tail();
+    /// Seals what the source has, so that no chunk has rows of before and after this.
+    pub(crate) fn seal(&mut self, source: SourceId) {
+        if self.timelines[source as usize].is_open() {
+            self.timeline_mut(source).seal();
         }
     }
 
@@ -150,9 +153,10 @@ impl Head {
 
     fn release(&mut self, source: SourceId, series: SeriesId) {
         if self.index.remove_source(series, source)
-            && let Some(labels) = self.index.remove(series)
+            && let Some(labels) = self.index.get(series).map(|entry| entry.labels.clone())
         {
-            self.by_labels.remove(&labels);
+            self.names.remove(&self.index, &labels);
+            self.index.remove(series);
             self.free_series.push(series);
         }
     }

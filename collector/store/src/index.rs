@@ -97,8 +97,8 @@ impl Index {
         &mut Arc::make_mut(&mut pages[page])[at]
     }
 
-    /// Adds a series under a free number and returns its labels, their texts shared with the other series.
-    pub(crate) fn insert(&mut self, id: SeriesId, labels: &Labels) -> Labels {
+    /// Adds a series under a free number, the texts of its labels shared with the other series.
+    pub(crate) fn insert(&mut self, id: SeriesId, labels: &Labels) {
         let postings = Arc::make_mut(&mut self.postings);
         let mut pairs = Vec::with_capacity(labels.len());
         for (name, value) in labels.pairs() {
@@ -110,8 +110,7 @@ impl Index {
         }
         let labels = Labels::new(pairs);
         Arc::make_mut(&mut self.all).insert(id);
-        *self.slot(id) = Some(Entry { labels: labels.clone(), sources: Sources::new() });
-        labels
+        *self.slot(id) = Some(Entry { labels, sources: Sources::new() });
     }
 
     /// Removes a series and returns its labels.

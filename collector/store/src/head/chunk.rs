@@ -10,8 +10,11 @@ use super::timeline::{Point, Row};
 use crate::dint;
 use crate::index::SeriesId;
 
-/// Rows of one chunk. At ten seconds' interval ten minutes; fewer compress worse, more keep raw rows longer.
+/// Rows of one chunk. At ten seconds' interval ten minutes; fewer compress worse.
 pub(crate) const ROWS: usize = 60;
+/// Rows of one series after the other are sealed at this number, and again with those that follow: a value in a row takes
+/// eight bytes, in a part of a chunk about two. Fewer would mean to encode more often.
+pub(crate) const PART_ROWS: usize = 15;
 
 /// Consecutive values of one series, none or all of them stale, encoded together.
 #[derive(Clone, Copy, Debug)]
@@ -111,8 +114,46 @@ impl Builder {
         let mut values = std::mem::take(&mut self.values);
         for (series, slot) in rows[0].layout.by_series() {
             values.clear();
-            values.extend(rows.iter().filter_map(|row| row.values.get(*slot as usize)));
+            values.extend(rows.iter().filter_map(|row| row.values.get(slot as usize)));
+            self.add(series, 0, &values);
+        }
+        self.values = values;
+    }
+
+    /// Parts of which every one has one column of each of these series.
+    fn add_whole(&mut self, parts: &[Arc<Chunk>], series: &[SeriesId]) {
+        let mut columns: Vec<_> = parts.iter().map(|part| (part, part.columns_from(0))).collect();
+        let mut values = std::mem::take(&mut self.values);
+        for series in series {
+            values.clear();
+            for (part, columns) in &mut columns {
+                let Some((column, bytes)) = columns.next() else { continue };
+                part.decode(column, &part.bytes[bytes], &mut values);
+            }
             self.add(*series, 0, &values);
+        }
+        self.values = values;
+    }
+
+    fn add_parts(&mut self, parts: &[Arc<Chunk>]) {
+        // By series and row, the values of consecutive rows.
+        let mut runs: BTreeMap<(SeriesId, usize), Vec<f64>> = BTreeMap::new();
+        let mut before = 0;
+        for part in parts {
+            for (column, bytes) in part.columns_from(0) {
+                let values = runs.entry((column.series, before + usize::from(column.first))).or_default();
+                part.decode(column, &part.bytes[bytes], values);
+            }
+            before += part.times.len();
+        }
+        let mut runs = runs.into_iter().peekable();
+        while let Some(((series, first), mut values)) = runs.next() {
+            while let Some((_, following)) =
+                runs.next_if(|((other, at), _)| (*other, *at) == (series, first + values.len()))
+            {
+                values.extend(following);
+            }
+            self.add(series, first, &values);
         }
     }
 
@@ -134,12 +175,17 @@ impl Builder {
     }
 }
 
+/// Whether each has a value of the same series.
+pub(crate) fn are_alike(rows: &[Arc<Row>]) -> bool {
+    let is_whole = |row: &Arc<Row>| row.gone.is_empty() && row.present.is_none();
+    rows.iter().all(|row| is_whole(row) && Arc::ptr_eq(&row.layout, &rows[0].layout))
+}
+
 impl Chunk {
     /// From rows in the order of time, at least one and at most [`ROWS`].
     pub(crate) fn seal(rows: &[Arc<Row>]) -> Self {
         let mut builder = Builder::default();
-        let is_whole = |row: &Arc<Row>| row.gone.is_empty() && row.present.is_none();
-        let uniform = rows.iter().all(|row| is_whole(row) && Arc::ptr_eq(&row.layout, &rows[0].layout));
+        let uniform = are_alike(rows);
         if uniform {
             builder.add_uniform(rows);
         } else {
@@ -155,6 +201,37 @@ impl Chunk {
             columns,
             bytes: builder.bytes.into(),
         }
+    }
+
+    /// One chunk of several that follow each other, at least one.
+    pub(crate) fn join(parts: &[Arc<Self>]) -> Self {
+        let mut builder = Builder::default();
+        let series = match &parts[0].columns {
+            Columns::Whole { series, .. } => Some(series),
+            Columns::Mixed(_) => None,
+        };
+        let is_whole =
+            |part: &Arc<Self>, own| matches!(&part.columns, Columns::Whole { series, .. } if Arc::ptr_eq(series, own));
+        let series = series.filter(|series| parts.iter().all(|part| is_whole(part, series)));
+        let rows = parts.iter().map(|part| part.times.len()).sum();
+        let columns = if let Some(series) = series {
+            builder.add_whole(parts, series);
+            Columns::of(builder.columns, rows, Arc::clone(series))
+        } else {
+            builder.add_parts(parts);
+            Columns::Mixed(builder.columns.into())
+        };
+        Self {
+            times: parts.iter().flat_map(|part| part.times.iter().copied()).collect(),
+            orders: parts.iter().flat_map(|part| part.orders.iter().copied()).collect(),
+            columns,
+            bytes: builder.bytes.into(),
+        }
+    }
+
+    /// Appends the column's values.
+    fn decode(&self, column: Column, bytes: &[u8], values: &mut Vec<f64>) {
+        dint::decode(bytes, usize::from(column.count), values).expect("a chunk in memory is what was encoded");
     }
 
     pub(crate) fn first_at(&self) -> i64 {
@@ -242,7 +319,7 @@ impl Chunk {
                 continue;
             }
             let before = values.len();
-            dint::decode(bytes, count, values).expect("a chunk in memory is what was encoded");
+            self.decode(column, bytes, values);
             values.truncate(before + wanted.end - first);
             values.drain(before..before + wanted.start - first);
             times.extend_from_slice(&self.times[wanted]);
@@ -261,7 +338,7 @@ impl Chunk {
             self.columns_of(series).filter_map(|(column, bytes)| Some((within(&column)?, column, bytes))).last();
         let (row, column, bytes) = newest?;
         let mut values = Vec::with_capacity(usize::from(column.count));
-        dint::decode(bytes, usize::from(column.count), &mut values).expect("a chunk in memory is what was encoded");
+        self.decode(column, bytes, &mut values);
         Some((self.times[row], self.orders[row], values[row - usize::from(column.first)]))
     }
 
@@ -269,10 +346,9 @@ impl Chunk {
         let rows = self.rows(from, to);
         let mut values = Vec::new();
         for (column, bytes) in self.columns_of(series) {
-            let (first, count) = (usize::from(column.first), usize::from(column.count));
             values.clear();
-            dint::decode(bytes, count, &mut values).expect("a chunk in memory is what was encoded");
-            for (row, value) in (first..).zip(&values).filter(|(row, _)| rows.contains(row)) {
+            self.decode(column, bytes, &mut values);
+            for (row, value) in (usize::from(column.first)..).zip(&values).filter(|(row, _)| rows.contains(row)) {
                 take((self.times[row], self.orders[row], *value));
             }
         }

@@ -1,6 +1,6 @@
 //! Which series each slot of a source's frames holds.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use watchfire_shared::labels::Labels;
 
@@ -10,11 +10,12 @@ use crate::index::SeriesId;
 #[derive(Debug, Default)]
 pub(crate) struct Layout {
     /// By slot; `None` where no series is, or a refused one.
-    slots: Vec<Option<(SeriesId, Labels)>>,
-    /// Sorted by series.
-    by_series: Vec<(SeriesId, u32)>,
-    /// The series of [`by_series`](Self::by_series), shared with chunks of its rows.
-    series: OnceLock<Arc<[SeriesId]>>,
+    slots: Box<[Option<(SeriesId, Labels)>]>,
+    /// Sorted; chunks of its rows share the list.
+    series: Arc<[SeriesId]>,
+    /// The slot of each of [`series`](Self::series); `None` if their places are their slots, as they are where a source
+    /// numbers its series as they come.
+    places: Option<Box<[u32]>>,
 }
 
 impl Layout {
@@ -24,7 +25,10 @@ impl Layout {
         let taken = slots.iter().zip(0u32..).filter_map(|(taken, slot)| taken.as_ref().map(|(id, _)| (*id, slot)));
         let mut by_series: Vec<(SeriesId, u32)> = taken.collect();
         by_series.sort_unstable();
-        Self { slots, by_series, series: OnceLock::new() }
+        let series = by_series.iter().map(|(series, _)| *series).collect();
+        let in_place = by_series.iter().zip(0u32..).all(|((_, slot), place)| *slot == place);
+        let places = (!in_place).then(|| by_series.iter().map(|(_, slot)| *slot).collect());
+        Self { slots: slots.into(), series, places }
     }
 
     /// One more than the highest slot that holds a series.
@@ -34,23 +38,26 @@ impl Layout {
 
     /// How many series there are.
     pub(crate) fn len(&self) -> usize {
-        self.by_series.len()
+        self.series.len()
     }
 
     pub(crate) fn to_slots(&self) -> Vec<Option<(SeriesId, Labels)>> {
-        self.slots.clone()
+        self.slots.to_vec()
     }
 
     pub(crate) fn slot_of(&self, series: SeriesId) -> Option<u32> {
         // Series that came together have numbers in a row, most often without a gap.
-        let guess = series.wrapping_sub(self.by_series.first()?.0) as usize;
-        if let Some((id, slot)) = self.by_series.get(guess)
-            && *id == series
-        {
-            return Some(*slot);
-        }
-        let at = self.by_series.binary_search_by_key(&series, |(id, _)| *id).ok()?;
-        Some(self.by_series[at].1)
+        let guess = series.wrapping_sub(*self.series.first()?) as usize;
+        let place = match self.series.get(guess) {
+            Some(own) if *own == series => guess,
+            _ => self.series.binary_search(&series).ok()?,
+        };
+        Some(self.slot_at(place))
+    }
+
+    /// The slot of the series at this place of the list.
+    fn slot_at(&self, place: usize) -> u32 {
+        self.places.as_ref().map_or(place as u32, |places| places[place])
     }
 
     /// The labels of the series in a slot; `None` if there is none.
@@ -65,17 +72,17 @@ impl Layout {
 
     /// Series in the order of their ids, as chunks keep them.
     pub(crate) fn shared_series(&self) -> Arc<[SeriesId]> {
-        Arc::clone(self.series.get_or_init(|| self.series().collect()))
+        Arc::clone(&self.series)
     }
 
     /// Series in the order of their ids.
     pub(crate) fn series(&self) -> impl Iterator<Item = SeriesId> {
-        self.by_series.iter().map(|(series, _)| *series)
+        self.series.iter().copied()
     }
 
     /// Series and slots in the order of the series.
-    pub(crate) fn by_series(&self) -> &[(SeriesId, u32)] {
-        &self.by_series
+    pub(crate) fn by_series(&self) -> impl Iterator<Item = (SeriesId, u32)> {
+        self.series.iter().enumerate().map(|(place, series)| (*series, self.slot_at(place)))
     }
 
     /// Slots that hold a series, with its labels.

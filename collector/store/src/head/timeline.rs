@@ -58,6 +58,8 @@ pub(crate) type Point = (i64, u64, f64);
 pub(crate) struct Timeline {
     sealed: Arc<Vec<Arc<Chunk>>>,
     tail: Vec<Arc<Row>>,
+    /// How many of the last chunks are parts of one that is to come.
+    parts: u8,
     /// Its rows come long after their times: what an agent's spool held.
     late: bool,
 }
@@ -74,25 +76,52 @@ impl Timeline {
     /// Appends a row that is later than all others.
     pub(crate) fn push(&mut self, row: Row) {
         self.tail.push(Arc::new(row));
-        if self.tail.len() == chunk::ROWS {
+        if self.tail.len() == chunk::PART_ROWS && chunk::are_alike(&self.tail) {
+            self.seal_tail();
+            self.parts += 1;
+            if usize::from(self.parts) * chunk::PART_ROWS >= chunk::ROWS {
+                self.join();
+            }
+        } else if self.tail.len() == chunk::ROWS {
+            // What has to stay in rows for so long is no part of anything.
+            self.join();
             self.seal_tail();
         }
     }
 
-    /// Seals the rows that wait for more, at least one.
-    pub(crate) fn seal_tail(&mut self) {
+    fn seal_tail(&mut self) {
         let chunk = Arc::new(Chunk::seal(&self.tail));
         Arc::make_mut(&mut self.sealed).push(chunk);
         self.tail.clear();
     }
 
+    /// Makes one chunk of the parts.
+    fn join(&mut self) {
+        let parts = usize::from(std::mem::take(&mut self.parts));
+        if parts > 1 {
+            let sealed = Arc::make_mut(&mut self.sealed);
+            let joined = Chunk::join(&sealed[sealed.len() - parts..]);
+            sealed.truncate(sealed.len() - parts);
+            sealed.push(Arc::new(joined));
+        }
+    }
+
+    /// Seals all there is. No chunk will have rows of before and after this.
+    pub(crate) fn seal(&mut self) {
+        self.join();
+        if !self.tail.is_empty() {
+            self.seal_tail();
+        }
+    }
+
+    /// Whether [`seal`](Self::seal) would change anything.
+    pub(crate) fn is_open(&self) -> bool {
+        self.parts > 0 || !self.tail.is_empty()
+    }
+
     /// The rows that are not sealed yet.
     pub(crate) fn tail(&self) -> &[Arc<Row>] {
         &self.tail
-    }
-
-    pub(crate) fn has_tail(&self) -> bool {
-        !self.tail.is_empty()
     }
 
     /// The sealed chunks, oldest first.
@@ -120,6 +149,7 @@ impl Timeline {
             let sealed = Arc::make_mut(&mut self.sealed);
             sealed.drain(..old).for_each(|chunk| series.extend(chunk.series()));
             sealed.shrink_to_fit();
+            self.parts = self.parts.min(u8::try_from(sealed.len()).unwrap_or(u8::MAX));
         }
         if self.sealed.is_empty() && self.has_old(from, up_to) {
             self.tail.clear();

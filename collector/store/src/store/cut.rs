@@ -100,7 +100,7 @@ impl<D: Disk> Store<D> {
             return;
         }
         for stream in self.memory.streams.values() {
-            self.memory.head.seal_tail(stream.id);
+            self.memory.head.seal(stream.id);
         }
         // Much data cannot wait for the minutes that are kept at hand.
         let delay = if much { Span::ZERO } else { Span::from_millis(span.as_millis() / DELAY_SHARE) };
