@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops;
 use std::sync::OnceLock;
 
 use watchfire_shared::labels::Labels;
@@ -186,25 +187,45 @@ impl Block {
         dint::decode(&bytes, column.count as usize, out).ok_or(Fault::Damaged { at, what: "a column is malformed" })
     }
 
-    /// Gives every series that satisfies the matchers and has points within the range, with those points, in the order
-    /// of time for each source.
-    ///
-    /// A damaged part is left out and [noted](Self::note).
-    pub(crate) fn select(&self, matchers: &[Matcher], range: Range, take: &mut impl FnMut(Labels, Vec<Point>)) {
-        match self.selected(matchers, range) {
-            Ok(selected) => {
-                let mut points: Vec<Vec<Point>> = vec![Vec::new(); selected.series.len()];
-                for (group, wanted) in &selected.groups {
-                    if let Err(fault) = self.read_group(group, wanted, range, &mut points) {
-                        self.note(&fault);
-                    }
-                }
-                for (series, points) in selected.series.into_iter().zip(points).filter(|(_, points)| !points.is_empty())
-                {
-                    take(series, points);
-                }
+    /// Finds the series that satisfy the matchers in the groups within the range. `number` gives each a number of the
+    /// caller's choice. What is damaged is left out and [noted](Self::note).
+    pub(crate) fn find(&self, matchers: &[Matcher], range: Range, mut number: impl FnMut(Labels) -> usize) -> Found {
+        let selected = self.selected(matchers, range).unwrap_or_else(|fault| {
+            self.note(&fault);
+            Selected::default()
+        });
+        let numbers: Vec<usize> = selected.series.into_iter().map(&mut number).collect();
+        let mut groups = selected.groups;
+        groups.iter_mut().flat_map(|(_, wanted)| wanted).for_each(|(_, at)| *at = numbers[*at]);
+        Found { series: numbers.len(), groups }
+    }
+
+    /// How many points those series have within the range, about.
+    pub(crate) fn points_of(&self, found: &Found, range: Range) -> f64 {
+        let (first, last) = (self.footer.first, self.footer.last);
+        let within = last.min(range.to).saturating_sub(first.max(range.from)) as f64;
+        let share = (within / last.saturating_sub(first).max(1) as f64).clamp(0.0, 1.0);
+        self.footer.samples as f64 * share * found.series as f64 / f64::from(self.footer.series.max(1))
+    }
+
+    /// Appends the points within the range of the series with these numbers, each to its own list, in the order of time
+    /// for each source. What is damaged is left out and [noted](Self::note).
+    pub(crate) fn read_found(
+        &self,
+        found: &Found,
+        numbers: ops::Range<usize>,
+        range: Range,
+        points: &mut [Vec<Point>],
+    ) {
+        for (group, wanted) in &found.groups {
+            let own = wanted.iter().filter(|(_, number)| numbers.contains(number));
+            let own: Vec<(u32, usize)> = own.map(|(series, number)| (*series, number - numbers.start)).collect();
+            if own.is_empty() {
+                continue;
             }
-            Err(fault) => self.note(&fault),
+            if let Err(fault) = self.read_group(group, &own, range, points) {
+                self.note(&fault);
+            }
         }
     }
 
@@ -280,6 +301,13 @@ impl Block {
         }
         Ok(())
     }
+}
+
+/// Where a block has the series that a query wants.
+pub(crate) struct Found {
+    series: usize,
+    /// Each group with the series wanted of it, rising: number in the block, and the query's own number.
+    groups: Vec<(Group, Vec<(u32, usize)>)>,
 }
 
 /// Which series of a block a query wants, and where their values are.

@@ -8,7 +8,7 @@ use watchfire_shared::labels::Labels;
 use watchfire_shared::matcher::Matcher;
 use watchfire_shared::time::Timestamp;
 
-use crate::block::{Block, Range};
+use crate::block::{Block, Found, Range};
 use crate::head::timeline::{Point, Timeline};
 use crate::index::{Entry, Index, SeriesId};
 
@@ -78,41 +78,25 @@ impl Snapshot {
     /// that was written first stays. The order of the series is not defined.
     #[must_use]
     pub fn select(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<SelectedSeries> {
-        let range = Range { from: from.as_millis(), to: to.as_millis() };
-        let mut older: BTreeMap<Labels, Vec<Point>> = BTreeMap::new();
-        for block in self.blocks_in(range) {
-            block.select(matchers, range, &mut |labels, mut points| {
-                older.entry(labels).or_default().append(&mut points)
-            });
-        }
-        let mut selected = Selected::default();
-        for (id, entry) in self.entries(matchers) {
-            let old = older.remove(&entry.labels);
-            let mut timelines = self.timelines_of(entry);
-            let (first, second) = (timelines.next(), timelines.next());
-            match (old, first, second) {
-                (None, Some(timeline), None) => selected.read(entry, id, timeline, range),
-                (old, ..) => {
-                    let mut points = old.unwrap_or_default();
-                    self.read(id, entry, range, &mut points);
-                    selected.add(entry.labels.clone(), points);
-                }
-            }
-        }
-        older.into_iter().for_each(|(labels, points)| selected.add(labels, points));
-        selected.series
+        let mut selected = Vec::new();
+        self.visit(matchers, from, to, &mut |labels, times, values| {
+            let (labels, times, values) = (labels.clone(), Arc::clone(times), values.to_vec());
+            selected.push(SelectedSeries { labels, times, values });
+            ControlFlow::Continue(())
+        });
+        selected
     }
 
     /// Gives what [`select`](Self::select) returns to `take`, a series at a time and in the same order, until it breaks.
+    /// Of what is in files, a few million points are in memory at a time.
     pub fn visit(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp, take: Visitor<'_>) {
         let range = Range { from: from.as_millis(), to: to.as_millis() };
-        if self.blocks_in(range).next().is_some() {
-            let mut series = self.select(matchers, from, to).into_iter();
-            let _ = series.try_for_each(|series| take(&series.labels, &series.times, &series.values));
+        let mut selected = Selected::default();
+        let older = self.older(matchers, range);
+        if self.visit_older(&older, range, &mut selected, &mut *take).is_break() {
             return;
         }
-        let mut selected = Selected::default();
-        for (id, entry) in self.entries(matchers) {
+        for (id, entry) in self.entries(matchers).filter(|(_, entry)| !older.numbers.contains_key(&entry.labels)) {
             let mut timelines = self.timelines_of(entry);
             let (first, second) = (timelines.next(), timelines.next());
             match (first, second) {
@@ -130,6 +114,61 @@ impl Snapshot {
         }
     }
 
+    /// The series that blocks have within the range. Reads their indexes.
+    fn older(&self, matchers: &[Matcher], range: Range) -> Older<'_> {
+        let mut older = Older::default();
+        let (numbers, labels) = (&mut older.numbers, &mut older.labels);
+        for block in self.blocks_in(range) {
+            let found = block.find(matchers, range, |own| {
+                *numbers.entry(own).or_insert_with_key(|own| {
+                    labels.push((own.clone(), None));
+                    labels.len() - 1
+                })
+            });
+            older.points += block.points_of(&found, range);
+            older.blocks.push((block, found));
+        }
+        if !older.numbers.is_empty() {
+            for (id, entry) in self.entries(matchers) {
+                if let Some(number) = older.numbers.get(&entry.labels) {
+                    older.labels[*number].1 = Some(id);
+                }
+            }
+        }
+        older
+    }
+
+    /// Gives the series that blocks have, with what memory has of them, some at a time.
+    fn visit_older(
+        &self,
+        older: &Older<'_>,
+        range: Range,
+        selected: &mut Selected,
+        take: Visitor<'_>,
+    ) -> ControlFlow<()> {
+        let series = older.labels.len();
+        let step = (series as f64 * VISITED_POINTS / older.points.max(1.0)).ceil() as usize;
+        for first in (0..series).step_by(step.max(1)) {
+            let numbers = first..series.min(first + step.max(1));
+            let mut points: Vec<Vec<Point>> = vec![Vec::new(); numbers.len()];
+            for (block, found) in &older.blocks {
+                block.read_found(found, numbers.clone(), range, &mut points);
+            }
+            for ((labels, id), mut points) in older.labels[numbers].iter().zip(points) {
+                if let Some(id) = id
+                    && let Some(entry) = self.index.get(*id)
+                {
+                    self.read(*id, entry, range, &mut points);
+                }
+                selected.fill_merged(points);
+                if !selected.values.is_empty() {
+                    take(labels, &selected.times, &selected.values)?;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
     fn read(&self, id: SeriesId, entry: &Entry, range: Range, points: &mut Vec<Point>) {
         for timeline in self.timelines_of(entry) {
             timeline.read(id, range.from, range.to, &mut |point| points.push(point));
@@ -142,11 +181,14 @@ impl Snapshot {
     pub fn latest(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<Newest> {
         let range = Range { from: from.as_millis(), to: to.as_millis() };
         if self.blocks_in(range).next().is_some() {
-            let last = |series: SelectedSeries| {
-                let (at, value) = (*series.times.last()?, *series.values.last()?);
-                Some(Newest { labels: series.labels, at: Timestamp::from_millis(at), value })
-            };
-            return self.select(matchers, from, to).into_iter().filter_map(last).collect();
+            let mut latest = Vec::new();
+            self.visit(matchers, from, to, &mut |labels, times, values| {
+                if let (Some(at), Some(value)) = (times.last(), values.last()) {
+                    latest.push(Newest { labels: labels.clone(), at: Timestamp::from_millis(*at), value: *value });
+                }
+                ControlFlow::Continue(())
+            });
+            return latest;
         }
         let newest = |(id, entry): (SeriesId, &Entry)| {
             let points = self.timelines_of(entry).filter_map(|timeline| timeline.latest(id, range.from, range.to));
@@ -197,25 +239,7 @@ impl Snapshot {
     /// The newest point of every series that satisfies every matcher. The order is not defined.
     #[must_use]
     pub fn newest(&self, matchers: &[Matcher]) -> Vec<Newest> {
-        let mut newest: BTreeMap<Labels, Point> = BTreeMap::new();
-        let mut keep = |labels: Labels, point: Point| {
-            newest
-                .entry(labels)
-                .and_modify(|own| *own = [*own, point].into_iter().max_by_key(rank).unwrap_or(point))
-                .or_insert(point);
-        };
-        for (id, entry) in self.entries(matchers) {
-            let points = self.timelines_of(entry).filter_map(|timeline| timeline.newest(id));
-            points.for_each(|point| keep(entry.labels.clone(), point));
-        }
-        for block in self.blocks.iter() {
-            let all = Range { from: i64::MIN, to: i64::MAX };
-            block.select(matchers, all, &mut |labels, points| {
-                points.into_iter().for_each(|point| keep(labels.clone(), point));
-            });
-        }
-        let newest = newest.into_iter();
-        newest.map(|(labels, (at, _, value))| Newest { labels, at: Timestamp::from_millis(at), value }).collect()
+        self.latest(matchers, Timestamp::MIN, Timestamp::MAX)
     }
 
     /// The number of series in memory.
@@ -230,11 +254,23 @@ fn rank(point: &Point) -> (i64, std::cmp::Reverse<u64>) {
     (point.0, std::cmp::Reverse(point.1))
 }
 
-/// Series as they are selected; those of one source share their times.
+/// Points of files that are in memory at a time, about: a hundred megabytes with what is made of them.
+const VISITED_POINTS: f64 = if cfg!(test) { 500.0 } else { 3e6 };
+
+/// The series that blocks have of what is selected.
+#[derive(Default)]
+struct Older<'a> {
+    numbers: BTreeMap<Labels, usize>,
+    /// By number, with the series' number in memory. Numbers of one source follow each other, as the blocks have them.
+    labels: Vec<(Labels, Option<SeriesId>)>,
+    blocks: Vec<(&'a Block, Found)>,
+    /// How many points they have, about.
+    points: f64,
+}
+
+/// A series as it is selected; those of one source share their times.
 #[derive(Default)]
 struct Selected {
-    series: Vec<SelectedSeries>,
-    /// Of the last series, as its values are.
     times: Arc<[i64]>,
     values: Vec<f64>,
     scratch: Vec<i64>,
@@ -262,23 +298,5 @@ impl Selected {
         }
         self.values.clear();
         self.values.extend(points.into_iter().map(|point| point.2));
-    }
-
-    /// Adds a series that one source alone has, unless it has no point.
-    fn read(&mut self, entry: &Entry, id: SeriesId, timeline: &Timeline, range: Range) {
-        self.fill(id, timeline, range);
-        self.keep(entry.labels.clone());
-    }
-
-    /// Adds a series unless it has no point.
-    fn add(&mut self, labels: Labels, points: Vec<Point>) {
-        self.fill_merged(points);
-        self.keep(labels);
-    }
-
-    fn keep(&mut self, labels: Labels) {
-        if !self.values.is_empty() {
-            self.series.push(SelectedSeries { labels, times: Arc::clone(&self.times), values: self.values.clone() });
-        }
     }
 }
