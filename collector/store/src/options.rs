@@ -1,5 +1,6 @@
 //! What the store's owner may choose.
 
+use watchfire_shared::labels::Labels;
 use watchfire_shared::limits::MAX_SERIES_PER_AGENT;
 use watchfire_shared::time::Span;
 
@@ -17,10 +18,14 @@ pub struct Options {
     pub max_head_bytes: u64,
     /// How much time a block has, and with it the head. At most an eighth of the retention.
     pub block_span: Span,
-    /// Series in total. One costs about 1 KiB of memory.
+    /// Series in total. One costs about 1 KiB of memory. A twentieth is for the collector's own series and those that are
+    /// [`essential`](Self::essential).
     pub max_series: usize,
-    /// Series of one source's dictionary, and slots of its frames.
+    /// Series of one agent's dictionary, and slots of its frames. A twentieth is for those that are
+    /// [`essential`](Self::essential).
     pub max_series_per_source: usize,
+    /// Whether an agent's series is admitted even where others have taken all that is left to them.
+    pub essential: fn(&Labels) -> bool,
     /// Bytes of all names and values in one source's dictionary. Ten thousand series of 1.6 KiB fit; without it a
     /// hostile agent could make each state record hundreds of megabytes.
     pub max_dictionary_bytes_per_source: usize,
@@ -28,6 +33,17 @@ pub struct Options {
     pub max_pending_bytes: usize,
     /// Space that is left free on the disk, bytes, so that the small state can still be written when the log cannot.
     pub min_free_bytes: u64,
+}
+
+/// Which part of a limit is kept free for what is essential.
+const KEPT_FREE: usize = 20;
+
+impl Options {
+    /// Series that there may be in total, and in one agent's dictionary.
+    pub(crate) fn series_limits(&self, essential: bool) -> (usize, usize) {
+        let limit = |most: usize| if essential { most } else { most - most / KEPT_FREE };
+        (limit(self.max_series), limit(self.max_series_per_source))
+    }
 }
 
 impl Default for Options {
@@ -40,6 +56,7 @@ impl Default for Options {
             block_span: Span::from_seconds(2 * 3600),
             max_series: 1_000_000,
             max_series_per_source: MAX_SERIES_PER_AGENT,
+            essential: |_| false,
             max_dictionary_bytes_per_source: 16 << 20,
             max_pending_bytes: 64 << 20,
             min_free_bytes: 32 << 20,

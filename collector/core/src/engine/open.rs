@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::{Span, Timestamp};
-use watchfire_store::{Disk, Quarantined, State, StateError, Store, StoreError};
+use watchfire_store::{Disk, Options, Quarantined, State, StateError, Store, StoreError};
 
 use super::durability::Durability;
 use super::ledger::Ledger;
@@ -14,6 +14,7 @@ use super::picture::Picture;
 use super::{Effect, Engine, NODE_TABLE, Settings, exports, nodes};
 use crate::catalogue::causes::Causes;
 use crate::fact::{Fact, Level};
+use crate::ingest::naming::is_essential;
 use crate::ingest::{Identity, Ingest, Output};
 use crate::notify::{self, Pipeline};
 use crate::remediation::{self, Remediator};
@@ -56,7 +57,7 @@ impl<D: Disk + Clone> Engine<D> {
     /// If the disk cannot be used or holds files of a newer version. Damage is no error; see [`Recovery`].
     pub fn open(disk: D, settings: Settings, now: Timestamp) -> Result<(Self, Recovery), OpenError> {
         let (mut state, state_recovery) = State::open(disk.clone())?;
-        let (store, store_recovery) = Store::open(disk, settings.storage.clone())?;
+        let (store, store_recovery) = Store::open(disk, Options { essential: is_essential, ..settings.storage })?;
         let records = state.load(NODE_TABLE)?;
         let nodes: BTreeMap<NodeId, NodeRecord> = records.iter().filter_map(|(id, value)| decode(id, value)).collect();
         let saved = nodes::load(&mut state)?;

@@ -61,13 +61,14 @@ impl<D: Disk> Store<D> {
         let mut added = std::collections::BTreeSet::new();
         let mut label_bytes: usize = slots.iter().flatten().map(|(_, labels)| bytes_of(labels)).sum();
         // The collector's own series are bounded by what the whole store may have, and their slots are its own choice.
-        let (max_series, max_slots) = match change.source {
-            Source::Agent(..) => (self.options.max_series_per_source, self.options.max_series_per_source),
-            Source::Local(_) => (usize::MAX, usize::MAX),
-        };
+        let is_own = matches!(change.source, Source::Local(_));
+        let max_slots = if is_own { usize::MAX } else { self.options.max_series_per_source };
+        let is_essential = |labels: &Labels| is_own || (self.options.essential)(labels);
+        change.add.sort_by_key(|(_, labels)| !is_essential(labels));
         let mut refused = Vec::new();
         change.add.retain(|(slot, labels)| {
             let known = head.find(labels);
+            let (most, most_of_source) = self.options.series_limits(is_essential(labels));
             let refusal = if labels.is_empty() {
                 Some(Refusal::NoLabels)
             } else if *slot as usize >= max_slots {
@@ -76,11 +77,11 @@ impl<D: Disk> Store<D> {
                 Some(Refusal::SlotTaken)
             } else if known.is_some_and(|id| series.binary_search(&id).is_ok() || added.contains(&id)) {
                 Some(Refusal::SameLabels)
-            } else if count >= max_series {
+            } else if !is_own && count >= most_of_source {
                 Some(Refusal::SourceQuota)
             } else if label_bytes + bytes_of(labels) > self.options.max_dictionary_bytes_per_source {
                 Some(Refusal::DictionaryBytes)
-            } else if known.is_none() && head.series() >= self.options.max_series {
+            } else if known.is_none() && head.series() >= most {
                 Some(Refusal::TotalQuota)
             } else {
                 None

@@ -59,7 +59,7 @@ impl<D: Disk> Store<D> {
     /// How many more series there may be.
     #[must_use]
     pub fn room_for_series(&self) -> usize {
-        self.options.max_series.saturating_sub(self.memory.head.series())
+        self.options.series_limits(false).0.saturating_sub(self.memory.head.series())
     }
 
     /// Adds series to the local source `name`, which is made if there is none. Their slots are the caller's choice; each
@@ -133,6 +133,22 @@ impl<D: Disk> Store<D> {
         self.wal.note_row(order, at);
         self.oldest_pending.get_or_insert(at);
         Ok(())
+    }
+
+    /// The labels of the series in a slot of the local source `name`.
+    #[must_use]
+    pub fn labels_of(&self, name: &str, slot: u32) -> Option<Labels> {
+        let stream = self.memory.streams.get(&Source::Local(name.to_owned()))?;
+        stream.wire.layout.labels_at(slot).cloned()
+    }
+
+    /// The value that the series in this slot of the local source `name` has at exactly this time, if memory holds it.
+    #[must_use]
+    pub fn value_at(&self, name: &str, slot: u32, at: Timestamp) -> Option<f64> {
+        let stream = self.memory.streams.get(&Source::Local(name.to_owned()))?;
+        let series = stream.wire.layout.series_at(slot)?;
+        let timeline = self.memory.head.timelines.get(stream.id as usize)?;
+        timeline.latest(series, at.as_millis(), at.as_millis()).map(|(_, _, value)| value)
     }
 
     /// The series of the local source `name`, by slot.

@@ -139,3 +139,27 @@ fn local_series_are_refused_as_others_are() {
     assert_eq!(content_of(&world.store.snapshot()).len(), 2);
     assert_eq!(world.store.pending().oldest, Some(last));
 }
+
+#[test]
+fn what_is_essential_is_admitted_where_others_have_taken_all_that_is_theirs() {
+    let essential = |labels: &Labels| labels.metric_name().starts_with("node_");
+    let options = Options { max_series: 60, max_series_per_source: 40, essential, ..small_segments() };
+    let mut world = World::new(options);
+    let series = |name: &str, node: u64, slots: std::ops::Range<u32>| -> Vec<_> {
+        slots.map(|i| (i, labels(&format!("{name}{i}"), node))).collect()
+    };
+    let refused = add(&mut world, &live(1), 1, true, &series("other", 1, 0..39));
+    assert_eq!(refused, [(38, Refusal::SourceQuota)], "two of forty are kept free");
+    // In one message they come first, in whatever order they are.
+    let mut both = series("other", 1, 38..39);
+    both.extend(series("node_", 1, 39..40));
+    assert_eq!(add(&mut world, &live(1), 2, false, &both), [(38, Refusal::SourceQuota)]);
+    let refused = add(&mut world, &live(2), 1, true, &series("other", 2, 0..20));
+    assert_eq!(refused, [(18, Refusal::TotalQuota), (19, Refusal::TotalQuota)], "three of sixty are kept free");
+    assert_eq!(add(&mut world, &live(2), 2, false, &series("node_", 2, 20..22)), []);
+    assert_eq!(world.store.room_for_series(), 0);
+    world.local("own", &[(labels("up", 1), 1.0)]);
+    assert_eq!(world.store.stats().series, 60);
+    let refused = add(&mut world, &live(2), 3, false, &series("node_", 2, 22..23));
+    assert_eq!(refused, [(22, Refusal::TotalQuota)], "the limit holds for everybody");
+}
