@@ -10,16 +10,46 @@ use crate::{Options, Snapshot};
 
 #[derive(Clone, Debug)]
 enum Step {
-    Connect { node: u64, series: u8 },
-    Slot { node: u64, slot: usize, series: Option<u8> },
-    Tick { node: u64, values: Vec<f64> },
-    Ticks { node: u64, count: u8 },
-    Local { name: u8, series: u8 },
-    Stale { node: u64 },
+    Connect {
+        node: u64,
+        series: u8,
+    },
+    Slot {
+        node: u64,
+        slot: usize,
+        series: Option<u8>,
+    },
+    Tick {
+        node: u64,
+        values: Vec<f64>,
+    },
+    Ticks {
+        node: u64,
+        count: u8,
+    },
+    Local {
+        name: u8,
+        series: u8,
+    },
+    /// A row in which only some series have a value, after some of the others have left the source.
+    Partial {
+        name: u8,
+        present: u8,
+        gone: u8,
+        values: Vec<f64>,
+    },
+    Stale {
+        node: u64,
+    },
     Sync,
-    Maintain { minutes: i64 },
+    Maintain {
+        minutes: i64,
+    },
     Snapshot,
-    Crash { changes: usize, bytes: usize },
+    Crash {
+        changes: usize,
+        bytes: usize,
+    },
 }
 
 fn value() -> impl Strategy<Value = f64> {
@@ -35,6 +65,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (node.clone(), prop::collection::vec(value(), 8)).prop_map(|(node, values)| Step::Tick { node, values }),
         2 => (node.clone(), 1u8..130).prop_map(|(node, count)| Step::Ticks { node, count }),
         3 => (0u8..2, any::<u8>()).prop_map(|(name, series)| Step::Local { name, series }),
+        4 => (0u8..2, any::<u8>(), any::<u8>(), prop::collection::vec(value(), 8))
+            .prop_map(|(name, present, gone, values)| Step::Partial { name, present, gone: gone & present.rotate_left(3), values }),
         1 => node.prop_map(|node| Step::Stale { node }),
         4 => Just(Step::Sync),
         3 => (0i64..40).prop_map(|minutes| Step::Maintain { minutes }),
@@ -82,6 +114,12 @@ fn check(steps: Vec<Step>, options: Options) {
                 // They overlap with the agents' series.
                 let samples: Vec<_> = bits(set).map(|number| (series(0, number), f64::from(set))).collect();
                 world.local(&format!("group {name}"), &samples);
+            }
+            Step::Partial { name, present, gone, values } => {
+                // So do these.
+                let row: Vec<_> = bits(present).map(|number| (number, values[usize::from(number)])).collect();
+                let gone: Vec<u8> = bits(gone & !present).collect();
+                world.partial(&format!("write/{name}"), |number| series(u64::from(name) * 2, number), &row, &gone);
             }
             Step::Stale { node } => world.mark_stale(&live(node)),
             Step::Sync => world.sync(),

@@ -214,6 +214,34 @@ impl World {
         }
     }
 
+    /// A row of a source whose slots are the numbers of its series, which it gets as they come.
+    pub(super) fn partial(&mut self, name: &str, labels: impl Fn(u8) -> Labels, row: &[(u8, f64)], gone: &[u8]) {
+        if row.is_empty() {
+            return;
+        }
+        self.now += Span::from_seconds(10);
+        let known: BTreeSet<u32> = self.store.slots(name).into_iter().map(|state| state.slot).collect();
+        let gone: Vec<u32> = gone.iter().map(|slot| u32::from(*slot)).filter(|slot| known.contains(slot)).collect();
+        if !gone.is_empty() {
+            self.store.remove_series(name, gone).unwrap();
+        }
+        let new = row.iter().map(|(slot, _)| *slot).filter(|slot| !known.contains(&u32::from(*slot)));
+        let new: Vec<(u32, Labels)> = new.map(|slot| (u32::from(slot), labels(slot))).collect();
+        assert_eq!(self.store.add_series(name, new), Ok(Vec::new()));
+        let values: Vec<(u32, f64)> = row.iter().map(|(slot, value)| (u32::from(*slot), *value)).collect();
+        self.store.append_partial(name, self.now, &values).unwrap();
+        let mut expected = self.expected().clone();
+        for (slot, value) in row {
+            let series = expected.content.entry(labels(*slot)).or_default();
+            series.entry(self.now.as_millis()).or_insert(value.to_bits());
+        }
+        let source = Source::Local(name.to_owned());
+        if let Some(last) = self.store.last(&source) {
+            expected.last.insert(source, last);
+        }
+        self.history.push(expected);
+    }
+
     pub(super) fn mark_stale(&mut self, source: &Source) {
         if let Some(at) = self.store.mark_stale(source).unwrap() {
             self.note(source, at, &[], None);
