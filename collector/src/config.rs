@@ -82,6 +82,12 @@ pub const KEYS: &[ConfigKey] = &[
         "How long samples are kept. Memory does not follow it, disk does: about a byte a sample.",
     ),
     key(
+        "storage.out_of_order_window",
+        ConfigKind::Duration { min: Span::ZERO, max: Span::from_seconds(7 * DAY) },
+        "\"30m\"",
+        "How far a pushed sample (`/api/v1/write`) may be behind its series' newest one and is stored still; 0s: not at all, as with Prometheus unless it is told otherwise.",
+    ),
+    key(
         "storage.max_bytes",
         ConfigKind::Integer { min: 64 << 20, max: 1 << 50 },
         "1073741824",
@@ -241,6 +247,8 @@ struct RawRemediation {
 #[derive(Deserialize, Clone, PartialEq, Debug)]
 pub struct Storage {
     pub retention: Span,
+    /// How far behind its series' newest one a pushed sample may be.
+    pub out_of_order_window: Span,
     /// Bytes of the log.
     pub max_bytes: u64,
     pub max_series: usize,

@@ -218,6 +218,7 @@ impl Load {
                 max_series: settings.storage.max_series,
                 ..Options::default()
             },
+            out_of_order_window: settings.storage.out_of_order_window,
             self_interval: SELF_INTERVAL,
             rules: self.rules.clone(),
             rule_settings: rules::Settings {

@@ -6,12 +6,13 @@
 //!
 //! Samples of series that came together at one time form a group, which is one source of the store with one column of
 //! times; a scrape's series mostly come together again. What comes apart goes to further *lanes* of the group: sources
-//! with the same series and times of their own.
+//! with series of the group and times of their own. So does what comes out of order.
 //!
 //! Invariants:
 //! - a request is answered as taken only after a sync that covered it;
-//! - a series' samples are stored in the order of their times, each once; what is out of order, too old, too far ahead or
-//!   over a limit is refused by name while the rest of the request is taken;
+//! - a series has one sample at a time, the one that came first; what is further behind the series' newest than the window
+//!   for samples out of order, too old, too far ahead or over a limit is refused by name while the rest of the request is
+//!   taken;
 //! - if the store has no room, nothing of the request counts as taken, and the sender may send all of it again.
 //!
 //! Native histograms and exemplars are not kept; they are dropped and counted.
@@ -51,6 +52,15 @@ const IDLE: Span = Span::from_seconds(3600);
 const MAX_WAITING: usize = 256;
 /// How often idle series are looked for.
 const SWEEP: Span = Span::from_seconds(600);
+
+/// Which times are taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Older samples are not kept.
+    pub(crate) retention: Span,
+    /// How far a sample may be behind its series' newest.
+    pub(crate) out_of_order: Span,
+}
 
 /// A request under way, numbered by the shell.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -115,6 +125,13 @@ struct Pending {
     value: f64,
 }
 
+/// Which times the request at hand may have.
+struct Times {
+    kept: RangeInclusive<Timestamp>,
+    /// Milliseconds behind a series' newest sample.
+    out_of_order: i64,
+}
+
 /// What the table said before the request, to be taken back if the store has no room.
 type Undo = Vec<(u128, Option<Seen>)>;
 
@@ -125,6 +142,8 @@ pub(crate) struct Writer {
     counters: Counters,
     next_sweep: Option<Timestamp>,
     pending: Vec<Pending>,
+    /// Samples of the request at hand that are behind their series' newest.
+    late: Vec<Pending>,
     /// Requests that a sync has not covered.
     waiting: Vec<(WriteId, Outcome)>,
 }
@@ -140,6 +159,7 @@ impl Writer {
             counters: Counters::default(),
             next_sweep: None,
             pending: Vec::new(),
+            late: Vec::new(),
             waiting: Vec::new(),
         }
     }
@@ -161,7 +181,7 @@ impl Writer {
         id: WriteId,
         request: &WriteRequest,
         store: &mut Store<D>,
-        retention: Span,
+        bounds: Bounds,
         metadata: &mut Metadata,
     ) -> Option<(WriteId, Outcome)> {
         self.counters.requests += 1;
@@ -175,13 +195,16 @@ impl Writer {
         }
         self.sweep(now, store);
         let (mut undo, mut refusal) = (Undo::new(), Refusal::default());
-        let bounds = (now - retention)..=(now + MAX_AHEAD);
+        let times =
+            Times { kept: (now - bounds.retention)..=(now + MAX_AHEAD), out_of_order: bounds.out_of_order.as_millis() };
         self.pending.clear();
+        self.late.clear();
         let room = store.room_for_series();
         for series in request.series() {
             let has_room = self.groups.new_series() < room;
-            self.take_series(&series, &bounds, has_room, &mut undo, &mut refusal);
+            self.take_series(&series, &times, has_room, &mut undo, &mut refusal);
         }
+        self.take_late(store, &mut refusal);
         match self.store(store, &mut refusal) {
             Ok(()) => {
                 let outcome = refusal.outcome(&mut self.counters);
@@ -200,7 +223,7 @@ impl Writer {
     fn take_series(
         &mut self,
         series: &decode::Series<'_>,
-        bounds: &RangeInclusive<Timestamp>,
+        times: &Times,
         has_room: bool,
         undo: &mut Undo,
         refusal: &mut Refusal,
@@ -228,8 +251,10 @@ impl Writer {
         };
         for (at, value) in series.samples {
             let told = || series.labels().map(|labels| labels.to_string()).unwrap_or_default();
-            if !bounds.contains(&Timestamp::from_millis(*at)) {
+            if !times.kept.contains(&Timestamp::from_millis(*at)) {
                 refusal.add(Reason::OutOfBounds, 1, || format!("out of bounds: {} at {at}", told()));
+            } else if *at < seen.at && seen.at.saturating_sub(*at) <= times.out_of_order {
+                self.late.push(Pending { place: seen.place, at: *at, value: *value });
             } else if *at < seen.at {
                 refusal.add(Reason::OutOfOrder, 1, || format!("out of order sample: {} at {at}", told()));
             } else if *at == seen.at && value.to_bits() == seen.bits {
@@ -244,6 +269,32 @@ impl Writer {
         }
         undo.push((series.key, known));
         self.table.set(series.key, seen);
+    }
+
+    /// Puts the samples that are out of order among those of the request, less those that are there already.
+    fn take_late<D: Disk>(&mut self, store: &Store<D>, refusal: &mut Refusal) {
+        if self.late.is_empty() {
+            return;
+        }
+        // A time may have come twice, and what is in order may have it too: then that counts.
+        let order = |pending: &Pending| (pending.place, pending.at);
+        self.late.sort_by_key(order);
+        let mut taken: Vec<(Place, i64)> = self.pending.iter().map(order).collect();
+        taken.sort_unstable();
+        let mut last: Option<Pending> = None;
+        for late in std::mem::take(&mut self.late) {
+            let same = last.filter(|last| order(last) == order(&late)).map(|last| last.value);
+            let there = same.or_else(|| self.groups.value_at(store, late.place, late.at));
+            match there {
+                Some(value) if value.to_bits() == late.value.to_bits() => self.counters.repeated += 1,
+                _ if there.is_some() || taken.binary_search(&order(&late)).is_ok() => {
+                    let text = || format!("duplicate sample for timestamp: another value at {}", late.at);
+                    refusal.add(Reason::Duplicate, 1, text);
+                }
+                _ => self.pending.push(late),
+            }
+            last = Some(last.filter(|last| order(last) == order(&late)).unwrap_or(late));
+        }
     }
 
     /// Writes the rows of the request.

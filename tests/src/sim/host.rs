@@ -194,6 +194,7 @@ impl Host {
             },
             nodes,
             storage: watchfire_store::Options { segment_bytes: 1 << 20, min_free_bytes: 0, ..Default::default() },
+            out_of_order_window: Span::from_seconds(1800),
             self_interval: Span::from_seconds(10),
             rules,
             rule_settings: rules::Settings::default(),

@@ -10,7 +10,7 @@ use super::own_series::Written;
 use super::{Effect, Engine, MAINTENANCE};
 use crate::fact::{Fact, Level};
 use crate::ingest::{Output, Report};
-use crate::remote_write::{WriteId, WriteRequest};
+use crate::remote_write::{Bounds, WriteId, WriteRequest};
 use crate::series::write::self_samples;
 
 impl<D: Disk> Engine<D> {
@@ -65,9 +65,9 @@ impl<D: Disk> Engine<D> {
 
     /// Takes samples that somebody pushes.
     pub(super) fn write(&mut self, now: Timestamp, id: WriteId, request: &WriteRequest, effects: &mut Vec<Effect>) {
-        let retention = self.settings.storage.retention;
+        let (retention, out_of_order) = (self.settings.storage.retention, self.settings.out_of_order_window);
         let metadata = &mut self.ingest.metadata;
-        match self.writer.write(now, id, request, &mut self.store, retention, metadata) {
+        match self.writer.write(now, id, request, &mut self.store, Bounds { retention, out_of_order }, metadata) {
             Some((id, outcome)) => {
                 self.durability.found_full(now);
                 effects.push(Effect::Written { id, outcome });

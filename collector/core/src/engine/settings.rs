@@ -23,6 +23,8 @@ pub struct Settings {
     pub nodes: Policy,
     /// Bounds of the store, retention included. A reload does not change them.
     pub storage: watchfire_store::Options,
+    /// How far a pushed sample may be behind its series' newest.
+    pub out_of_order_window: Span,
     /// How often the collector writes its own series; at most every rule interval.
     pub self_interval: Span,
     /// Rule groups of all files, in the order of their evaluation.

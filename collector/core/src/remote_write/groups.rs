@@ -13,8 +13,9 @@ use super::table::{Seen, Table};
 /// row has costs of its own, so it is not small.
 const SERIES_PER_GROUP: usize = 256;
 /// Lanes of one group: so many flows of samples may be at different times. Prometheus' shards are two of them after one
-/// was split, and more only while it splits again.
-const MAX_LANES: usize = 16;
+/// was split, and more only while it splits again; what comes out of order is one each time that it goes back. A lane can
+/// be used again once it is behind the window.
+const MAX_LANES: usize = 64;
 /// What the names of the sources begin with.
 const PREFIX: &str = "write/";
 
@@ -35,6 +36,48 @@ struct Group {
 struct Lane {
     name: String,
     last_at: Option<Timestamp>,
+    /// A bit for each slot that it has a series in.
+    slots: [u64; SERIES_PER_GROUP / 64],
+}
+
+impl Lane {
+    fn new(name: String, last_at: Option<Timestamp>, slots: impl Iterator<Item = u32>) -> Self {
+        let mut lane = Self { name, last_at, slots: Default::default() };
+        slots.for_each(|slot| lane.slots[slot as usize % SERIES_PER_GROUP / 64] |= 1 << (slot % 64));
+        lane
+    }
+
+    fn has(&self, slot: u32) -> bool {
+        self.slots[slot as usize % SERIES_PER_GROUP / 64] >> (slot % 64) & 1 == 1
+    }
+
+    /// Appends a row, the series of which the lane gets if it has not all of them; those that the store refuses are left
+    /// out.
+    fn append<D: Disk>(
+        &mut self,
+        store: &mut Store<D>,
+        first: &str,
+        at: Timestamp,
+        row: &[(u32, f64)],
+    ) -> Result<(), AppendError> {
+        if row.iter().all(|(slot, _)| self.has(*slot)) {
+            store.append_partial(&self.name, at, row)?;
+        } else {
+            let missing = row.iter().map(|(slot, _)| *slot).filter(|slot| !self.has(*slot));
+            let missing = missing.filter_map(|slot| Some((slot, store.labels_of(first, slot)?)));
+            let missing: Vec<(u32, Labels)> = missing.collect();
+            let wanted: Vec<u32> = missing.iter().map(|(slot, _)| *slot).collect();
+            let refused = store.add_series(&self.name, missing)?;
+            let is_refused = |slot: &u32| refused.iter().any(|refused| refused.slot == *slot);
+            let added = wanted.into_iter().filter(|slot| !is_refused(slot));
+            let added = Self::new(String::new(), None, added);
+            self.slots.iter_mut().zip(added.slots).for_each(|(own, added)| *own |= added);
+            let row: Vec<(u32, f64)> = row.iter().filter(|(slot, _)| self.has(*slot)).copied().collect();
+            store.append_partial(&self.name, at, &row)?;
+        }
+        self.last_at = Some(at);
+        Ok(())
+    }
 }
 
 #[derive(Default)]
@@ -67,7 +110,9 @@ impl Groups {
         for source in store.sources() {
             let Some((group, lane)) = parse(source) else { continue };
             let name = name(group, lane);
+            let mut slots = Vec::new();
             for SlotState { slot, labels, newest: point } in store.slots(&name) {
+                slots.push(slot);
                 let place = Place { group, slot };
                 let seen = newest.entry(place).or_insert_with(|| Seen::new(place));
                 if let Some((at, value)) = point.filter(|(at, _)| at.as_millis() > seen.at) {
@@ -77,7 +122,7 @@ impl Groups {
             }
             groups.next = groups.next.max(group.saturating_add(1));
             let lanes = &mut groups.groups.entry(group).or_default().lanes;
-            lanes.push(Lane { name, last_at: store.last_at(source) });
+            lanes.push(Lane::new(name, store.last_at(source), slots.into_iter()));
         }
         for (place, key) in keys {
             table.set(key, newest[&place]);
@@ -111,9 +156,13 @@ impl Groups {
         for group in std::mem::take(&mut self.begun) {
             let Some(own) = self.groups.get_mut(&group) else { continue };
             let name = name(group, 0);
-            match store.add_series(&name, std::mem::take(&mut own.new)) {
+            let new = std::mem::take(&mut own.new);
+            let wanted: Vec<u32> = new.iter().map(|(slot, _)| *slot).collect();
+            match store.add_series(&name, new) {
                 Ok(slots) => {
-                    own.lanes.push(Lane { name, last_at: None });
+                    let is_refused = |wanted: &u32| slots.iter().any(|slot| slot.slot == *wanted);
+                    let added = wanted.into_iter().filter(|slot| !is_refused(slot));
+                    own.lanes.push(Lane::new(name, None, added));
                     refused.extend(slots.into_iter().map(|slot| (Place { group, slot: slot.slot }, slot)));
                 }
                 Err(error) => {
@@ -144,23 +193,25 @@ impl Groups {
         row: &[(u32, f64)],
     ) -> Result<bool, AppendError> {
         let Some(own) = self.groups.get_mut(&group) else { return Ok(false) };
+        let first = name(group, 0);
         let before = own.lanes.iter_mut().filter(|lane| lane.last_at.is_none_or(|last| last < at));
         if let Some(lane) = before.max_by_key(|lane| lane.last_at) {
-            store.append_partial(&lane.name, at, row)?;
-            lane.last_at = Some(at);
-            return Ok(true);
+            return lane.append(store, &first, at, row).map(|()| true);
         }
         if own.lanes.len() >= MAX_LANES {
             return Ok(false);
         }
-        let lane = name(group, own.lanes.len());
-        let series = store.slots(&name(group, 0)).into_iter().map(|state| (state.slot, state.labels));
-        let refused = store.add_series(&lane, series.collect())?;
-        own.lanes.push(Lane { name: lane.clone(), last_at: Some(at) });
-        let row: Vec<(u32, f64)> =
-            row.iter().filter(|(slot, _)| !refused.iter().any(|refused| refused.slot == *slot)).copied().collect();
-        store.append_partial(&lane, at, &row)?;
+        let mut lane = Lane::new(name(group, own.lanes.len()), None, std::iter::empty());
+        lane.append(store, &first, at, row)?;
+        own.lanes.push(lane);
         Ok(true)
+    }
+
+    /// The value of a series at exactly this time, if memory holds one.
+    pub(super) fn value_at<D: Disk>(&self, store: &Store<D>, place: Place, at: i64) -> Option<f64> {
+        let lanes = self.groups.get(&place.group)?.lanes.iter();
+        let mut own = lanes.filter(|lane| lane.has(place.slot));
+        own.find_map(|lane| store.value_at(&lane.name, place.slot, Timestamp::from_millis(at)))
     }
 
     /// Gives up places. What the store cannot be told of now is not told: its series stay until their source ends.

@@ -5,6 +5,7 @@ use watchfire_store::{CrashKeeps, Options, SimDisk};
 use super::*;
 
 const NOW: i64 = 1_000_000_000;
+const BOUNDS: Bounds = Bounds { retention: Span::from_seconds(7200), out_of_order: Span::from_seconds(600) };
 
 /// A series and its samples, times in seconds from now.
 pub(crate) type Pushed<'a> = (&'a [(&'a str, &'a str)], &'a [(i64, f64)]);
@@ -74,10 +75,9 @@ impl World {
 
     fn write(&mut self, pushed: &[Pushed<'_>]) -> Outcome {
         self.writes += 1;
-        let (id, now, retention) = (WriteId(self.writes), Timestamp::from_millis(NOW), Span::from_seconds(7200));
+        let (id, now) = (WriteId(self.writes), Timestamp::from_millis(NOW));
         let request = request(pushed);
-        if let Some((_, outcome)) = self.writer.write(now, id, &request, &mut self.store, retention, &mut self.metadata)
-        {
+        if let Some((_, outcome)) = self.writer.write(now, id, &request, &mut self.store, BOUNDS, &mut self.metadata) {
             return outcome;
         }
         assert!(self.store.sync().is_ok());
@@ -173,10 +173,10 @@ fn series_that_come_apart_are_kept_apart() {
 fn what_cannot_be_taken_is_named_and_the_rest_is_stored() {
     let mut world = World::new(Options::default());
     assert_eq!(world.write(&[(A, &[(0, 1.0)])]), Outcome::Taken);
-    let outcome = world.write(&[(A, &[(-15, 9.0)]), (B, &[(0, 2.0)])]);
+    let outcome = world.write(&[(A, &[(-601, 9.0)]), (B, &[(0, 2.0)])]);
     assert_eq!(
         refused(&outcome),
-        "out of order sample: a{x=\"1\"} at 999985000 (1 samples refused, the others stored)"
+        "out of order sample: a{x=\"1\"} at 999399000 (1 samples refused, the others stored)"
     );
     let outcome = world.write(&[(A, &[(0, 9.0)])]);
     assert!(refused(&outcome).starts_with("duplicate sample for timestamp: a"), "{outcome:?}");
@@ -207,10 +207,10 @@ fn a_full_store_takes_nothing_of_a_request_and_all_of_it_later() {
     let mut world = World::new(Options::default());
     assert_eq!(world.write(&[(A, &[(-30, 1.0)])]), Outcome::Taken);
     world.restart_with(Options { max_pending_bytes: 1, ..Options::default() });
-    let (now, retention) = (Timestamp::from_millis(NOW), Span::from_seconds(7200));
+    let now = Timestamp::from_millis(NOW);
     let push = |world: &mut World, pushed: &[Pushed<'_>]| {
         let World { writer, store, metadata, .. } = world;
-        writer.write(now, WriteId(0), &request(pushed), store, retention, metadata)
+        writer.write(now, WriteId(0), &request(pushed), store, BOUNDS, metadata)
     };
     assert_eq!(push(&mut world, &[(A, &[(-15, 2.0)])]), None);
     // What waits for the disk is all that may; neither a known nor a new series is taken.
@@ -232,4 +232,53 @@ fn labels_in_another_order_are_the_same_series() {
     assert_eq!(world.write(&[(turned, &[(15, 2.0)])]), Outcome::Taken);
     assert_eq!(world.stored(), ["a{x=\"1\"} 0:1 15:2"]);
     assert_eq!(world.store.stats().series, 1);
+}
+
+#[test]
+fn what_is_out_of_order_is_stored_within_the_window_once() {
+    let mut world = World::new(Options::default());
+    assert_eq!(world.write(&[(A, &[(-300, 1.0), (0, 5.0)]), (B, &[(-300, 1.0), (0, 5.0)])]), Outcome::Taken);
+    // One after the other, in any order, and more than once.
+    assert_eq!(world.write(&[(A, &[(-100, 4.0), (-200, 3.0), (-100, 4.0)])]), Outcome::Taken);
+    assert_eq!(world.write(&[(B, &[(-250, 2.0)])]), Outcome::Taken);
+    assert_eq!(world.write(&[(A, &[(-250, 2.0), (0, 5.0), (15, 6.0)])]), Outcome::Taken);
+    assert_eq!(world.write(&[(A, &[(-250, 2.0), (-300, 1.0), (-100, 4.0)])]), Outcome::Taken);
+    assert_eq!(world.writer.counters().repeated, 5);
+    let outcome = world.write(&[(A, &[(-200, 9.0), (-601, 9.0), (-585, 0.5)])]);
+    assert!(refused(&outcome).contains("out of order sample: a"), "{outcome:?}");
+    let counters = world.writer.counters();
+    assert_eq!((counters.refused.out_of_order, counters.refused.duplicate), (1, 1));
+    let expected = [r#"a{x="1"} -585:0.5 -300:1 -250:2 -200:3 -100:4 0:5 15:6"#, r#"b{x="1"} -300:1 -250:2 0:5"#];
+    assert_eq!(world.stored(), expected);
+    world.restart();
+    assert_eq!(world.stored(), expected);
+    assert_eq!(world.write(&[(A, &[(-150, 3.5), (-200, 3.0)])]), Outcome::Taken);
+    assert!(world.stored()[0].contains("-200:3 -150:3.5 -100:4"));
+}
+
+/// The same samples, whatever their order: each series once, and what no lane has room for is counted.
+#[test]
+fn samples_in_any_order_are_found_in_theirs() {
+    let mut world = World::new(Options::default());
+    let mut state = 1u64;
+    let (mut times, mut refused) = (Vec::new(), 0);
+    for number in 0..200i64 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let at = -((state >> 33) as i64 % 500);
+        let pushed: &[Pushed<'_>] = &[(if number % 2 == 0 { A } else { B }, &[(at, at as f64)])];
+        match world.write(pushed) {
+            Outcome::Taken => times.push((number % 2, at)),
+            Outcome::Refused(_) => refused += 1,
+            Outcome::Unavailable(reason) => panic!("{reason}"),
+        }
+    }
+    times.sort_unstable();
+    times.dedup();
+    let shown = |own: i64| {
+        let points = times.iter().filter(|(series, _)| *series == own);
+        points.map(|(_, at)| format!("{at}:{at}")).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(world.stored(), [format!("a{{x=\"1\"}} {}", shown(0)), format!("b{{x=\"1\"}} {}", shown(1))]);
+    assert_eq!(world.writer.counters().refused.out_of_order, refused);
+    assert!(refused < 20, "{refused} of 200");
 }

@@ -223,7 +223,7 @@ fn pushed_samples_are_answered_after_a_sync_and_feed_the_rules() {
     assert_eq!(world.written, [(WriteId(1), Outcome::Taken)]);
     world.run(seconds(30.0));
     assert_eq!(world.value("twice"), Some(6.0));
-    world.input(Input::Write { id: WriteId(2), request: push(-2, 4.0) });
+    world.input(Input::Write { id: WriteId(2), request: push(-1802, 4.0) });
     world.run(seconds(0.001));
     assert!(matches!(&world.written[1..], [(WriteId(2), Outcome::Refused(_))]), "{:?}", world.written);
     assert_eq!((world.written.len(), world.view().stats.remote_write.samples), (2, 1));

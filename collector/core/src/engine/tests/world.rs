@@ -53,6 +53,7 @@ pub(super) fn settings(rules: &str) -> Settings {
         node_name: "watch-1".to_owned(),
         naming: Naming::standard(CLUSTER),
         nodes: Policy::default(),
+        out_of_order_window: Span::from_seconds(1800),
         storage: watchfire_store::Options { min_free_bytes: 0, ..Default::default() },
         self_interval: seconds(10.0),
         rules: rules::parse("rules.yml", rules).expect("the test's rules are good"),
