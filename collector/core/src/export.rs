@@ -15,8 +15,9 @@
 //! - a cursor passes a row only after one of the three, so a crash sends rows again and leaves none out;
 //! - one request at a time is under way.
 //!
-//! An engine that dies may lose what it has acknowledged, so when one comes back after it was gone, and at the start, the
-//! cursors go back by `resend` first.
+//! An engine that dies may lose what it has acknowledged last, whatever the times of those samples: VictoriaMetrics keeps
+//! seconds of it in memory only. So when one comes back after it was gone, the cursors first go back to what they were
+//! `resend` ago; and that is also what is made durable, for an engine may die together with us.
 
 pub mod config;
 
@@ -164,15 +165,14 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Goes on from saved cursors; without any, with what is later than now less the remote's `history`. `seed` spreads
+    /// Goes on from saved cursors, which lie `resend` back; without any, with what is later than now less the remote's `history`. `seed` spreads
     /// the waits.
     #[must_use]
     pub fn new(now: Timestamp, remote: Arc<Remote>, saved: Option<&[u8]>, seed: u64) -> Self {
         let begin = || Cursors::new(before(now, remote.history));
-        let mut cursors = saved.and_then(Cursors::decode).unwrap_or_else(begin);
-        // What happened meanwhile is not known; the engine may have died together with us.
-        cursors.go_back_by(remote.resend);
+        let cursors = saved.and_then(Cursors::decode).unwrap_or_else(begin);
         Self {
+            past: VecDeque::from([(now, cursors.clone())]),
             cursors,
             remote,
             state: State::Idle(now),
@@ -180,7 +180,6 @@ impl Exporter {
             attempts: 0,
             gone: false,
             oldest: None,
-            past: VecDeque::new(),
             saved_at: now,
             random: seed | 1,
         }
@@ -355,17 +354,26 @@ impl Exporter {
         if std::mem::replace(&mut self.gone, true) {
             return;
         }
+        self.cursors = self.behind(now);
+        self.past = VecDeque::from([(now, self.cursors.clone())]);
+    }
+
+    /// The cursors as they were `resend` ago, with what has been tried since; what they are if nothing is sent again.
+    fn behind(&self, now: Timestamp) -> Cursors {
+        let mut cursors = self.cursors.clone();
         let old_enough = |entry: &&(Timestamp, Cursors)| now.since(entry.0) >= self.remote.resend;
-        if let Some((_, earlier)) = self.past.iter().rev().find(old_enough).or(self.past.front()) {
-            self.cursors.go_back_to(earlier);
+        if self.remote.resend.is_positive()
+            && let Some((_, earlier)) = self.past.iter().rev().find(old_enough).or(self.past.front())
+        {
+            cursors.go_back_to(earlier);
         }
-        self.past.clear();
+        cursors
     }
 
     fn save(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         self.saved_at = now;
         self.figures.behind_seconds = self.oldest.map_or(0.0, |oldest| now.since(oldest).as_seconds().max(0.0));
-        effects.push(Effect::Save(self.cursors.encode(), self.figures.clone()));
+        effects.push(Effect::Save(self.behind(now).encode(), self.figures.clone()));
     }
 
     fn told(&self, fact: Fact) -> Told {

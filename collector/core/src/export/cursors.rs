@@ -11,8 +11,6 @@ use watchfire_shared::member::NodeId;
 use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::Source;
 
-use super::before;
-
 /// The form of the bytes; another one is not read.
 const VERSION: u8 = 1;
 
@@ -66,13 +64,6 @@ impl Cursors {
     pub(super) fn go_back_to(&mut self, earlier: &Self) {
         for (source, mark) in &mut self.marks {
             mark.sent = mark.sent.min(earlier.mark(source).sent);
-        }
-    }
-
-    /// Goes back by a span of the samples' own time.
-    pub(super) fn go_back_by(&mut self, span: Span) {
-        for mark in self.marks.values_mut() {
-            mark.sent = before(mark.sent, span).max(self.since.min(mark.sent));
         }
     }
 

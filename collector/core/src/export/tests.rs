@@ -182,6 +182,29 @@ fn what_a_dead_engine_had_taken_last_is_sent_again() {
     assert_eq!(world.engine, world.held());
 }
 
+/// What an engine took last it has in memory only, and what it was sent again is part of that.
+#[test]
+fn an_engine_that_dies_twice_and_us_with_it_the_second_time_gets_all_of_it() {
+    let mut world = World::new("resend = \"30s\"\nbatch_samples = 200\n");
+    (0..30).for_each(|_| world.tick());
+    let forgotten = world.now - Span::from_seconds(20);
+    let mut durable = world.engine.clone();
+    durable.values_mut().for_each(|points| points.retain(|at, _| *at <= forgotten.as_millis()));
+    world.engine = durable.clone();
+    world.say = gone;
+    (0..12).for_each(|_| world.tick());
+    world.say = takes;
+    world.now += Span::from_seconds(70);
+    world.export();
+    assert!(world.engine == world.held(), "it is back and has everything");
+    // A moment later all that it took since is lost, and so are we; only what was saved is left.
+    world.engine = durable;
+    world.exporter = Exporter::new(world.now, Arc::clone(&world.remote), world.saved.clone().as_deref(), 9);
+    world.copied = CopiedBlocks::default();
+    world.settle();
+    assert_eq!(world.engine, world.held());
+}
+
 #[test]
 fn a_crash_repeats_and_leaves_nothing_out() {
     let mut world = World::new("batch_samples = 100\n");
