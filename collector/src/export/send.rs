@@ -76,6 +76,8 @@ impl Sender {
             Ok(Ok(Raw::Success)) => Ok(()),
             Ok(Ok(Raw::Status { outworn: true, reason, .. })) => Err(later(reason)),
             Ok(Ok(Raw::Status { status, retry_after, reason, .. })) => Err(judged(status, retry_after, reason)),
+            // Nobody was asked, so it says nothing of whoever is there.
+            Ok(Ok(Raw::Unsent { reason })) => Err(later(reason)),
             Ok(Ok(Raw::Broken { timed_out: true, reason })) => Err(later(reason)),
             Ok(Ok(Raw::Broken { timed_out: false, reason })) => Err(Answer::Gone { reason }),
         }
@@ -91,5 +93,29 @@ fn judged(status: u16, retry_after: Option<Span>, reason: String) -> Answer {
     match status {
         429 | 500..=599 => Answer::Later { retry_after, reason },
         _ => Answer::Refused { status, reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use watchfire_collector_core::export::config::read_all;
+    use watchfire_shared::document::{Report, Value, toml};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_damaged_file_of_certificates_does_not_say_that_the_engine_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, "-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----\n").unwrap();
+        let text =
+            format!("[[remote_write]]\nurl = \"https://127.0.0.1:1/write\"\ntls_config = {{ ca_file = {ca:?} }}\n");
+        let mut report = Report::new("collector.toml");
+        let Value::Table(mut tables) = toml::parse(&text, &mut report).unwrap().value else { panic!() };
+        let Value::List(mut entries) = tables.remove(0).1.value else { panic!() };
+        let remote = read_all(&[("collector.toml".to_owned(), entries.remove(0))]).unwrap().remove(0);
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let answer = Sender::new(Arc::new(remote)).post(Vec::new()).await;
+        assert!(matches!(&answer, Err(Answer::Later { reason, .. }) if reason.contains("ca")), "{answer:?}");
     }
 }

@@ -223,7 +223,7 @@ impl Prepared {
         }
         let request = match self.open(Method::POST, url) {
             Ok(request) => request.headers(std::mem::take(&mut self.headers)).body(body),
-            Err((_, reason)) => return Raw::Broken { timed_out: false, reason },
+            Err((_, reason)) => return Raw::Unsent { reason },
         };
         match request.send().await {
             Ok(response) if response.status().is_success() => Raw::Success,
@@ -332,6 +332,10 @@ pub(crate) enum Raw {
         /// Whether a token was refused that had been kept; the next request has another one.
         outworn: bool,
         retry_after: Option<Span>,
+        reason: String,
+    },
+    /// There was no request: a file of certificates is damaged, or the URL is none.
+    Unsent {
         reason: String,
     },
     /// There was no answer.
