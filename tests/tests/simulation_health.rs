@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Work grows with the square of the members, and for restarts one after the other with nearly the cube: a minute of one
-//! core for 200 and six for 400 one after the other, about forty for 800; four for 800 at once.
+//! core for 200, six for 400 and an hour for 800 one after the other; four for 800 at once.
 
 #![allow(clippy::disallowed_methods, reason = "size and seed may come from the environment")]
 
