@@ -4,38 +4,32 @@ use super::Extrapolation;
 use crate::eval::window::{Reach, Window};
 
 pub(super) fn rate(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {
-    let seconds = (window.end - window.start) as f64 / 1000.0;
-    extrapolated(window, true).map(|increase| increase / seconds)
+    extrapolated(window, Extrapolation::Rate)
 }
 
 pub(super) fn increase(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {
-    extrapolated(window, true)
+    extrapolated(window, Extrapolation::Increase)
 }
 
 pub(super) fn delta(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {
-    extrapolated(window, false)
+    extrapolated(window, Extrapolation::Delta)
 }
 
 /// The change over the whole window: that between its first and last sample, extended to the edges.
 ///
-/// [`Reach`] tells how far. A counter is not extended to before it was zero. As Prometheus does it since 2.x; see
+/// [`Reach`] tells how far. A counter is not extended to before it was zero. As Prometheus does it since 2.x, in its order
+/// of operations, so that results are the same to the last bit; see
 /// <https://prometheus.io/docs/prometheus/latest/querying/functions/#rate>.
-fn extrapolated(window: &Window<'_>, counter: bool) -> Option<f64> {
+fn extrapolated(window: &Window<'_>, kind: Extrapolation) -> Option<f64> {
     let &[first, .., last] = window.values else { return None };
     let mut change = last - first;
-    if counter && !window.rising {
+    if kind != Extrapolation::Delta && !window.rising {
         // A value below its predecessor means that the counter began anew at zero.
-        change += window.values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum::<f64>();
+        for pair in window.values.windows(2).filter(|pair| pair[1] < pair[0]) {
+            change += pair[0];
+        }
     }
-    Some(extended(change, first, window.reach?, counter))
-}
-
-fn extended(change: f64, first: f64, reach: Reach, counter: bool) -> f64 {
-    let Reach { sampled, mut to_start, to_end } = reach;
-    if counter && change > 0.0 && first >= 0.0 {
-        to_start = to_start.min(sampled * (first / change));
-    }
-    change * ((sampled + to_start + to_end) / sampled)
+    Some(kind.extended(change, first, window.reach?, window.end - window.start))
 }
 
 impl Extrapolation {
@@ -43,9 +37,23 @@ impl Extrapolation {
     /// before it; `range` is its length in milliseconds.
     #[inline]
     pub(crate) fn of(self, first: f64, last: f64, reach: Reach, range: i64) -> f64 {
-        let increase = extended(last - first, first, reach, self != Self::Delta);
-        if self == Self::Rate { increase / (range as f64 / 1000.0) } else { increase }
+        self.extended(last - first, first, reach, range)
     }
+
+    #[inline]
+    fn extended(self, change: f64, first: f64, reach: Reach, range: i64) -> f64 {
+        let Reach { sampled, mut to_start, to_end } = reach;
+        if self != Self::Delta && change > 0.0 && first >= 0.0 {
+            to_start = to_start.min(sampled * (first / change));
+        }
+        let factor = (sampled + to_start + to_end) / sampled;
+        change * if self == Self::Rate { factor / seconds(range) } else { factor }
+    }
+}
+
+/// Milliseconds as seconds, rounded as Go's `Duration.Seconds` rounds: whole seconds and the rest by themselves.
+fn seconds(millis: i64) -> f64 {
+    (millis / 1000) as f64 + (millis % 1000) as f64 / 1000.0
 }
 
 pub(super) fn irate(window: &Window<'_>, _: [f64; 2]) -> Option<f64> {
