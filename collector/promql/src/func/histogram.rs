@@ -44,12 +44,17 @@ pub(super) fn histogram_quantile(evaluator: &mut Evaluator<'_>, call: &Call<'_>)
         }
         value
     });
-    for metric in forced {
+    inform_of_forced(evaluator, &forced, call);
+    column
+}
+
+/// Tells of metrics whose buckets had to be made monotonic.
+fn inform_of_forced(evaluator: &mut Evaluator<'_>, metrics: &[String], call: &Call<'_>) {
+    for metric in metrics {
         let link = "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile";
         let text = format!("input to histogram_quantile needed to be fixed for monotonicity (see {link})");
-        evaluator.inform(&(text + &named(&metric)), call.args[1].place);
+        evaluator.inform(&(text + &named(metric)), call.args[1].place);
     }
-    column
 }
 
 /// As many rows for each histogram as there are ranks, each with its rank in the label that is named.
@@ -59,11 +64,15 @@ pub(super) fn histogram_quantiles(evaluator: &mut Evaluator<'_>, call: &Call<'_>
         return Err(QueryError::Execution(format!("invalid label name {label:?}")));
     }
     let histograms = histograms(evaluator, &call.args[0])?;
-    let mut out = Vec::new();
+    let (mut out, mut forced) = (Vec::new(), Vec::new());
     for arg in &call.args[2..] {
         let ranks = evaluator.scalar(arg)?;
         evaluator.warn_of_quantiles(&ranks, arg.place);
-        let column = per_step(evaluator, &histograms, |_, index, buckets| quantile(ranks[index], buckets).0)?;
+        let column = per_step(evaluator, &histograms, |histogram, index, buckets| {
+            let (value, was_forced) = quantile(ranks[index], buckets);
+            forced.extend(was_forced.then(|| histogram.metric.clone()));
+            value
+        })?;
         let Column::Rows(rows) = column else { continue };
         let shown = |rank: f64| {
             let text = crate::number::format_float(rank);
@@ -83,6 +92,7 @@ pub(super) fn histogram_quantiles(evaluator: &mut Evaluator<'_>, call: &Call<'_>
             }
         }
     }
+    inform_of_forced(evaluator, &forced, call);
     out.retain(|row| !row.is_empty());
     crate::eval::united(out).map(Column::Rows)
 }

@@ -9,7 +9,7 @@ use watchfire_shared::labels::{INSTANCE, JOB, Labels, METRIC_NAME, Quoted};
 use watchfire_shared::matcher::Matcher;
 use watchfire_shared::sample::{is_stale, stale_nan};
 
-use crate::ast::{ExprKind, Selector, Shift};
+use crate::ast::{ExprKind, Selector};
 use crate::error::QueryError;
 use crate::eval::{Call, Column, Evaluator, Row};
 
@@ -66,7 +66,9 @@ pub(super) fn info(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> Result<Col
     let wanted = Wanted::new(call);
     let base = evaluator.rows(&call.args[0])?;
     let matchers = wanted.names.iter().chain(wanted.labels.iter().copied()).cloned().collect();
-    let selector = Selector { name: None, matchers, shift: Shift::default() };
+    // Info samples are those of the time that the first argument speaks of, as in Prometheus.
+    let shift = call.args[0].selectors().first().map(|selector| selector.shift.clone()).unwrap_or_default();
+    let selector = Selector { name: None, matchers, shift };
     // The times of the samples decide between two of one metric.
     let infos = evaluator.select_latest(&selector, |time, _| time as f64)?;
     let mut by_identity: BTreeMap<Identity<'_>, Vec<&Row>> = BTreeMap::new();

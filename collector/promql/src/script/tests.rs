@@ -24,6 +24,7 @@ fn the_shipped_scripts_pass() {
     passes(include_str!("../../testdata/aggregations.test"));
     passes(include_str!("../../testdata/functions.test"));
     passes(include_str!("../../testdata/histograms.test"));
+    passes(include_str!("../../testdata/info.test"));
 }
 
 #[test]
