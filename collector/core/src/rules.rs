@@ -48,7 +48,7 @@ pub use job::{Clock, Evaluation, Failure, Job, Together};
 pub use output::{Append, Fact, Output, Settings, TABLE, Totals};
 pub use report::{CheckReport, check, check_with, excerpt};
 pub use set::RuleSet;
-pub use standing::{Standing, Turn};
+pub use standing::{Standing, Stood, Turn};
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use serde::Serialize;
-use watchfire_collector_core::rules::view::{AlertsView, GroupView, RuleView, RulesView};
+use watchfire_collector_core::rules::view::{AlertsView, RulesView};
+use watchfire_collector_core::rules::{Group, Rule, Stood};
 use watchfire_shared::labels::Labels;
 use watchfire_shared::matcher::Matcher;
 
@@ -17,8 +18,7 @@ pub(super) async fn rules(State(app): State<Arc<App>>, parameters: Parameters) -
     let filter = Filter::of(&parameters)?;
     let page = Page::of(&parameters)?;
     let view = app.published.view();
-    let groups = view.rules.groups().filter_map(|group| filter.group(group)).collect();
-    page.cut(groups).map(Success::of)
+    page.of_groups(view.rules.groups().filter(|stood| filter.wants(stood.group())), &filter).map(Success::of)
 }
 
 /// The `data` of the answer: the groups, and where the next page begins.
@@ -58,24 +58,29 @@ impl<'a> Page<'a> {
         Ok(Self { limit, token })
     }
 
-    fn cut(&self, mut groups: Vec<GroupView>) -> std::result::Result<Rules, ApiError> {
-        if let Some(token) = self.token {
-            let first = groups.iter().position(|group| self::token(group) == token);
-            let changed = || {
-                let message = format!("invalid group_next_token '{token}'. were rule groups changed?");
-                ApiError::parameter("group_next_token", message)
-            };
-            groups.drain(..first.ok_or_else(changed)?);
+    /// The page of these groups. What is not on it is not made.
+    fn of_groups<'s>(
+        &self,
+        groups: impl Iterator<Item = &'s Stood>,
+        filter: &Filter<'_>,
+    ) -> std::result::Result<Rules, ApiError> {
+        let mut groups = groups.peekable();
+        if let Some(wanted) = self.token {
+            while groups.next_if(|stood| token(stood.group()) != wanted).is_some() {}
+            if groups.peek().is_none() {
+                let message = format!("invalid group_next_token '{wanted}'. were rule groups changed?");
+                return Err(ApiError::parameter("group_next_token", message));
+            }
         }
-        let limit = self.limit.unwrap_or(usize::MAX);
-        let group_next_token = groups.get(limit).map(token);
-        groups.truncate(limit);
-        Ok(Rules { groups: RulesView { groups }, group_next_token })
+        let page = groups.by_ref().take(self.limit.unwrap_or(usize::MAX));
+        let shown = page.map(|stood| stood.view(|rule| filter.wants_rule(rule), filter.with_alerts)).collect();
+        let group_next_token = groups.peek().map(|stood| token(stood.group()));
+        Ok(Rules { groups: RulesView { groups: shown }, group_next_token })
     }
 }
 
 /// The name of the page that begins with a group.
-fn token(group: &GroupView) -> String {
+fn token(group: &Group) -> String {
     Labels::new([("file", &*group.file), ("group", &*group.name)]).fingerprint().to_string()
 }
 
@@ -122,40 +127,24 @@ impl<'a> Filter<'a> {
         })
     }
 
-    /// The group with the rules that were asked for; `None` if none is left of one that was filtered.
-    fn group(&self, group: GroupView) -> Option<GroupView> {
-        let named = |names: &[&str], name: &str| names.is_empty() || names.contains(&name);
-        if !named(&self.groups, &group.name) || !named(&self.files, &group.file) {
-            return None;
-        }
-        let had_rules = !group.rules.is_empty();
-        let rules: Vec<RuleView> = group.rules.into_iter().filter_map(|rule| self.rule(rule)).collect();
-        if rules.is_empty() && had_rules {
-            return None;
-        }
-        Some(GroupView { rules, ..group })
+    /// Whether something of the group was asked for; of one without rules there is only itself.
+    fn wants(&self, group: &Group) -> bool {
+        named(&self.groups, &group.name)
+            && named(&self.files, &group.file)
+            && (group.rules.is_empty() || group.rules.iter().any(|rule| self.wants_rule(rule)))
     }
 
-    fn rule(&self, mut rule: RuleView) -> Option<RuleView> {
-        let (kind, name, labels) = match &rule {
-            RuleView::Alerting(rule) => ("alert", &rule.name, &rule.labels),
-            RuleView::Recording(rule) => ("record", &rule.name, &rule.labels),
-        };
-        let value = |name: &str| labels.get(name).map(String::as_str).unwrap_or_default();
+    fn wants_rule(&self, rule: &Rule) -> bool {
+        let kind = if rule.alert().is_some() { "alert" } else { "record" };
+        let value = |name: &str| rule.labels.get(name).map(String::as_str).unwrap_or_default();
         let satisfies = |matchers: &Vec<Matcher>| matchers.iter().all(|matcher| matcher.matches(value(&matcher.name)));
-        if !self.selectors.is_empty() && !self.selectors.iter().any(satisfies) {
-            return None;
-        }
-        if self.kind.is_some_and(|wanted| wanted != kind)
-            || (!self.names.is_empty() && !self.names.contains(&name.as_str()))
-        {
-            return None;
-        }
-        if let RuleView::Alerting(alerting) = &mut rule
-            && !self.with_alerts
-        {
-            alerting.alerts.clear();
-        }
-        Some(rule)
+        self.kind.is_none_or(|wanted| wanted == kind)
+            && named(&self.names, &rule.name)
+            && (self.selectors.is_empty() || self.selectors.iter().any(satisfies))
     }
+}
+
+/// Whether a name is among those that were asked for; none means all.
+fn named(names: &[&str], name: &str) -> bool {
+    names.is_empty() || names.contains(&name)
 }

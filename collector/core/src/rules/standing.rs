@@ -11,7 +11,7 @@ use watchfire_shared::time::{Span, Timestamp};
 use super::alert::{ActiveAlert, Alerts, State};
 use super::job::RuleState;
 use super::view::{self, AlertView, AlertsView, GroupView};
-use super::{Group, RuleSet};
+use super::{Group, Rule, RuleSet};
 
 /// Every group with its rules and their alerts.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +19,9 @@ pub struct Standing {
     groups: Vec<Stood>,
 }
 
+/// One of them.
 #[derive(Clone, Debug)]
-struct Stood {
+pub struct Stood {
     group: Arc<Group>,
     states: Arc<Vec<RuleState>>,
     interval: Span,
@@ -54,23 +55,9 @@ impl RuleSet {
 }
 
 impl Standing {
-    /// Every group with its rules and their alerts.
-    pub fn groups(&self) -> impl Iterator<Item = GroupView> {
-        self.groups.iter().map(|stood| GroupView {
-            name: stood.group.name.clone(),
-            file: stood.group.file.clone(),
-            rules: stood
-                .group
-                .rules
-                .iter()
-                .zip(stood.states.iter())
-                .map(|(rule, state)| view::rule(rule, state))
-                .collect(),
-            interval: stood.interval.as_seconds(),
-            limit: stood.group.limit,
-            evaluation_time: stood.took.as_seconds(),
-            last_evaluation: view::time(stood.evaluated_at),
-        })
+    /// Every group, for whoever chooses what is to be shown of it.
+    pub fn groups(&self) -> impl Iterator<Item = &Stood> {
+        self.groups.iter()
     }
 
     /// Every alert that is pending or firing, as it is shown.
@@ -115,6 +102,30 @@ impl Standing {
             turned(old.get(rule).copied().unwrap_or(&none), alerts, &mut turns);
         }
         turns
+    }
+}
+
+impl Stood {
+    #[must_use]
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// The group with those of its rules that are wanted, and their alerts if these are.
+    pub fn view(&self, wanted: impl Fn(&Rule) -> bool, with_alerts: bool) -> GroupView {
+        let rules = self.group.rules.iter().zip(self.states.iter());
+        GroupView {
+            name: self.group.name.clone(),
+            file: self.group.file.clone(),
+            rules: rules
+                .filter(|(rule, _)| wanted(rule))
+                .map(|(rule, state)| view::rule(rule, state, with_alerts))
+                .collect(),
+            interval: self.interval.as_seconds(),
+            limit: self.group.limit,
+            evaluation_time: self.took.as_seconds(),
+            last_evaluation: view::time(self.evaluated_at),
+        }
     }
 }
 

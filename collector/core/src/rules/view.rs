@@ -98,8 +98,9 @@ pub struct AlertView {
     pub value: String,
 }
 
-/// A rule as it is shown.
-pub(super) fn rule(rule: &Rule, state: &RuleState) -> RuleView {
+/// A rule as it is shown, with its alerts or without.
+pub(super) fn rule(rule: &Rule, state: &RuleState, with_alerts: bool) -> RuleView {
+    let active = state.alerts.values().filter(|alert| with_alerts && alert.state != State::Resolved);
     let (name, query, labels) = (rule.name.clone(), rule.expr.to_string(), rule.labels.clone());
     let run = RunView {
         health: match (&state.error, state.evaluated_at) {
@@ -121,7 +122,7 @@ pub(super) fn rule(rule: &Rule, state: &RuleState) -> RuleView {
             keep_firing_for: alert.keep_firing_for.as_seconds(),
             labels,
             annotations: alert.annotations.clone(),
-            alerts: state.alerts.values().filter(|alert| alert.state != State::Resolved).map(self::alert).collect(),
+            alerts: active.map(self::alert).collect(),
             run,
             r#type: "alerting",
         }),
