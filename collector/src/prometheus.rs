@@ -3,5 +3,7 @@
 pub(crate) mod answer;
 
 mod json;
+mod number;
 
 pub(crate) mod parameters;
+pub(crate) mod reply;

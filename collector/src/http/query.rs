@@ -1,4 +1,5 @@
-//! `/api/v1/query`, `query_range`, and what needs the parser only: `format_query`, `query_exemplars`.
+//! `/api/v1/query`, `query_range`, and what needs the parser only: `format_query`, `parse_query`,
+//! `query_exemplars`.
 //!
 //! Evaluation is computation on a snapshot: it runs on blocking threads, a few at a time, and is given up when its time
 //! is over or its client has gone. The answer is turned into text there as well.
@@ -9,15 +10,17 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use watchfire_collector_core::engine::SnapshotStorage;
-use watchfire_promql::ast::Type;
+use watchfire_promql::ast::{Pretty, Type};
 use watchfire_promql::{Answer, Expr, Options, QueryError, Storage, Value, instant, parse, parse_with, range};
 use watchfire_shared::limits::MAX_QUERY_BYTES;
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::App;
 use super::lookup::TRUNCATED;
-use crate::prometheus::answer::{self, ApiError, Encoded, ErrorKind, Result, Statistics, Success};
+use crate::prometheus::answer::{self, ApiError, ErrorKind, Result, Statistics, Success};
 use crate::prometheus::parameters::{Parameters, parse_duration};
+use crate::prometheus::reply::{Evaluated, Reply};
+use crate::prometheus::tree::tree;
 
 /// How long a query may take; Prometheus' default is the same.
 pub(super) const MAX_QUERY_TIME: Duration = Duration::from_secs(120);
@@ -25,8 +28,6 @@ pub(super) const MAX_QUERY_TIME: Duration = Duration::from_secs(120);
 const MAX_POINTS: i64 = 11_000;
 /// Samples that one query may hold. At 16 bytes each, and with [`super::MAX_QUERIES`] at a time, a few hundred megabytes.
 pub(super) const MAX_SAMPLES: usize = 10_000_000;
-
-type Evaluated = std::result::Result<Encoded, ApiError>;
 
 pub(super) async fn query(State(app): State<Arc<App>>, parameters: Parameters) -> Evaluated {
     let limit = parameters.limit()?;
@@ -64,7 +65,11 @@ pub(super) async fn query_range(State(app): State<Arc<App>>, parameters: Paramet
 }
 
 pub(super) async fn format_query(State(app): State<Arc<App>>, parameters: Parameters) -> Result<String> {
-    Ok(Success::of(expression(&app, &parameters)?.to_string()))
+    Ok(Success::of(Pretty(&expression(&app, &parameters)?).to_string()))
+}
+
+pub(super) async fn parse_query(State(app): State<Arc<App>>, parameters: Parameters) -> Result<serde_json::Value> {
+    Ok(Success::of(tree(&expression(&app, &parameters)?)))
 }
 
 /// Exemplars are not kept, so there are none of any query.
@@ -129,18 +134,24 @@ impl Request {
         let snapshot = SnapshotStorage(app.published.snapshot().await);
         let gone = Gone::default();
         let cancelled = gone.0.clone();
-        let task = tokio::task::spawn_blocking(move || {
+        let (mut reply, answered) = Reply::new();
+        tokio::task::spawn_blocking(move || {
             let _place = place;
             let began = Instant::now();
             let over = || cancelled.load(Ordering::Relaxed) || Instant::now() >= deadline;
             let options = Options { max_samples: MAX_SAMPLES, cancelled: Some(&over), ..Options::default() };
             let options = Options { lookback: self.lookback.unwrap_or(options.lookback), ..options };
-            let answer = limited(evaluate(&snapshot, &options).map_err(told)?, self.limit);
-            let statistics =
-                self.statistics.then(|| Statistics::new(answer.effort, began.duration_since(asked), began.elapsed()));
-            answer::query(&answer, self.at, statistics.as_ref())
+            let answer = evaluate(&snapshot, &options).map_err(told);
+            let last = answer.and_then(|answer| {
+                let answer = limited(answer, self.limit);
+                let statistics = self
+                    .statistics
+                    .then(|| Statistics::new(answer.effort, began.duration_since(asked), began.elapsed()));
+                answer::query(&answer, self.at, statistics.as_ref(), &mut |piece| reply.send(piece))
+            });
+            reply.end(last);
         });
-        task.await.map_err(|_| ApiError::new(ErrorKind::Internal, "the evaluation failed"))?
+        answered.await.map_err(|_| ApiError::new(ErrorKind::Internal, "the evaluation failed"))?
     }
 }
 

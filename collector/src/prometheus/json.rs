@@ -1,39 +1,35 @@
-//! Results of queries as JSON: what a dashboard asks for most often, written straight into one buffer.
-//!
-//! Numbers look as Go prints them in Prometheus: times as seconds with three digits or none, values as texts of the
-//! shortest form, with an exponent only below 1e-6 and from 1e21.
-
-use std::io::Write;
+//! Results of queries as JSON: what a dashboard asks for most often. A long one is given away in pieces while it is written.
 
 use watchfire_promql::{PointSeries, Value};
 use watchfire_shared::labels::Labels;
-use watchfire_shared::round::round;
 use watchfire_shared::sample::Sample;
+
+use super::number;
 
 /// An answer, bytes. The samples of the largest permitted query fit; labels a megabyte each do not.
 const MAX_ANSWER_BYTES: usize = 384 << 20;
-/// The highest power of ten that [`decimal`] tries; more digits after the point are rare.
-const MAX_DECIMALS: usize = 6;
-/// Decimals of at most 15 digits are told apart by their values, so the one that is found is the shortest.
-const MAX_EXACT: f64 = 1e15;
-/// The numbers below a hundred with two digits each.
-const PAIRS: [[u8; 2]; 100] = {
-    let mut pairs = [[b'0'; 2]; 100];
-    let mut number = 0;
-    while number < 100 {
-        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
-        number += 1;
-    }
-    pairs
-};
-const POWERS: [f64; MAX_DECIMALS + 1] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6];
+/// Where points are written before they go into the answer: small enough to stay close to the processor.
+const ROOM_BYTES: usize = 8 << 10;
+/// The most that a point takes: its time and its value, and what stands around them.
+const MAX_POINT_BYTES: usize = 2 * number::MAX_BYTES;
 
-/// The answer would be longer than any client should have to read.
+/// How long a piece is at least. Large enough that sending it costs little, small enough for the buffers of others.
+const PIECE_BYTES: usize = 128 << 10;
+
+/// Why an answer was not written to its end.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub(super) enum Stopped {
+    /// It would be longer than any client should have to read.
+    TooLong,
+    /// Nobody reads it any more.
+    Unread,
+}
 
-/// Writes `"resultType":...,"result":...`; a scalar or text was evaluated at `at_millis`.
-pub(super) fn result(value: &Value, at_millis: i64, out: &mut Vec<u8>) -> Result<(), TooLong> {
+/// Takes a piece, and says whether anybody reads it.
+pub(super) type Taker<'s> = &'s mut dyn FnMut(Vec<u8>) -> bool;
+
+/// Writes `"resultType":...,"result":...`; a scalar or text was evaluated at `at_millis`. What was not sent stays in `out`.
+pub(super) fn result(value: &Value, at_millis: i64, out: &mut Vec<u8>, send: Taker<'_>) -> Result<(), Stopped> {
     let named = |kind: &str, out: &mut Vec<u8>| {
         out.extend_from_slice(b"\"resultType\":\"");
         out.extend_from_slice(kind.as_bytes());
@@ -42,41 +38,56 @@ pub(super) fn result(value: &Value, at_millis: i64, out: &mut Vec<u8>) -> Result
     match value {
         Value::Scalar(value) => {
             named("scalar", out);
-            point(at_millis, *value, out);
+            single(at_millis, *value, out);
         }
         Value::String(value) => {
             named("string", out);
             out.push(b'[');
-            seconds(at_millis, out);
+            let mut room = [0; number::MAX_BYTES];
+            let length = number::seconds(at_millis, &mut room);
+            out.extend_from_slice(&room[..length]);
             out.push(b',');
             text(value, out);
             out.push(b']');
         }
         Value::Vector(samples) => {
             named("vector", out);
-            list(samples, out, sample)?;
+            list(samples, samples.len(), (out, send), sample)?;
         }
         Value::Matrix(series) => {
             named("matrix", out);
-            let samples: usize = series.iter().map(|series| series.points.len()).sum();
-            // About what a point takes, so that the buffer grows once and not by halves.
-            out.reserve((samples * 28).min(MAX_ANSWER_BYTES));
-            let mut heads = Heads::default();
-            list(series, out, |series, out| points(series, &mut heads, out))?;
+            let samples = series.iter().map(|series| series.points.len()).sum();
+            let mut points = Points::default();
+            list(series, samples, (out, send), |series, out| points.put(series, out))?;
         }
     }
     Ok(())
 }
 
-fn list<T>(items: &[T], out: &mut Vec<u8>, mut write: impl FnMut(&T, &mut Vec<u8>)) -> Result<(), TooLong> {
+fn list<T>(
+    items: &[T],
+    samples: usize,
+    (out, send): (&mut Vec<u8>, Taker<'_>),
+    mut write: impl FnMut(&T, &mut Vec<u8>),
+) -> Result<(), Stopped> {
+    // One that may be too long must not begin to go.
+    let in_pieces = samples.saturating_mul(MAX_POINT_BYTES) <= MAX_ANSWER_BYTES / 2;
+    let mut sent = 0;
     out.push(b'[');
     for (at, item) in items.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
         write(item, out);
-        if out.len() > MAX_ANSWER_BYTES {
-            return Err(TooLong);
+        if sent + out.len() > MAX_ANSWER_BYTES {
+            return Err(Stopped::TooLong);
+        }
+        if in_pieces && out.len() >= PIECE_BYTES {
+            let piece = std::mem::replace(out, Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 8));
+            sent += piece.len();
+            if !send(piece) {
+                return Err(Stopped::Unread);
+            }
         }
     }
     out.push(b']');
@@ -86,47 +97,59 @@ fn list<T>(items: &[T], out: &mut Vec<u8>, mut write: impl FnMut(&T, &mut Vec<u8
 fn sample(sample: &Sample, out: &mut Vec<u8>) {
     metric(&sample.labels, out);
     out.extend_from_slice(b",\"value\":");
-    point(sample.at.as_millis(), sample.value, out);
+    single(sample.at.as_millis(), sample.value, out);
     out.push(b'}');
 }
 
-/// The texts that the points of the last series began with: those of the next one most often have the same times.
-#[derive(Default)]
-struct Heads {
-    times: Vec<i64>,
-    text: Vec<u8>,
-    /// Where in the text each of them ends.
-    ends: Vec<usize>,
+/// How a point begins, `,[1435781430.781,"`: those of the next series most often have the same times.
+struct Head {
+    millis: i64,
+    text: [u8; number::MAX_BYTES],
+    length: usize,
 }
 
-impl Heads {
-    /// Writes how a point begins that is the `at`-th of its series.
-    fn put(&mut self, at: usize, time: i64, out: &mut Vec<u8>) {
-        if self.times.get(at) != Some(&time) {
-            self.times.truncate(at);
-            self.ends.truncate(at);
-            self.text.truncate(self.ends.last().copied().unwrap_or_default());
-            head(time, &mut self.text);
-            self.times.push(time);
-            self.ends.push(self.text.len());
-        }
-        let begin = at.checked_sub(1).map_or(0, |before| self.ends[before]);
-        out.extend_from_slice(&self.text[begin..self.ends[at]]);
+impl Head {
+    fn of(millis: i64) -> Self {
+        let mut text = [0; number::MAX_BYTES];
+        text[..2].copy_from_slice(b",[");
+        let end = 2 + number::seconds(millis, &mut text[2..]);
+        text[end..end + 2].copy_from_slice(b",\"");
+        Self { millis, text, length: end + 2 }
     }
 }
 
-fn points(series: &PointSeries, heads: &mut Heads, out: &mut Vec<u8>) {
-    metric(&series.labels, out);
-    out.extend_from_slice(b",\"values\":[");
-    for (at, (time, value)) in series.points.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        heads.put(at, *time, out);
-        number(*value, out);
-        out.extend_from_slice(b"\"]");
+/// Writes the points of series after series.
+struct Points {
+    heads: Vec<Head>,
+    room: Box<[u8; ROOM_BYTES]>,
+}
+
+impl Default for Points {
+    fn default() -> Self {
+        Self { heads: Vec::new(), room: Box::new([0; ROOM_BYTES]) }
     }
-    out.extend_from_slice(b"]}");
+}
+
+impl Points {
+    fn put(&mut self, series: &PointSeries, out: &mut Vec<u8>) {
+        metric(&series.labels, out);
+        out.extend_from_slice(b",\"values\":[");
+        // The first point has no comma before it.
+        let (mut from, mut used) = (1, 0);
+        for (at, (millis, value)) in series.points.iter().enumerate() {
+            if self.heads.get(at).is_none_or(|head| head.millis != *millis) {
+                self.heads.truncate(at);
+                self.heads.push(Head::of(*millis));
+            }
+            if used + MAX_POINT_BYTES > ROOM_BYTES {
+                out.extend_from_slice(&self.room[from..used]);
+                (from, used) = (0, 0);
+            }
+            used += point(&self.heads[at], *value, &mut self.room[used..used + MAX_POINT_BYTES]);
+        }
+        out.extend_from_slice(&self.room[from.min(used)..used]);
+        out.extend_from_slice(b"]}");
+    }
 }
 
 fn metric(labels: &Labels, out: &mut Vec<u8>) {
@@ -153,147 +176,26 @@ fn text(text: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// `[1435781430.781,"1"]`
-fn point(millis: i64, value: f64, out: &mut Vec<u8>) {
-    head(millis, out);
-    number(value, out);
-    out.extend_from_slice(b"\"]");
+/// Writes `,[1435781430.781,"1"]`, and tells its length.
+#[inline]
+fn point(head: &Head, value: f64, room: &mut [u8]) -> usize {
+    // The whole text, whatever it holds: a length that is known costs no call.
+    room[..number::MAX_BYTES].copy_from_slice(&head.text);
+    let end = head.length + number::value(value, &mut room[head.length..]);
+    room[end..end + 2].copy_from_slice(b"\"]");
+    end + 2
 }
 
-/// `[1435781430.781,"`
-fn head(millis: i64, out: &mut Vec<u8>) {
-    out.push(b'[');
-    seconds(millis, out);
-    out.extend_from_slice(b",\"");
-}
-
-/// Milliseconds as seconds.
-fn seconds(millis: i64, out: &mut Vec<u8>) {
-    if millis < 0 {
-        out.push(b'-');
-    }
-    let (whole, fraction) = (millis.unsigned_abs() / 1000, millis.unsigned_abs() % 1000);
-    digits(whole, 0, out);
-    if fraction > 0 {
-        out.push(b'.');
-        digits(fraction, 3, out);
-    }
-}
-
-/// A whole number, with zeros in front up to so many digits.
-fn digits(mut number: u64, least: usize, out: &mut Vec<u8>) {
-    let mut buffer = [b'0'; 20];
-    let mut first = buffer.len();
-    while number >= 10 {
-        first -= 2;
-        buffer[first..first + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
-        number /= 100;
-    }
-    if number > 0 || first == buffer.len() {
-        first -= 1;
-        buffer[first] = b'0' + number as u8;
-    }
-    out.extend_from_slice(&buffer[first.min(buffer.len() - least)..]);
-}
-
-/// A value as `jsonutil.MarshalFloat` prints it.
-pub(super) fn number(value: f64, out: &mut Vec<u8>) {
-    if value.is_nan() {
-        return out.extend_from_slice(b"NaN");
-    }
-    if value.is_infinite() {
-        return out.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
-    }
-    if value.is_sign_negative() {
-        out.push(b'-');
-    }
-    let magnitude = value.abs();
-    if decimal(magnitude, out) {
-        return;
-    }
-    if magnitude == 0.0 || (1e-6..1e21).contains(&magnitude) {
-        write!(out, "{magnitude}").expect("a number can be written to memory");
-        return;
-    }
-    let text = format!("{magnitude:e}");
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
-    write!(out, "{mantissa}e{sign}{exponent:0>2}").expect("a number can be written to memory");
-}
-
-/// Writes a number that is a decimal of few digits, as most measured values are; says whether it was one.
-fn decimal(magnitude: f64, out: &mut Vec<u8>) -> bool {
-    for (decimals, power) in POWERS.iter().enumerate() {
-        let scaled = magnitude * power;
-        if scaled >= MAX_EXACT {
-            return false;
-        }
-        let whole = round(scaled);
-        // Only the division is exact: the product may have been rounded to a whole number.
-        if whole / power == magnitude {
-            let power = *power as u64;
-            digits(whole as u64 / power, 0, out);
-            if decimals > 0 {
-                out.push(b'.');
-                digits(whole as u64 % power, decimals, out);
-            }
-            return true;
-        }
-    }
-    false
+/// Writes `[1435781430.781,"1"]`.
+fn single(millis: i64, value: f64, out: &mut Vec<u8>) {
+    let mut room = [0; MAX_POINT_BYTES];
+    let length = point(&Head::of(millis), value, &mut room);
+    out.extend_from_slice(&room[1..length]);
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    fn printed(value: f64) -> String {
-        let mut out = Vec::new();
-        number(value, &mut out);
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn numbers_print_as_prometheus_prints_them() {
-        let cases = [
-            (0.0, "0"),
-            (-0.0, "-0"),
-            (0.1, "0.1"),
-            (-2.5, "-2.5"),
-            (1e6, "1000000"),
-            (123_456_789.5, "123456789.5"),
-            (0.3 - 0.1, "0.19999999999999998"),
-            (1.0 / 3.0, "0.3333333333333333"),
-            (9_007_199_254_740_993.0, "9007199254740992"),
-            (1e20, "100000000000000000000"),
-            (1e21, "1e+21"),
-            (0.000_001, "0.000001"),
-            (0.000_12, "0.00012"),
-            (2.5e-7, "2.5e-07"),
-            (f64::NEG_INFINITY, "-Inf"),
-            (f64::NAN, "NaN"),
-        ];
-        for (value, text) in cases {
-            assert_eq!(printed(value), text);
-        }
-    }
-
-    proptest! {
-        /// What Rust prints is the shortest form, and so must this be.
-        #[test]
-        fn decimals_are_the_shortest_form(mantissa in 0u64..10_000_000_000_000_000, scale in 0i32..9, bits: u64) {
-            let value = mantissa as f64 / 10f64.powi(scale);
-            if value == 0.0 || value >= 1e-6 {
-                prop_assert_eq!(printed(value), format!("{value}"));
-            }
-            let any = f64::from_bits(bits).abs();
-            if (1e-6..1e21).contains(&any) {
-                prop_assert_eq!(printed(any), format!("{any}"));
-            }
-        }
-    }
 
     #[test]
     fn each_series_has_its_own_times() {
@@ -304,22 +206,27 @@ mod tests {
             series(&[(1000, 1.0), (3000, 2.0), (4000, 3.0)]),
         ];
         let mut out = Vec::new();
-        result(&Value::Matrix(all.to_vec()), 0, &mut out).unwrap();
+        result(&Value::Matrix(all.to_vec()), 0, &mut out, &mut |_| panic!("the answer is short")).unwrap();
         let expected = r#""resultType":"matrix","result":[{"metric":{},"values":[[1,"1"],[2.500,"2"],[4,"3"]]},{"metric":{},"values":[[1,"1"],[3,"2"]]},{"metric":{},"values":[[1,"1"],[3,"2"],[4,"3"]]}]"#;
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
-
     #[test]
-    fn times_have_three_digits_or_none() {
-        let printed = |millis| {
-            let mut out = Vec::new();
-            seconds(millis, &mut out);
-            String::from_utf8(out).unwrap()
-        };
-        for (millis, text) in
-            [(0, "0"), (1500, "1.500"), (7, "0.007"), (-1, "-0.001"), (1_435_781_430_781, "1435781430.781")]
-        {
-            assert_eq!(printed(millis), text);
-        }
+    fn long_answers_go_in_pieces() {
+        let points: Vec<_> = (0..1000).map(|at| (at * 1000, at as f64 / 8.0)).collect();
+        let all = vec![PointSeries { labels: Labels::new([("a", "b")]), points }; 100];
+        let (mut pieces, mut rest) = (Vec::new(), Vec::new());
+        result(&Value::Matrix(all.clone()), 0, &mut rest, &mut |piece| {
+            pieces.push(piece);
+            true
+        })
+        .unwrap();
+        assert!(pieces.len() > 5 && pieces.iter().all(|piece| (PIECE_BYTES..2 * PIECE_BYTES).contains(&piece.len())));
+        pieces.push(rest);
+        let text = String::from_utf8(pieces.concat()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&format!("{{{text}}}")).unwrap();
+        let values = json["result"][99]["values"].as_array().unwrap();
+        assert_eq!((values.len(), &values[999]), (1000, &serde_json::json!([999, "124.875"])));
+        let stopped = result(&Value::Matrix(all), 0, &mut Vec::new(), &mut |_| false);
+        assert_eq!(stopped, Err(Stopped::Unread));
     }
 }
