@@ -17,7 +17,7 @@ SAME = [
     "query?query=1&time=1435781430.781&limit=-1", "query?query=1&limit=x", "query?query=1&timeout=x",
     "query?query=1&lookback_delta=x", "query?query=1%2B1&time=1",
     "query?query=vector(1)/3&time=2.25", "query?query=no_such_metric&time=5",
-    "query?query=vector(1e21)&time=5", "query?query=vector(-Inf)&time=5", "query?query=vector(2.5e-7)&time=5",
+    "query?query=vector(1e21)&time=5", "query?query=vector(693014607007732.25)&time=5", "query?query=vector(-Inf)&time=5", "query?query=vector(2.5e-7)&time=5",
     "query?query=no_such_metric[5m]&time=5", "query?query=topk(1,vector(1),2)", "query?query=sum(1)",
     "query?query=rate(no_such_metric)", "query?query=unknown_function(1)", "query?query=vector(1)%20and%202",
     "query?query=label_replace(vector(1),%22a%22,%22b%22,%22c%22,%22[%22)&time=1",
@@ -33,13 +33,37 @@ SAME = [
     "rules?group_limit=x", "rules?group_limit=0", "rules?group_next_token=x", "rules?group_next_token=x&group_limit=1",
     "targets?state=x", "alertmanagers", "notifications", "status/walreplay", "status/tsdb?limit=0",
 ]
+# Expressions that are shown as trees, and in their usual form.
+QUERIES = [
+    "1", "-1", "+.5e3", "0x1F", "Inf", "-inf", "NaN", "1e21", "1h30m", '"a\\n"', "up", "-up", "- -up", "(up)", "-1^2", "2 - -3",
+    'up{job!="a",instance=~"b.*",x!~""}', '{__name__="up"}', '{"a.b", c="d"}', "{'up'}", "up offset 5m", "up offset -1w",
+    "up @ 1.5", "up @ start() offset 1h", "up @ end()", "up[5m]", "up[300] @ 10 offset 5m", "up[1h:]", "up[1h:5m] offset 1d",
+    "(up + 1)[5m:1m] @ end()", "rate(up[5m])", "time()", "pi()", "vector(1)", "round(up)", "round(up, 2)", "hour()", "hour(up)",
+    'label_replace(up, "a", "$1", "b", "(.*)")', 'label_join(up, "a", ",", "b", "c", "d")', "label_join(up, 'a', ',')",
+    "histogram_quantile(0.9, sum by (le) (rate(x_bucket[5m])))", "predict_linear(up[1h], 4 * 3600)", "absent(up)",
+    "quantile_over_time(0.5, up[5m])", "clamp(up, 0, 1)", "timestamp(up offset 1m)", "scalar(up)", "sort_desc(up)",
+    "sum(up)", "sum by () (up)", "sum(up) by (job, instance)", "avg without (job) (up)", "topk by (a) (5, up)", "group without () (up)",
+    'count_values("v", up)', "quantile(0.5, up)", "stddev by (\"a b\") (up)", "1 + 2 * 3 ^ 4 ^ 5 % 6", "1 == bool 2", "up > 1",
+    "1 > bool up", "a + on () b", "a - ignoring (x) b", "a * on (x, y) group_left b", "a / ignoring (x) group_right (y, z) b",
+    "a > bool on (x) group_left () b", "a and b or c unless d", "a and on (x) b", "a or ignoring (x) b", "a atan2 b", "a + 1 - b",
+    "sum(a) / sum(b) > 0.5 and on () vector(1)",
+    "100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{mode=\"idle\"}[5m]))) > 80 and on (instance) node_uname_info{x=\"y\"}",
+    "(node_filesystem_avail_bytes{fstype!~\"tmpfs|overlay\"} / node_filesystem_size_bytes{fstype!~\"tmpfs|overlay\"}) * 100 < 10",
+    "-(max_over_time(node_filesystem_avail_bytes{fstype!~\"tmpfs|overlay\", mountpoint=~\"/var/lib/.+\"}[1h])) + (time() - vector(1))",
+    "topk(3, sum by (job, instance) (rate(a_long_metric_name_total{code=~\"5..\", handler=\"/api/v1/query\"}[5m] offset 1d)))",
+    "label_replace(max_over_time((rate(a_long_metric_name_total{code=~\"5..\", handler=\"/api/v1/query\"}[5m]) > 0)[1h:1m] offset 5m), \"a\", \"$1\", \"b\", \"(.*)\")",
+    "a_long_metric_name_total{code=~\"5..\", handler=\"/api/v1/query\"} / on (instance, job) group_left (version, revision) build_info_of_it",
+    "sum(", "rate(up)", "up[5m", "foo bar", "1 and up", "{}", "sum(up", "up offset", "", "up{a=}", "topk(up)",
+]
+# Other texts, and the statuses with which they come.
+TEXTS = ["federate", "federate?match[]=no_such_metric", "federate?match[]=1%2B1", "federate?match[]=%7B%7D", "federate?match[]=up["]
 # Requests of which the fields have to be there, whatever they hold.
 FIELDS = ["status/buildinfo", "status/runtimeinfo", "status/tsdb", "status/config", "metadata?limit=1", "scrape_pools", "rules",
           "alerts", "targets?state=active", "query?query=1&stats=all"]
 
 
-def ask(base, path, data=None, headers=None):
-    request = urllib.request.Request(f"{base}/api/v1/{path}", data=data, headers=headers or {})
+def ask(base, path, data=None, headers=None, root="api/v1/"):
+    request = urllib.request.Request(f"{base}/{root}{path}", data=data, headers=headers or {})
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
             return response.status, dict(response.headers), response.read()
@@ -54,6 +78,13 @@ def shape(value):
     if isinstance(value, list):
         return [shape(value[0])] if value else []
     return type(value).__name__ if not isinstance(value, (int, float)) or isinstance(value, bool) else "number"
+
+
+def without_new(value):
+    """A tree without the fields that Prometheus got after the release that is at hand."""
+    if isinstance(value, dict):
+        return {key: without_new(item) for key, item in value.items() if key not in ("anchored", "smoothed", "fillValues")}
+    return [without_new(item) for item in value] if isinstance(value, list) else value
 
 
 def missing(ours, theirs, path=""):
@@ -79,6 +110,18 @@ def main(ours, theirs):
         if answers[0][0] != answers[1][0] or bodies[0] != bodies[1]:
             failed += 1
             print(f"FAILED: {path}\n  ours   {answers[0][0]} {bodies[0]}\n  theirs {answers[1][0]} {bodies[1]}")
+    for query in QUERIES:
+        for path in ("format_query", "parse_query"):
+            answers = [ask(base, f"{path}?{urllib.parse.urlencode({'query': query})}") for base in (ours, theirs)]
+            bodies = [without_new(json.loads(body)) for _, _, body in answers]
+            if answers[0][0] != answers[1][0] or bodies[0] != bodies[1]:
+                failed += 1
+                print(f"FAILED: {path} of {query}\n  ours   {answers[0][0]} {bodies[0]}\n  theirs {answers[1][0]} {bodies[1]}")
+    for path in TEXTS:
+        answers = [ask(base, path, root="") for base in (ours, theirs)]
+        if answers[0][0] != answers[1][0] or answers[0][2] != answers[1][2]:
+            failed += 1
+            print(f"FAILED: {path}\n  ours   {answers[0][0]} {answers[0][2]}\n  theirs {answers[1][0]} {answers[1][2]}")
     for path in FIELDS:
         bodies = [json.loads(ask(base, path)[2]) for base in (ours, theirs)]
         if path.startswith("metadata"):
@@ -88,7 +131,7 @@ def main(ours, theirs):
             failed += 1
             print(f"FAILED: {path} lacks {', '.join(lacking)}")
     failed += manners(ours)
-    print(f"{len(SAME)} answers and {len(FIELDS)} shapes compared, {failed} failed")
+    print(f"{len(SAME) + len(TEXTS)} answers, {len(QUERIES)} expressions and {len(FIELDS)} shapes compared, {failed} failed")
     return 1 if failed else 0
 
 

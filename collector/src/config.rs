@@ -112,6 +112,12 @@ pub const KEYS: &[ConfigKey] = &[
         "How often rule groups without an interval of their own are evaluated.",
     ),
     key(
+        "rules.external_labels",
+        ConfigKind::Labels,
+        "{}",
+        "Labels of every alert that leaves this collector, and of every sample of /federate, unless they have such a label.",
+    ),
+    key(
         "query.features",
         ConfigKind::TextList,
         "[]",
@@ -260,6 +266,7 @@ pub struct Rules {
     /// Paths and patterns, not yet expanded.
     pub files: Vec<String>,
     pub interval: Span,
+    pub external_labels: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize, Clone, PartialEq, Debug)]

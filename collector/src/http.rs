@@ -7,6 +7,8 @@ mod query;
 
 mod links;
 
+mod federate;
+
 mod lookup;
 
 mod metadata;
@@ -154,6 +156,8 @@ fn prometheus_routes() -> Router<Arc<App>> {
         .route("/api/v1/query_range", get(query::query_range).post(query::query_range))
         .route("/api/v1/query_exemplars", get(query::query_exemplars).post(query::query_exemplars))
         .route("/api/v1/format_query", get(query::format_query).post(query::format_query))
+        .route("/api/v1/parse_query", get(query::parse_query).post(query::parse_query))
+        .route("/federate", get(federate::federate))
         .route("/api/v1/series", get(lookup::series).post(lookup::series))
         .route("/api/v1/labels", get(lookup::labels).post(lookup::labels))
         .route("/api/v1/label/{name}/values", get(lookup::label_values))

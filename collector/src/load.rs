@@ -225,7 +225,7 @@ impl Load {
                 interval: settings.rules.interval,
                 max_samples: MAX_RULE_SAMPLES,
                 syntax: settings.syntax,
-                external_labels: Labels::default(),
+                external_labels: Labels::new(settings.rules.external_labels.clone()),
                 external_url: url.to_owned(),
                 ..rules::Settings::default()
             },

@@ -7,3 +7,4 @@ mod number;
 
 pub(crate) mod parameters;
 pub(crate) mod reply;
+pub(crate) mod tree;

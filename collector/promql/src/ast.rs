@@ -9,6 +9,9 @@ use watchfire_shared::time::{Span, Timestamp};
 use crate::func::Function;
 
 mod display;
+mod pretty;
+
+pub use pretty::Pretty;
 
 /// Where a node stands in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

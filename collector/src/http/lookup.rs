@@ -15,7 +15,7 @@ use crate::prometheus::parameters::Parameters;
 /// What is said where a limit cut something off.
 pub(super) const TRUNCATED: &str = "results truncated due to limit";
 /// Selectors of one lookup; dashboards name one or two.
-const MAX_SELECTORS: usize = 256;
+pub(super) const MAX_SELECTORS: usize = 256;
 
 /// What a lookup selects: any of several lists of matchers, within a time.
 struct Lookup {

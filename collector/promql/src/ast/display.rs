@@ -5,7 +5,7 @@ use std::fmt;
 use watchfire_shared::labels::{METRIC_NAME, Quoted, is_label_name, is_metric_name};
 use watchfire_shared::matcher::MatchOp;
 
-use super::{At, BinaryOp, Cardinality, Expr, ExprKind, Length, Matching, Selector, Shift};
+use super::{AggregateOp, At, BinaryOp, Cardinality, Expr, ExprKind, Length, Matching, Selector, Shift};
 use crate::number::format_float;
 
 impl fmt::Display for Expr {
@@ -17,15 +17,11 @@ impl fmt::Display for Expr {
             ExprKind::Selector(selector) => write!(f, "{}{}", Bare(selector), selector.shift),
             ExprKind::Range { selector, range } => write!(f, "{}[{range}]{}", Bare(selector), selector.shift),
             ExprKind::Subquery { expr, range, step, shift } => {
-                write!(f, "{expr}[{range}:")?;
-                step.as_ref().map_or(Ok(()), |step| write!(f, "{step}"))?;
-                write!(f, "]{shift}")
+                write!(f, "{expr}{}", subquery_suffix(range, step.as_ref(), shift))
             }
             ExprKind::Unary { negative, expr } => write!(f, "{}{expr}", if *negative { "-" } else { "+" }),
             ExprKind::Binary { op, left, right, bool_modifier, matching } => {
-                write!(f, "{left} {}", op.as_str())?;
-                write_modifiers(f, *op, *bool_modifier, matching)?;
-                write!(f, " {right}")
+                write!(f, "{left} {} {right}", operator(*op, *bool_modifier, matching))
             }
             ExprKind::Call { function, args } => {
                 write!(f, "{}(", function.name)?;
@@ -33,13 +29,7 @@ impl fmt::Display for Expr {
                 f.write_str(")")
             }
             ExprKind::Aggregate { op, expr, param, grouping, without } => {
-                f.write_str(op.as_str())?;
-                if *without {
-                    write!(f, " without ({}) ", Names(grouping))?;
-                } else if !grouping.is_empty() {
-                    write!(f, " by ({}) ", Names(grouping))?;
-                }
-                f.write_str("(")?;
+                write!(f, "{}(", aggregation(*op, grouping, *without))?;
                 write_list(f, param.iter().map(|param| &**param).chain([&**expr]))?;
                 f.write_str(")")
             }
@@ -64,31 +54,55 @@ fn write_duration(f: &mut fmt::Formatter<'_>, seconds: f64) -> fmt::Result {
     write!(f, "{}", watchfire_shared::time::Span::from_millis(millis))
 }
 
-fn write_modifiers(f: &mut fmt::Formatter<'_>, op: BinaryOp, bool_modifier: bool, matching: &Matching) -> fmt::Result {
-    if bool_modifier {
-        f.write_str(" bool")?;
-    }
-    if matching.on || !matching.labels.is_empty() {
-        write!(f, " {} ({})", if matching.on { "on" } else { "ignoring" }, Names(&matching.labels))?;
-    }
-    write_grouping(f, op, matching)?;
-    match matching.fill {
-        (Some(left), Some(right)) if left.to_bits() == right.to_bits() => write!(f, " fill ({})", format_float(left)),
-        (left, right) => {
-            left.map_or(Ok(()), |left| write!(f, " fill_left ({})", format_float(left)))?;
-            right.map_or(Ok(()), |right| write!(f, " fill_right ({})", format_float(right)))
-        }
+/// What stands behind a subquery's expression.
+pub(super) fn subquery_suffix(range: &Length, step: Option<&Length>, shift: &Shift) -> String {
+    let step = step.map(Length::to_string).unwrap_or_default();
+    format!("[{range}:{step}]{shift}")
+}
+
+/// An aggregation's operator with its grouping.
+pub(super) fn aggregation(op: AggregateOp, grouping: &[String], without: bool) -> String {
+    match (without, grouping) {
+        (true, _) => format!("{} without ({}) ", op.as_str(), Names(grouping)),
+        (false, []) => op.as_str().to_owned(),
+        (false, _) => format!("{} by ({}) ", op.as_str(), Names(grouping)),
     }
 }
 
-fn write_grouping(f: &mut fmt::Formatter<'_>, op: BinaryOp, matching: &Matching) -> fmt::Result {
-    let group = match matching.cardinality {
-        Cardinality::ManyToOne => "group_left",
-        Cardinality::OneToMany => "group_right",
-        Cardinality::OneToOne | Cardinality::ManyToMany => return Ok(()),
-    };
-    debug_assert!(!op.is_set(), "set operators have no grouping");
-    write!(f, " {group} ({})", Names(&matching.include))
+/// An operator with its modifiers.
+pub(super) fn operator(op: BinaryOp, bool_modifier: bool, matching: &Matching) -> String {
+    let mut text = op.as_str().to_owned();
+    if bool_modifier {
+        text.push_str(" bool");
+    }
+    if matching.on || !matching.labels.is_empty() {
+        let word = if matching.on { "on" } else { "ignoring" };
+        text += &format!(" {word} ({})", Names(&matching.labels));
+    }
+    if let Some(word) = matching.cardinality.group_word() {
+        text += &format!(" {word} ({})", Names(&matching.include));
+    }
+    match matching.fill {
+        (Some(left), Some(right)) if left.to_bits() == right.to_bits() => {
+            text += &format!(" fill ({})", format_float(left))
+        }
+        (left, right) => {
+            for (word, value) in [("fill_left", left), ("fill_right", right)] {
+                text += &value.map(|value| format!(" {word} ({})", format_float(value))).unwrap_or_default();
+            }
+        }
+    }
+    text
+}
+
+impl Cardinality {
+    const fn group_word(self) -> Option<&'static str> {
+        match self {
+            Self::ManyToOne => Some("group_left"),
+            Self::OneToMany => Some("group_right"),
+            Self::OneToOne | Self::ManyToMany => None,
+        }
+    }
 }
 
 /// Label names, quoted where they are no identifiers.

@@ -22,6 +22,8 @@ pub(super) const FOREIGN: &[Operation] = &[
     asked("post", "/api/v1/query_exemplars", "The same, with the parameters as a form.", &[]),
     asked("get", "/api/v1/format_query", "Prometheus: an expression in its usual form.", &[QUERY]),
     asked("post", "/api/v1/format_query", "The same, with the parameters as a form.", &[]),
+    asked("get", "/api/v1/parse_query", "Prometheus: an expression as a tree.", &[QUERY]),
+    asked("post", "/api/v1/parse_query", "The same, with the parameters as a form.", &[]),
     asked("get", "/api/v1/series", "Prometheus: series.", &[MATCH, START, END]),
     asked("post", "/api/v1/series", "The same, with the parameters as a form.", &[]),
     asked("get", "/api/v1/labels", "Prometheus: names of labels.", &[MATCH, START, END]),
@@ -55,6 +57,10 @@ pub(super) const FOREIGN: &[Operation] = &[
     asked("post", "/api/v2/silences", "Alertmanager: makes or changes a silence.", &[]),
     asked("get", "/api/v2/silence/{id}", "Alertmanager: one silence.", &[]),
     asked("delete", "/api/v2/silence/{id}", "Alertmanager: ends a silence.", &[]),
+    Operation {
+        parameters: &[MATCH],
+        ..text("get", "/federate", "Prometheus: the latest samples of series, to be scraped.")
+    },
     text("get", "/-/healthy", "Prometheus: 200 while the program answers."),
     text("get", "/-/ready", "Prometheus: 200 once the configuration is loaded and the log replayed."),
     text("post", "/-/reload", "Prometheus: reads the configuration anew; 500 with every mistake if it is bad."),
