@@ -5,13 +5,19 @@ each. Gossip is encrypted. Everything that is started here is ended here, whatev
 """
 
 import contextlib
+import ctypes
+import fcntl
+import heapq
 import json
 import os
 import re
 import secrets
+import select
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 BIN = sys.argv[1]
@@ -41,6 +47,59 @@ def host_port(address):
     return f"[{address}]:7950" if ":" in address else f"{address}:7950"
 
 
+class SlowLink:
+    """A link that takes `delay` seconds in each direction: two taps in two namespaces, and a thread that carries frames
+    between them. Not every kernel has netem."""
+
+    def __init__(self, one, other, delay):
+        self.taps = [self.tap(*end) for end in (one, other)]
+        self.delay = delay
+        self.ends = False
+        self.thread = threading.Thread(target=self.carry)
+        self.thread.start()
+
+    @staticmethod
+    def tap(name, device):
+        # A thread is in a namespace by itself, so one that ends there changes nothing for the others.
+        made = []
+
+        def make():
+            with open(f"/run/netns/{space(name)}") as namespace:
+                if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0x40000000) != 0:
+                    return
+            tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+            tap_without_header = 0x0002 | 0x1000
+            fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH22x", device.encode(), tap_without_header))
+            made.append(tap)
+
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+        if not made:
+            raise SystemExit(f"no tap in {name}")
+        return made[0]
+
+    def carry(self):
+        waiting, number = [], 0
+        while not self.ends:
+            wait = min(0.1, max(0.0, waiting[0][0] - time.monotonic())) if waiting else 0.1
+            for tap in select.select(self.taps, [], [], wait)[0]:
+                other = self.taps[1 - self.taps.index(tap)]
+                number += 1
+                heapq.heappush(waiting, (time.monotonic() + self.delay, number, other, os.read(tap, 65536)))
+            while waiting and waiting[0][0] <= time.monotonic():
+                _, _, tap, frame = heapq.heappop(waiting)
+                # A link that is down takes nothing.
+                with contextlib.suppress(OSError):
+                    os.write(tap, frame)
+
+    def end(self):
+        self.ends = True
+        self.thread.join()
+        for tap in self.taps:
+            os.close(tap)
+
+
 class Network:
     """The namespaces, their links, and what runs in them."""
 
@@ -48,6 +107,7 @@ class Network:
         self.folder = folder
         self.processes = {}
         self.spaces = []
+        self.slow = []
         self.key = secrets.token_hex(32)
 
     def build(self):
@@ -68,6 +128,15 @@ class Network:
         run("ip", "link", "add", near, "netns", space(name), "type", "veth", "peer", "name", far, "netns", space("switch"))
         inside("switch", "ip", "link", "set", far, "master", f"br-{segment}", "up")
         self.address(name, segment, address)
+        inside(name, "ip", "link", "set", near, "up")
+
+    def slow_down(self, name, delay):
+        """Puts a slow link in the place of a host's own."""
+        inside(name, "ip", "link", "del", f"to-{name[0]}")
+        near, far = f"to-{name[0]}", f"{name}-slow"
+        self.slow.append(SlowLink((name, near), ("switch", far), delay))
+        inside("switch", "ip", "link", "set", far, "master", f"br-{name[0]}", "up")
+        self.address(name, name[0], ADDRESS[name])
         inside(name, "ip", "link", "set", near, "up")
 
     def address(self, name, segment, address):
@@ -133,6 +202,8 @@ insecure = true
             process.kill()
         for process in self.processes.values():
             process.wait(10)
+        for link in self.slow:
+            link.end()
         for name in self.spaces:
             run("ip", "netns", "del", space(name), check=False)
 
@@ -276,6 +347,15 @@ def trial(network):
         network.until(5, "known to all", lambda: all(moved(name) for name in ["c", "b1", "b2"]))
         network.until(5, "alive", all_alive(network, B, ["c", *B]))
         assert network.members("b1")["b3"]["id"] == before["id"]
+
+    step("a link takes 20 ms in each direction")
+    with accused(network):
+        network.slow_down("a4", 0.02)
+        near = lambda by, about, low, high: low <= (network.members(by).get(about, {}).get("rtt_ms") or 0) <= high
+        others = ["a1", "a3", "a5"]
+        network.until(60, "its round trips show", lambda: all(near(name, "a4", 38, 50) for name in others))
+        network.until(30, "and the others' as they see it", lambda: all(near("a4", name, 38, 50) for name in others))
+        assert all(near(by, about, 0, 5) for by in others for about in others if by != about), "other links are as before"
 
     step("an agent leaves")
     network.kill("a2", 15)
