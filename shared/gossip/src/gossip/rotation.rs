@@ -24,7 +24,8 @@ use crate::view::Entry;
 const TELL_FOR: Span = Span::from_seconds(900);
 /// Changes that are told at a time: as many as there are keys.
 const MAX_LEADING: usize = MAX_GOSSIP_KEYS;
-const FIRST_WAIT: Span = Span::from_seconds(1);
+/// One that missed the first telling makes the change well within a second.
+const FIRST_WAIT: Span = Span::from_millis(300);
 const LONGEST_WAIT: Span = Span::from_seconds(15);
 /// A change whose number is this far above the last one is a lie; following it could use up all numbers.
 const LARGEST_STEP: u64 = 1 << 32;
