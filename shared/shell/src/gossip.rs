@@ -40,7 +40,7 @@ use crate::clock::Clock;
 use crate::driver::drive;
 use crate::files::{DataDir, FileError};
 use crate::lifecycle::Tasks;
-use crate::membership::{self, Index, MembershipHandle, MembershipView, Publisher, Request};
+use crate::membership::{self, Index, MembershipHandle, MembershipView, Publisher, Request, Step};
 use inputs::{Inputs, Watch};
 use kept::{Pending, Place};
 use keys::KeyFile;
@@ -326,18 +326,18 @@ struct Shell {
 
 impl Shell {
     fn perform(&mut self, effects: &mut Vec<Effect>, machine: &Gossip) {
-        let mut changes = Vec::new();
-        let (mut removed, mut left) = (false, false);
+        let mut steps = Vec::new();
+        let mut left = false;
         for effect in effects.drain(..) {
             match effect {
                 // A full send buffer drops the datagram, as a full switch would.
                 Effect::Send { to, bytes } => drop(self.socket.try_send_to(&bytes, self.reachable(to))),
                 Effect::TimeProbe => self.watch.start(),
                 Effect::Cloned { other, yields } => self.cloned(machine, other, yields),
-                Effect::Changed(change) => changes.push(self.on_wall(change)),
+                Effect::Changed(change) => steps.push(Step::Listed(Box::new(self.on_wall(change)))),
                 Effect::Removed(removal) => {
                     tracing::info!(member = removal.member.name, reason = ?removal.reason, "a member is not listed any more");
-                    removed = true;
+                    steps.push(Step::Unlisted(removal.member.id));
                 }
                 Effect::SaveGeneration(generation) => {
                     self.pending.send_modify(|pending| pending.generation = Some(generation));
@@ -353,14 +353,21 @@ impl Shell {
         }
         self.publisher.count(*machine.stats());
         let now = self.clock.monotonic();
-        if removed || !changes.is_empty() || self.published + REFRESH_EVERY <= now {
-            self.published = now;
-            let members = machine.members().into_iter().map(|member| self.member_on_wall(member)).collect();
+        let refreshes = self.published + REFRESH_EVERY <= now;
+        let changed = !steps.is_empty();
+        if changed || refreshes {
             let on_wall = |gone: Forgotten| Forgotten { at: self.clock.wall_of(gone.at), ..gone };
             self.publisher.forgotten(machine.forgotten().into_iter().map(on_wall).collect());
-            self.publisher.publish(members, changes, removed);
         }
-        if self.looked + LOOK_EVERY <= now || self.published == now {
+        if changed {
+            self.publisher.step(steps);
+        }
+        if refreshes {
+            self.published = now;
+            let members = machine.members().into_iter().map(|member| self.member_on_wall(member)).collect();
+            self.publisher.publish(members, Vec::new(), false);
+        }
+        if self.looked + LOOK_EVERY <= now || changed || refreshes {
             self.looked = now;
             self.publisher.stands(match machine.contact(now) {
                 Contact::Alone if self.joins => Contact::Joining,

@@ -3,6 +3,8 @@
 //! The gossip task writes here, everybody else reads. A reader that falls behind the kept changes is told so and starts
 //! again from the members; nobody ever waits for a slow reader.
 
+mod steps;
+
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -15,6 +17,7 @@ use watchfire_shared::member::{Member, MemberChange, Metadata, NodeId};
 
 use crate::gossip::KeysAnswer;
 use crate::gossip::keys::{self, KeyFile, KeysError};
+pub(crate) use steps::Step;
 
 /// The members as one node sees them at one moment.
 #[derive(Clone, PartialEq, Debug, Default)]
