@@ -47,8 +47,11 @@ use crate::view::{Difference, Entry, Forgotten, Held, NameConflict, View};
 
 /// foca notifies of up and down only; everything else shows within this time of the packet that brought it.
 const POLL_AFTER: Span = Span::from_millis(100);
-/// The peers go to disk at most this often.
+/// The peers go to disk at most this often for each [`SAVED_AT_ONCE`] members, and at least every half minute. To put them
+/// together costs as much as there are members, and of a large cluster a few old addresses lead to all the others.
 const SAVE_EVERY: Span = Span::from_seconds(1);
+const SAVED_AT_ONCE: usize = 64;
+const LONGEST_UNSAVED: i64 = 30;
 /// Answers to others' questions per second and at once: a start of a thousand nodes at one seed takes five seconds.
 const ANSWERS_PER_SECOND: i64 = 200;
 /// Whole views told to others per second; twice as many at once. At a thousand members each has some 200 KiB.
@@ -68,6 +71,8 @@ pub struct Gossip {
     stats: Stats,
     out: Vec<Effect>,
     poll_at_once: bool,
+    /// Whom foca may hold differently since the last poll.
+    named: foca_side::Named,
     reminded: NodeId,
     asks: evidence::Asks,
     refusals: refusal::Refusals,
@@ -146,6 +151,7 @@ impl Gossip {
             stats: Stats::default(),
             out: Vec::new(),
             poll_at_once: false,
+            named: foca_side::Named::default(),
             reminded: NodeId(0),
             asks: evidence::Asks::new(now),
             refusals: refusal::Refusals::default(),
@@ -403,7 +409,7 @@ impl Gossip {
         let mut differences = Vec::new();
         self.view.flush(now, &mut differences);
         if !differences.is_empty() {
-            self.schedule.set_by(Alarm::SavePeers, now.max(self.last_saved + SAVE_EVERY));
+            self.schedule.set_by(Alarm::SavePeers, now.max(self.last_saved + self.save_every()));
             self.count_conflicts();
         }
         self.tell(differences);

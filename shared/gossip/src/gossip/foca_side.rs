@@ -1,5 +1,7 @@
 //! foca's side: what the detector is fed, what it asks for, and how foca's members become the view's.
 
+use std::collections::BTreeSet;
+
 use foca::{Message, OwnedNotification, State, Timer};
 use watchfire_shared::member::{MemberState, NodeId};
 use watchfire_shared::time::{Span, Timestamp};
@@ -14,6 +16,21 @@ use crate::packet::Packet;
 use crate::schedule::Alarm;
 use crate::view::Entry;
 
+/// Members that foca may hold differently than at the last poll. foca tells only of some changes, and to compare all
+/// members after every packet is most of what a large cluster costs.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    ids: BTreeSet<NodeId>,
+    /// Any member may be concerned.
+    all: bool,
+}
+
+impl Named {
+    fn has(&self, id: NodeId) -> bool {
+        self.all || self.ids.contains(&id)
+    }
+}
+
 impl Gossip {
     /// Calls foca and carries out what it asked for.
     pub(super) fn with_foca(
@@ -21,6 +38,7 @@ impl Gossip {
         now: Timestamp,
         call: impl FnOnce(&mut Swim, &mut Outbox) -> Result<(), foca::Error>,
     ) {
+        self.named.all = true;
         self.detector.call(now, call);
         self.heed(now);
     }
@@ -43,7 +61,10 @@ impl Gossip {
 
     fn notified(&mut self, now: Timestamp, notification: OwnedNotification<Identity>) {
         match notification {
-            OwnedNotification::MemberUp(_) | OwnedNotification::MemberDown(_) | OwnedNotification::Rename(..) => {
+            OwnedNotification::MemberUp(identity)
+            | OwnedNotification::MemberDown(identity)
+            | OwnedNotification::Rename(_, identity) => {
+                self.named.ids.insert(identity.id);
                 self.poll_at_once = true;
             }
             OwnedNotification::Active => self.spread_own_metadata(now),
@@ -63,7 +84,10 @@ impl Gossip {
                 self.time_sent(&header);
                 self.path_sent(now, &header);
             }
-            OwnedNotification::ProbeFailed(..) => self.schedule.set_by(Alarm::Poll, now + POLL_AFTER),
+            OwnedNotification::ProbeFailed(_, target) => {
+                self.named.ids.insert(target.id);
+                self.schedule.set_by(Alarm::Poll, now + POLL_AFTER);
+            }
             OwnedNotification::DataReceived(header) => {
                 self.time_received(&header);
                 self.path_received(&header);
@@ -96,6 +120,7 @@ impl Gossip {
     fn suspected(&mut self, now: Timestamp, identity: &Identity, by: NodeId, paths: Paths) {
         let paths = paths.iter().collect();
         self.view.change(identity.id, |entry| entry.suspected(now, identity, by, paths));
+        self.named.ids.insert(identity.id);
         self.poll_at_once = true;
         if by == self.own().id {
             self.ask(now, identity.id);
@@ -162,6 +187,8 @@ impl Gossip {
         if unknown > 0 && !self.make_room(now, unknown) {
             return;
         }
+        self.named.ids.extend(parsed.updates.iter().map(|member| member.id().id).chain([header.src.id]));
+        self.named.ids.extend(notes.iter().map(|note| note.target));
         match self.without_hearsay(now, &parsed) {
             Some(rest) => self.detector.receive(now, &parsed, &rest, notes),
             None => self.detector.receive(now, &parsed, body, notes),
@@ -209,14 +236,17 @@ impl Gossip {
     pub(super) fn poll(&mut self, now: Timestamp) {
         self.poll_at_once = false;
         self.schedule.cancel(Alarm::Poll);
+        let named = std::mem::take(&mut self.named);
+        #[cfg(test)]
+        self.assert_unchanged(&named);
         let own = self.own().id;
         let mut moves = Vec::new();
         let mut later_lives = Vec::new();
         let mut told = Vec::new();
-        for member in self.detector.members().filter(|member| member.id().id != own) {
+        for member in self.detector.members().filter(|member| named.has(member.id().id) && member.id().id != own) {
             let identity = *member.id();
             let known = self.view.get(identity.id);
-            // Nearly all are as they were, and every packet in a storm looks at all of them.
+            // Where all are named, nearly all are as they were.
             if known.is_some_and(|entry| entry.same(&identity, member.incarnation(), member.state())) {
                 continue;
             }
@@ -242,6 +272,19 @@ impl Gossip {
         later_lives.into_iter().for_each(|id| self.refresh_metadata(now, id));
         for (id, before, after) in moves {
             self.moved(now, id, before, after);
+        }
+    }
+
+    /// Members that nobody named are as they were.
+    #[cfg(test)]
+    fn assert_unchanged(&self, named: &Named) {
+        let own = self.own().id;
+        let others = self.detector.members().filter(|member| !named.has(member.id().id) && member.id().id != own);
+        for member in others.filter(|member| member.state() != State::Down || self.leaving.is_none()) {
+            let known = self.view.get(member.id().id);
+            let old = known.is_some_and(|entry| entry.identity.generation > member.id().generation);
+            let same = known.is_some_and(|entry| entry.same(member.id(), member.incarnation(), member.state()));
+            assert!(old || same, "{member:?} changed, and nobody named it: {known:?}");
         }
     }
 

@@ -11,7 +11,7 @@ use rand::RngExt;
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::{Span, Timestamp};
 
-use super::{Effect, Gossip, peer};
+use super::{Effect, Gossip, LONGEST_UNSAVED, SAVE_EVERY, SAVED_AT_ONCE, peer};
 use crate::config::Peer;
 use crate::identity::Identity;
 use crate::packet::{Hello, Packet};
@@ -46,6 +46,14 @@ impl Gossip {
     }
 
     /// Keeps whom this node looks for in its next life.
+    /// How long a change of members may wait until it is kept.
+    pub(super) fn save_every(&self) -> Span {
+        SAVE_EVERY
+            * i64::try_from(self.view.active_count() / SAVED_AT_ONCE)
+                .unwrap_or(LONGEST_UNSAVED)
+                .clamp(1, LONGEST_UNSAVED)
+    }
+
     pub(super) fn save_peers(&mut self, now: Timestamp) {
         // Also if nothing is to be kept: to look costs as much as there are members, and a storm brings many changes.
         self.last_saved = now;
