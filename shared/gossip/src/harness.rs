@@ -42,6 +42,8 @@ pub(crate) struct Node {
     /// When its last probe was sent.
     probed: Option<Timestamp>,
     paused_until: Timestamp,
+    /// How far its clock is ahead of the network's.
+    pub(crate) ahead: Span,
     /// Until when what it sends and gets waits; its timers run.
     held_up_until: Timestamp,
     deadline: Option<Timestamp>,
@@ -192,6 +194,7 @@ impl Net {
             clones: Vec::new(),
             probed: None,
             paused_until: Timestamp::EPOCH,
+            ahead: Span::ZERO,
             held_up_until: Timestamp::EPOCH,
             deadline: None,
         });
@@ -222,7 +225,8 @@ impl Net {
         };
         let seed = self.seed.wrapping_mul(1_000_003) + at as u64 + u64::from(node.stored_generation) * 7919;
         let mut effects = Vec::new();
-        let mut gossip = Gossip::new(config, seed, self.now, &mut effects).expect("the harness' config is valid");
+        let mut gossip =
+            Gossip::new(config, seed, self.now + node.ahead, &mut effects).expect("the harness' config is valid");
         if self.first_protocol.contains(&at) {
             gossip.speak_first_protocol();
         }
@@ -247,6 +251,13 @@ impl Net {
         self.rearm(at);
     }
 
+    /// Sets a node's clock forward, as where the time of a machine is counted on while the machine is not.
+    pub(crate) fn set_clock_forward(&mut self, at: usize, by: Span) {
+        self.nodes[at].ahead = self.nodes[at].ahead + by;
+        self.nodes[at].paused_until = self.now;
+        self.rearm(at);
+    }
+
     /// Holds up all traffic of a node for `span`, while its timers run: a starved process, or a full queue before it.
     pub(crate) fn hold_up(&mut self, at: usize, span: Span) {
         self.nodes[at].held_up_until = self.now + span;
@@ -257,15 +268,17 @@ impl Net {
     }
 
     pub(crate) fn input(&mut self, at: usize, input: Input) {
+        let now = self.now + self.nodes[at].ahead;
         let Some(gossip) = &mut self.nodes[at].gossip else { return };
         let mut effects = Vec::new();
-        gossip.handle(self.now, input, &mut effects);
+        gossip.handle(now, input, &mut effects);
         self.perform(at, effects);
     }
 
     fn rearm(&mut self, at: usize) {
         let node = &self.nodes[at];
-        let deadline = node.gossip.as_ref().and_then(Gossip::deadline).map(|at| at.max(node.paused_until));
+        let deadline = node.gossip.as_ref().and_then(Gossip::deadline).map(|at| at - node.ahead);
+        let deadline = deadline.map(|at| at.max(node.paused_until));
         if let Some(old) = std::mem::replace(&mut self.nodes[at].deadline, deadline) {
             self.deadlines.remove(&(old, at));
         }

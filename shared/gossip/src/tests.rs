@@ -1,6 +1,7 @@
 //! What a cluster of machines does, in virtual time.
 
 mod chaos;
+mod clocks;
 mod clones;
 mod conditions;
 mod figures;
