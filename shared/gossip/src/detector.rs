@@ -295,6 +295,17 @@ impl Detector {
         }
     }
 
+    /// The host of a member that is held for alive refused this node a connection: it is suspected without a probe.
+    pub(crate) fn refused(&mut self, now: Timestamp, identity: &Identity, incarnation: u16) {
+        if self.leaving || self.doubts(now) {
+            return;
+        }
+        let suspected = Member::new(*identity, incarnation, State::Suspect);
+        self.call(now, |foca, outbox| foca.apply_many(std::iter::once(suspected), true, outbox));
+        let own = note(identity, incarnation, self.identity().id, Paths::from(&BTreeSet::from([ProbePath::Tcp])));
+        self.suspect(now, *identity, own);
+    }
+
     fn suspect(&mut self, now: Timestamp, identity: Identity, note: Note) {
         let others = self.foca.num_members();
         let times = Pace::transmissions(others + 1).get();

@@ -19,6 +19,9 @@ mod returned;
 mod rotation;
 mod rtt;
 mod stream;
+#[cfg(test)]
+mod test_side;
+mod ties;
 mod twin;
 
 pub use contact::Contact;
@@ -76,6 +79,7 @@ pub struct Gossip {
     reminded: NodeId,
     asks: evidence::Asks,
     refusals: refusal::Refusals,
+    ties: ties::Ties,
     /// When this node last raised its generation because it was told to.
     risen: Timestamp,
     twins: twin::Twins,
@@ -155,6 +159,7 @@ impl Gossip {
             reminded: NodeId(0),
             asks: evidence::Asks::new(now),
             refusals: refusal::Refusals::default(),
+            ties: ties::Ties::default(),
             risen: Timestamp::MIN,
             twins: twin::Twins::new(now),
             timing: rtt::Timing::default(),
@@ -246,31 +251,6 @@ impl Gossip {
         self.own().addr
     }
 
-    /// As a node of the first version would: it announces the first protocol and knows no later kinds of packets.
-    #[cfg(test)]
-    pub(crate) fn speak_first_protocol(&mut self) {
-        self.envelope.know_kinds_up_to(14);
-        let own = self.view.own();
-        let held = own.metadata.clone().expect("the own metadata is always held");
-        let bytes = crate::announced::encode_announced(&held.value(), 1, &held.keys).expect("it was encoded before");
-        let held = Held::read(held.stamp + 1, bytes).expect("it was just encoded");
-        self.view.set_metadata(own.identity.id, held);
-    }
-
-    /// As if it alone had been told that a member is down.
-    #[cfg(test)]
-    pub(crate) fn hold_for_down(&mut self, now: Timestamp, id: NodeId) {
-        let identity = self.view.get(id).expect("the member is known").identity;
-        let down = foca::Member::down(identity);
-        self.with_foca(now, |foca, outbox| foca.apply_many(std::iter::once(down), false, outbox));
-        self.poll(now);
-    }
-
-    #[cfg(test)]
-    pub(crate) fn set_member_limit(&mut self, limit: usize) {
-        self.view.set_limit(limit);
-    }
-
     fn own(&self) -> Identity {
         *self.detector.identity()
     }
@@ -290,6 +270,7 @@ impl Gossip {
             }
             Input::SetMetadata(metadata) => self.set_own_metadata(now, &metadata),
             Input::HostAnswer { id, answer } => self.host_answered(now, id, answer),
+            Input::TieEnded(tie) => self.tie_ended(now, tie),
             Input::Asked { stream, frames } => self.asked(now, stream, &frames),
             Input::Exchanged { exchange, outcome } => self.exchanged(now, exchange, outcome),
             Input::SetKeys { keys, order } => self.set_keys(now, &keys, order),
@@ -366,6 +347,7 @@ impl Gossip {
             Alarm::Ask => self.ask_hosts(now),
             Alarm::Remind => self.remind_suspects(now),
             Alarm::Yield => self.yield_to_elder(),
+            Alarm::Tie => self.tie(now),
             Alarm::Judge => self.judge_refusals(now),
             Alarm::List => self.view.list_unnamed(now),
             Alarm::Settle => self.settle_left(now),
@@ -411,6 +393,7 @@ impl Gossip {
         if !differences.is_empty() {
             self.schedule.set_by(Alarm::SavePeers, now.max(self.last_saved + self.save_every()));
             self.count_conflicts();
+            self.tie_soon(now);
         }
         self.tell(differences);
         if let Some(at) = self.view.next_unnamed() {

@@ -1,6 +1,7 @@
 //! A network of membership machines in virtual time, for this crate's tests: one thread, one seed, one order of events.
 
 mod look;
+mod ties;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -51,10 +52,8 @@ pub(crate) struct Node {
 
 enum Event {
     Datagram { from: usize, to: usize, bytes: Vec<u8> },
-    KeysSaved { to: usize, result: Result<(), String> },
-    Answer { to: usize, id: NodeId, answer: HostAnswer },
+    Told { to: usize, input: Input },
     Asked { from: usize, to: usize, exchange: u64, frames: Vec<Vec<u8>> },
-    Exchanged { to: usize, exchange: u64, outcome: Result<Vec<Vec<u8>>, HostAnswer> },
 }
 
 pub(crate) struct Net {
@@ -92,6 +91,8 @@ pub(crate) struct Net {
     /// Who waits on which stream, and what that exchange is called there.
     streams: BTreeMap<u64, (usize, u64)>,
     opened: u64,
+    /// Connections that say nothing.
+    pub(crate) ties: Vec<ties::Tie>,
     pub(crate) keys: Vec<GossipKey>,
     deadlines: BTreeSet<(Timestamp, usize)>,
     by_addr: BTreeMap<SocketAddr, usize>,
@@ -123,6 +124,7 @@ impl Net {
             queued: 0,
             streams: BTreeMap::new(),
             opened: 0,
+            ties: Vec::new(),
             keys: Vec::new(),
             deadlines: BTreeSet::new(),
             by_addr: BTreeMap::new(),
@@ -237,12 +239,13 @@ impl Net {
     /// kill -9; the host goes on answering.
     pub(crate) fn kill(&mut self, at: usize) {
         self.nodes[at].gossip = None;
+        self.end_ties(at);
         self.rearm(at);
     }
 
     pub(crate) fn kill_host(&mut self, at: usize) {
-        self.kill(at);
         self.nodes[at].host_is_up = false;
+        self.kill(at);
     }
 
     /// SIGSTOP, and SIGCONT after `span`; what arrives meanwhile waits in the socket.
@@ -298,6 +301,8 @@ impl Net {
                 Effect::SaveKeys { keys, order } => self.save_keys(at, keys, order),
                 Effect::KeysAnswered { ticket, answer } => self.nodes[at].answered.push((ticket, answer)),
                 Effect::AskHost { id, addr } => self.ask(at, id, addr),
+                Effect::Tie { tie, to } => self.tie(at, tie, to),
+                Effect::Untie { tie } => self.untie(at, tie),
                 Effect::Exchange { exchange, to, frames } => self.exchange(at, exchange, to, frames),
                 Effect::Reply { stream, frames } => self.reply(stream, Ok(frames)),
                 Effect::TimeProbe => self.nodes[at].probed = Some(self.now),
@@ -305,11 +310,13 @@ impl Net {
                     self.nodes[at].clones.push((other, yields));
                     if yields {
                         self.nodes[at].gossip = None;
+                        self.end_ties(at);
                     }
                 }
                 Effect::LeaveDone => {
                     self.nodes[at].left = true;
                     self.nodes[at].gossip = None;
+                    self.end_ties(at);
                 }
             }
         }
@@ -323,7 +330,7 @@ impl Net {
             node.stored_keys = Some(keys);
             node.stored_key_order = order;
         }
-        self.enqueue(Span::from_millis(5), Event::KeysSaved { to: at, result });
+        self.enqueue(Span::from_millis(5), Event::Told { to: at, input: Input::KeysSaved(result) });
     }
 
     fn waits_until(&self, at: usize) -> Timestamp {
@@ -385,8 +392,8 @@ impl Net {
         match to {
             Some(to) => self.enqueue(STREAM_LATENCY, Event::Asked { from, to, exchange, frames }),
             None => {
-                let silent = Event::Exchanged { to: from, exchange, outcome: Err(HostAnswer::Silent) };
-                self.enqueue(Span::from_seconds(1), silent);
+                let silent = Input::Exchanged { exchange, outcome: Err(HostAnswer::Silent) };
+                self.enqueue(Span::from_seconds(1), Event::Told { to: from, input: silent });
             }
         }
     }
@@ -405,7 +412,7 @@ impl Net {
     /// Ends a stream, if it has not ended.
     fn reply(&mut self, stream: u64, outcome: Result<Vec<Vec<u8>>, HostAnswer>) {
         if let Some((to, exchange)) = self.streams.remove(&stream) {
-            self.enqueue(STREAM_LATENCY, Event::Exchanged { to, exchange, outcome });
+            self.enqueue(STREAM_LATENCY, Event::Told { to, input: Input::Exchanged { exchange, outcome } });
         }
     }
 
@@ -419,7 +426,7 @@ impl Net {
             Some(false) => (1, HostAnswer::Refused),
             None => (2000, HostAnswer::Silent),
         };
-        self.enqueue(Span::from_millis(after), Event::Answer { to: at, id, answer });
+        self.enqueue(Span::from_millis(after), Event::Told { to: at, input: Input::HostAnswer { id, answer } });
     }
 
     fn enqueue(&mut self, after: Span, event: Event) {
@@ -454,14 +461,12 @@ impl Net {
                         },
                     );
                 }
-                Event::Answer { to, id, answer } => self.input(to, Input::HostAnswer { id, answer }),
                 Event::Asked { from, to, exchange, frames } if self.nodes[to].paused_until > self.now => {
                     let wait = self.nodes[to].paused_until.since(self.now);
                     self.enqueue(wait, Event::Asked { from, to, exchange, frames });
                 }
                 Event::Asked { from, to, exchange, frames } => self.asked(from, to, exchange, frames),
-                Event::KeysSaved { to, result } => self.input(to, Input::KeysSaved(result)),
-                Event::Exchanged { to, exchange, outcome } => self.input(to, Input::Exchanged { exchange, outcome }),
+                Event::Told { to, input } => self.input(to, input),
             }
         } else if let Some((_, at)) = self.deadlines.first().copied() {
             self.input(at, Input::Wake);

@@ -15,11 +15,11 @@ use crate::place::{PLACE_BYTES, Place};
 use crate::rotation::KeyOp;
 
 /// The latest protocol that is spoken here. Kinds of packets up to 14 are the first one, 15 to 17 the second, 18 and
-/// 19 the third.
+/// 19 the third; the fourth brought reports, and the fifth no packet: its speakers let others hold a tie to them.
 ///
 /// A packet never changes: what is new gets a kind of its own and the next number here, and goes to members that announce
 /// it. Receivers pass over kinds that they do not know.
-pub(crate) const PROTOCOL: u16 = 4;
+pub(crate) const PROTOCOL: u16 = 5;
 /// The first protocol whose speakers take [`Packet::Located`] and [`Packet::Places`].
 pub(crate) const PLACES_SINCE: u16 = 2;
 /// The first protocol whose speakers take [`Packet::Keys`].
@@ -28,6 +28,8 @@ pub(crate) const KEYS_SINCE: u16 = 3;
 pub(crate) const FORGET_SINCE: u16 = 3;
 /// The first protocol whose speakers take [`Packet::Report`].
 pub(crate) const REPORTS_SINCE: u16 = 4;
+/// The first protocol whose speakers keep a stream open that begins with an empty frame.
+pub(crate) const TIES_SINCE: u16 = 5;
 /// Room for a body.
 const BODY_BYTES: usize = MAX_DATAGRAM_BYTES - ENVELOPE_BYTES;
 /// An IPv6 identity, the largest.

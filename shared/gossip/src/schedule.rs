@@ -25,6 +25,8 @@ pub(crate) enum Alarm {
     Yield,
     /// Refusals have waited for a restart for long enough.
     Judge,
+    /// Hold ties to the members that follow this one.
+    Tie,
     /// Tell members that they were suspected while this node was cut off.
     Remind,
     /// List members whose metadata did not come.

@@ -18,3 +18,4 @@ mod sealed;
 mod silence;
 mod streams;
 mod suspicion;
+mod ties;

@@ -144,6 +144,13 @@ impl View {
         self.entries.values().map(Box::as_ref).filter(|entry| entry.identity.id != self.own)
     }
 
+    /// Other members as they follow the own node by id, around to it again.
+    pub(crate) fn following(&self) -> impl Iterator<Item = &Entry> {
+        let after = (std::ops::Bound::Excluded(self.own), std::ops::Bound::Unbounded);
+        let around = self.entries.range(after).chain(self.entries.range(..self.own));
+        around.map(|(_, entry)| entry.as_ref())
+    }
+
     /// Other members that are alive or suspect.
     pub(crate) fn active(&self) -> impl Iterator<Item = &Entry> {
         self.others().filter(|entry| entry.is_active())

@@ -17,6 +17,8 @@ mod sockets;
 
 mod streams;
 
+mod ties;
+
 mod tickets;
 
 mod inputs;
@@ -46,6 +48,7 @@ use kept::{Pending, Place};
 use keys::KeyFile;
 use streams::{Opener, Waiting};
 use tickets::Tickets;
+use ties::Ties;
 
 pub use kept::node_id;
 pub use keys::KeysError;
@@ -213,6 +216,7 @@ async fn start_pool(
         inputs: inputs.clone(),
         questions,
         opener: Opener::new(inputs.clone()),
+        ties: Ties::new(inputs.clone()),
         waiting: waiting.clone(),
         watch: watch.clone(),
         maps_v4: bound.is_ipv6(),
@@ -309,6 +313,7 @@ struct Shell {
     inputs: mpsc::Sender<Input>,
     questions: Arc<Semaphore>,
     opener: Opener,
+    ties: Ties,
     waiting: Waiting,
     watch: Arc<Watch>,
     /// The socket speaks IPv6, and reaches IPv4 by mapped addresses.
@@ -344,6 +349,8 @@ impl Shell {
                 }
                 Effect::SavePeers(peers) => self.pending.send_modify(|pending| pending.peers = Some(peers)),
                 Effect::AskHost { id, addr } => self.ask(id, addr),
+                Effect::Tie { tie, to } => self.ties.hold(tie, to),
+                Effect::Untie { tie } => self.ties.let_go(tie),
                 Effect::Exchange { exchange, to, frames } => self.opener.exchange(exchange, to, frames),
                 Effect::Reply { stream, frames } => self.waiting.answer(stream, frames),
                 Effect::SaveKeys { keys, order } => self.save_keys(KeyFile { keys, order }),

@@ -69,6 +69,16 @@ pub struct Network {
     /// Where each stream is, by agent, its life and its own number.
     of_agent: BTreeMap<(HostId, u32, u64), u64>,
     next_stream: u64,
+    /// Gossip's connections that say nothing.
+    pub ties: Vec<Tie>,
+}
+
+/// A tie of gossip: who holds it in which life, by which number, and to whom.
+pub struct Tie {
+    pub from: HostId,
+    pub from_life: u32,
+    pub tie: u64,
+    pub to: HostId,
 }
 
 impl Network {
@@ -83,6 +93,7 @@ impl Network {
             streams: BTreeMap::new(),
             of_agent: BTreeMap::new(),
             next_stream: 1,
+            ties: Vec::new(),
         }
     }
 

@@ -37,6 +37,8 @@ pub enum Input {
     SetMetadata(Metadata),
     /// The result of [`Effect::AskHost`].
     HostAnswer { id: NodeId, answer: HostAnswer },
+    /// A tie ended, or did not come about: see [`Effect::Tie`].
+    TieEnded(u64),
     /// Somebody opened a stream, said this and waits for [`Effect::Reply`].
     Asked { stream: u64, frames: Vec<Vec<u8>> },
     /// The result of [`Effect::Exchange`]: the other side's frames, or how far the attempt came.
@@ -89,6 +91,11 @@ pub enum Effect {
     KeysAnswered { ticket: u64, answer: Result<(), KeyRefusal> },
     /// Try a TCP connection to `addr` and tell by [`Input::HostAnswer`] what came of it.
     AskHost { id: NodeId, addr: SocketAddr },
+    /// Open a stream to `to`, say one empty frame, keep it open, and tell by [`Input::TieEnded`] when it ends for any
+    /// reason but [`Effect::Untie`]. Whoever accepts such a stream keeps it open and says nothing.
+    Tie { tie: u64, to: SocketAddr },
+    /// End a tie that this node holds.
+    Untie { tie: u64 },
     /// Open a stream to `to`, say these frames, read what is said in return until the stream ends, and tell by
     /// [`Input::Exchanged`].
     Exchange { exchange: u64, to: SocketAddr, frames: Vec<Vec<u8>> },

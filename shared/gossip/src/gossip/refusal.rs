@@ -61,6 +61,9 @@ impl Gossip {
             witnesses.insert(from.id);
         }
         self.ask_as_witness(now, identity.id);
+        if self.view.get(identity.id).is_some_and(|entry| entry.state == MemberState::Alive) {
+            self.doubt(now, identity.id);
+        }
         self.judge_refusal(now, identity.id);
     }
 
@@ -80,9 +83,9 @@ impl Gossip {
         if !refused_here || !(elsewhere || alone) || self.detector.doubts(now) {
             return;
         }
-        // A suspicion is one probe old when it begins, and its subject may be in the middle of a restart.
-        let since = self.view.get(id).map_or(now, |entry| entry.since);
-        let due = since + (RESTART - self.pace.probe_interval()).max(Span::ZERO);
+        // Its subject may be in the middle of a restart.
+        let since = self.view.get(id).map_or(now, |entry| entry.silent_since(self.pace.probe_interval()));
+        let due = since + RESTART;
         if now < due {
             self.schedule.set_by(Alarm::Judge, due);
             return;

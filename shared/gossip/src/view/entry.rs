@@ -7,7 +7,7 @@ use foca::State;
 use watchfire_shared::member::{
     Condition, ConditionName, DownCause, HeldKeys, Member, MemberState, Metadata, NodeId, ProbePath, Role, SuspicionEnd,
 };
-use watchfire_shared::time::Timestamp;
+use watchfire_shared::time::{Span, Timestamp};
 
 use super::doubts::Doubts;
 use crate::announced::{Spoken, decode_metadata};
@@ -303,6 +303,18 @@ impl Entry {
         let last = self.doubts.last().filter(|last| self.is_active() && last.until.is_some());
         let died = last.is_some_and(|last| matches!(last.end, Some(SuspicionEnd::Confirmed | SuspicionEnd::Refused)));
         died.then_some(self.since)
+    }
+
+    /// Since when a suspect is known to be silent, at the latest: a probe was sent one `probe` before it counts as failed, and
+    /// a connection is tried when it is refused.
+    pub(crate) fn silent_since(&self, probe: Span) -> Timestamp {
+        let by = self.doubts.last().into_iter().flat_map(|last| &last.by);
+        let since = by.map(
+            |suspecter| {
+                if suspecter.paths.contains(&ProbePath::Udp) { suspecter.at - probe } else { suspecter.at }
+            },
+        );
+        since.min().unwrap_or(self.since)
     }
 
     fn is_silent(&self) -> bool {

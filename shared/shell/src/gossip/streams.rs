@@ -1,7 +1,7 @@
 //! Gossip's streams over TCP: one side says its frames and ends its half, the other answers and ends the whole.
 //!
 //! A frame is `length (4, little-endian) | bytes`. A connection without a frame is a question whether somebody lives here,
-//! and is answered by having been accepted. Connections, bytes and time are bounded on both sides, so that a peer that says
+//! and is answered by having been accepted. One that begins with an empty frame is a tie, and stays. Connections, bytes and time are bounded on both sides, so that a peer that says
 //! too much, too slowly or nothing costs a place for a few seconds and no more.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::ties;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -20,6 +21,8 @@ use watchfire_shared::limits::{MAX_GOSSIP_EXCHANGE_BYTES, MAX_GOSSIP_FRAME_BYTES
 
 /// Connections that others opened, at a time.
 const MAX_ACCEPTED: usize = 64;
+/// Ties that others hold to this node; two do, and some more while members come and go. It ends what is beyond.
+const MAX_TIED: usize = 16;
 /// What all of them together may have said and not have had answered: two views of the largest cluster.
 const MAX_WAITING_BYTES: usize = 4 << 20;
 /// Connections that this node opened, at a time; the machine has no more exchanges under way.
@@ -74,6 +77,7 @@ pub(super) async fn accept(
 ) {
     let places = Arc::new(Semaphore::new(MAX_ACCEPTED));
     let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
+    let tied = Arc::new(Semaphore::new(MAX_TIED));
     loop {
         let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
         let accepted = tokio::select! {
@@ -83,11 +87,15 @@ pub(super) async fn accept(
         match accepted {
             Ok((stream, from)) => {
                 let serving = serve(stream, room.clone(), inputs.clone(), waiting.clone());
+                let (tied, stop) = (tied.clone(), stop.clone());
                 tokio::spawn(async move {
-                    if let Ok(Err(error)) = tokio::time::timeout(EXCHANGE_TIME, serving).await {
-                        tracing::debug!(%from, %error, "a gossip stream ended early");
-                    }
+                    let served = tokio::time::timeout(EXCHANGE_TIME, serving).await;
                     drop(place);
+                    match served {
+                        Ok(Ok(Some(tie))) => stay(tie, &tied, &stop).await,
+                        Ok(Err(error)) => tracing::debug!(%from, %error, "a gossip stream ended early"),
+                        Ok(Ok(None)) | Err(_) => {}
+                    }
                 });
             }
             Err(error) => {
@@ -98,15 +106,28 @@ pub(super) async fn accept(
     }
 }
 
+/// Keeps a tie that another node holds until it ends it.
+async fn stay(mut tie: TcpStream, tied: &Semaphore, stop: &CancellationToken) {
+    let Ok(_place) = tied.try_acquire() else { return };
+    tokio::select! {
+        _ = ties::until_end(&mut tie) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Answers what is said on a stream; one that turns out to be a tie is handed back.
 async fn serve(
     mut stream: TcpStream,
     room: Arc<Semaphore>,
     inputs: mpsc::Sender<Input>,
     waiting: Waiting,
-) -> io::Result<()> {
+) -> io::Result<Option<TcpStream>> {
     let mut frames = Vec::new();
     let mut held: Option<OwnedSemaphorePermit> = None;
     while let Some(length) = read_length(&mut stream).await? {
+        if length == 0 && frames.is_empty() {
+            return Ok(Some(stream));
+        }
         // Nobody gets memory that is not there: whoever finds it full asks somebody else.
         let permit = room.clone().try_acquire_many_owned(length).map_err(|_| refused("too much waits already"))?;
         match &mut held {
@@ -116,18 +137,18 @@ async fn serve(
         frames.push(read_bytes(&mut stream, length).await?);
     }
     if frames.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let (id, answer) = waiting.wait();
     if inputs.send(Input::Asked { stream: id, frames }).await.is_err() {
-        return Ok(());
+        return Ok(None);
     }
     let answer = tokio::time::timeout(ANSWER_TIME, answer).await;
     drop(held);
     waiting.give_up(id);
     match answer {
-        Ok(Ok(frames)) => say(&mut stream, &frames).await,
-        _ => Ok(()),
+        Ok(Ok(frames)) => say(&mut stream, &frames).await.map(|()| None),
+        _ => Ok(None),
     }
 }
 
@@ -260,6 +281,29 @@ mod tests {
         opener.exchange(7, served.address, vec![b"four".to_vec()]);
         let refused = Input::Exchanged { exchange: 7, outcome: Err(HostAnswer::Refused) };
         assert_eq!(outcomes.recv().await, Some(refused));
+    }
+
+    #[tokio::test]
+    async fn a_tie_stays_until_either_side_ends_it_and_asks_nothing() {
+        let mut served = served().await;
+        let (inputs, mut told) = mpsc::channel(8);
+        let mut ties = ties::Ties::new(inputs);
+        ties.hold(1, served.address);
+        ties.hold(2, served.address);
+        // A stream of its own goes the same way after them.
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(&[0; 4]).await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(200), stream.read(&mut [0])).await.is_err());
+        ties.let_go(2);
+        assert!(told.try_recv().is_err() && served.inbox.try_recv().is_err());
+        served.stop.cancel();
+        served.accepting.await.unwrap();
+        assert_eq!(told.recv().await, Some(Input::TieEnded(1)));
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+        ties.hold(3, served.address);
+        assert_eq!(told.recv().await, Some(Input::TieEnded(3)));
+        drop(ties);
+        assert_eq!(told.recv().await, None);
     }
 
     #[tokio::test]

@@ -76,6 +76,8 @@ pub(super) struct World<S> {
     deadlines: BTreeSet<(Timestamp, usize)>,
     streams: BTreeMap<u64, (usize, usize, u64)>,
     opened: u64,
+    /// Connections that say nothing, to whom, by who holds them and their number.
+    ties: BTreeMap<(usize, u64), usize>,
 }
 
 /// The id of the host with a number: any two differ, and their order is not that of the numbers.
@@ -125,6 +127,7 @@ impl<S: Subject> World<S> {
             deadlines: BTreeSet::new(),
             streams: BTreeMap::new(),
             opened: 0,
+            ties: BTreeMap::new(),
         }
     }
 
@@ -152,6 +155,7 @@ impl<S: Subject> World<S> {
     pub(super) fn kill(&mut self, host: usize, powered: bool) {
         self.hosts[host].subject = None;
         self.hosts[host].powered = powered;
+        self.end_ties(host);
         self.rearm(host);
     }
 
@@ -235,9 +239,14 @@ impl<S: Subject> World<S> {
                 Effect::Send { to, bytes } => self.transmit(host, at_address(to), bytes),
                 Effect::SaveGeneration(generation) => self.hosts[host].generation = generation,
                 Effect::AskHost { id, addr } => self.ask(host, id, at_address(addr)),
+                Effect::Tie { tie, to } => self.tie(host, tie, at_address(to)),
+                Effect::Untie { tie } => drop(self.ties.remove(&(host, tie))),
                 Effect::Exchange { exchange, to, frames } => self.exchange(host, exchange, at_address(to), frames),
                 Effect::Reply { stream, frames } => self.reply(stream, Ok(frames)),
-                Effect::LeaveDone => self.hosts[host].subject = None,
+                Effect::LeaveDone => {
+                    self.hosts[host].subject = None;
+                    self.end_ties(host);
+                }
                 // Changes are verdicts by now; what else is kept or told does not matter here.
                 _ => {}
             }
@@ -292,6 +301,26 @@ impl<S: Subject> World<S> {
             no => Event::Told { to: from, input: Input::Exchanged { exchange, outcome: Err(no) } },
         };
         self.enqueue(after, event);
+    }
+
+    fn tie(&mut self, from: usize, tie: u64, to: usize) {
+        match self.connect(from, to) {
+            (_, HostAnswer::Accepted) => drop(self.ties.insert((from, tie), to)),
+            (after, _) => self.enqueue(after, Event::Told { to: from, input: Input::TieEnded(tie) }),
+        }
+    }
+
+    /// A program ended: its host ends its ties, if it goes on and what it sends arrives.
+    fn end_ties(&mut self, ended: usize) {
+        let over: Vec<(usize, u64)> =
+            self.ties.iter().filter(|((from, _), to)| *from == ended || **to == ended).map(|(tie, _)| *tie).collect();
+        for (from, tie) in over {
+            self.ties.remove(&(from, tie));
+            if from != ended && self.hosts[ended].powered && self.reaches(ended, from) {
+                let after = self.held_up(ended, from) + STREAM_LATENCY;
+                self.enqueue(after, Event::Told { to: from, input: Input::TieEnded(tie) });
+            }
+        }
     }
 
     fn asked(&mut self, from: usize, to: usize, exchange: u64, frames: Vec<Vec<u8>>) {

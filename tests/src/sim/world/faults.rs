@@ -23,8 +23,8 @@ impl World {
     /// Cuts a host's power: what was not synced is lost but for what `keeps` says, and nothing answers.
     pub fn cut_power(&mut self, id: HostId, keeps: CrashKeeps) {
         self.trace.note(self.now, format_args!("cut the power of {}", self.hosts[id].name));
-        self.end(id, keeps);
         self.hosts[id].powered = false;
+        self.end(id, keeps);
         self.hosts[id].kept.boots += 1;
     }
 
@@ -48,6 +48,7 @@ impl World {
                 self.tell_agent_of_end(&stream, "connection reset");
             }
         }
+        self.end_ties(id);
     }
 
     /// Adds a copy of an agent's machine, made together with its disk, and starts it; the original goes on.

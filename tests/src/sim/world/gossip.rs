@@ -9,7 +9,7 @@ use watchfire_shared::time::Span;
 
 use super::{Event, Work, World};
 use crate::sim::host::host_with;
-use crate::sim::network::{HostId, gossip_addr, host_of};
+use crate::sim::network::{HostId, Tie, gossip_addr, host_of};
 
 /// When an attempt to connect to a host that does not answer is given up, as the shell does.
 const SILENT_AFTER: Span = Span::from_seconds(1);
@@ -42,6 +42,8 @@ impl World {
                 Effect::SaveGeneration(generation) => self.hosts[id].kept.generation = generation,
                 Effect::SavePeers(peers) => self.hosts[id].kept.peers = peers,
                 Effect::AskHost { id: member, addr } => self.ask_host(id, member, addr),
+                Effect::Tie { tie, to } => self.tie(id, tie, to),
+                Effect::Untie { tie } => self.network.ties.retain(|held| (held.from, held.tie) != (id, tie)),
                 Effect::Exchange { exchange, to, frames } => self.open_stream(id, exchange, to, frames),
                 // Replies are taken where the stream is answered, or not at all.
                 Effect::Reply { .. } => {}
@@ -117,6 +119,38 @@ impl World {
     ) {
         let input = Input::Exchanged { exchange, outcome };
         self.schedule(self.now + delay, Event::Gossip { host, life: Some(life), input });
+    }
+
+    fn tie(&mut self, from: HostId, tie: u64, to: std::net::SocketAddr) {
+        let reachable = |host: &HostId| self.hosts.get(*host).is_some_and(|host| host.powered);
+        let to = host_of(to).filter(|to| reachable(to) && self.network.connected(from, *to));
+        let from_life = self.hosts[from].life;
+        match to {
+            Some(to) if self.hosts[to].running.is_some() => self.network.ties.push(Tie { from, from_life, tie, to }),
+            Some(_) => {
+                let delay = self.network.draw_delay();
+                self.tie_ended(from, from_life, tie, delay);
+            }
+            None => self.tie_ended(from, from_life, tie, SILENT_AFTER),
+        }
+    }
+
+    fn tie_ended(&mut self, host: HostId, life: u32, tie: u64, after: Span) {
+        let input = Input::TieEnded(tie);
+        self.schedule(self.now + after, Event::Gossip { host, life: Some(life), input });
+    }
+
+    /// A host's program has ended. If the host goes on, it ends the ties that others hold to it.
+    pub(super) fn end_ties(&mut self, ended: HostId) {
+        let ties = std::mem::take(&mut self.network.ties);
+        let (over, stay): (Vec<Tie>, Vec<Tie>) = ties.into_iter().partition(|tie| tie.from == ended || tie.to == ended);
+        self.network.ties = stay;
+        for Tie { from, from_life, tie, .. } in over.into_iter().filter(|tie| tie.to == ended) {
+            if self.hosts[ended].powered && self.network.connected(from, ended) {
+                let delay = self.network.draw_delay();
+                self.tie_ended(from, from_life, tie, delay);
+            }
+        }
     }
 
     fn member_changed(&mut self, observer: HostId, change: MemberChange) {

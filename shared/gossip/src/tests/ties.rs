@@ -1,0 +1,103 @@
+use std::collections::BTreeSet;
+
+use watchfire_shared::member::{DownCause, MemberState};
+use watchfire_shared::time::Span;
+
+use crate::Profile;
+use crate::harness::Net;
+
+fn seconds(seconds: i64) -> Span {
+    Span::from_seconds(seconds)
+}
+
+/// Who holds a tie to whom.
+fn tied(net: &Net) -> BTreeSet<(usize, usize)> {
+    net.ties.iter().map(|tie| (tie.from, tie.to)).collect()
+}
+
+#[test]
+fn every_member_holds_a_tie_to_the_two_that_follow_it_by_id() {
+    let mut net = Net::settled(41, Profile::Lan, 9);
+    net.run_for(seconds(5));
+    let ring = |net: &Net| {
+        let mut ring: Vec<usize> = net.running().map(|(at, _)| at).collect();
+        ring.sort_by_key(|at| net.nodes[*at].id);
+        let next = |place: usize, by: usize| ring[(place + by) % ring.len()];
+        (0..ring.len()).flat_map(|place| [1, 2].map(|by| (ring[place], next(place, by)))).collect::<BTreeSet<_>>()
+    };
+    assert_eq!((tied(&net), net.ties.len()), (ring(&net), 18));
+    net.kill(3);
+    net.run_for(seconds(10));
+    assert_eq!((tied(&net), net.ties.len()), (ring(&net), 16));
+    net.start(3);
+    net.run_for(seconds(10));
+    assert_eq!((tied(&net), net.ties.len()), (ring(&net), 18));
+}
+
+#[test]
+fn a_killed_agent_is_down_everywhere_a_second_later_whoever_is_probed_when() {
+    for (seed, profile, count) in [(42, Profile::Lan, 10), (43, Profile::Fast, 10), (44, Profile::Lan, 50)] {
+        let mut net = Net::settled(seed, profile, count);
+        for round in 0..3 {
+            net.run_for(Span::from_millis(6000 + 130 * round));
+            let victim = 1 + round as usize;
+            let name = net.nodes[victim].name.clone();
+            let killed = net.now;
+            net.kill(victim);
+            let took = net.run_until(seconds(20), |net| net.all_see(&name, MemberState::Down)).expect("it was found");
+            assert!((Span::from_millis(1000)..=Span::from_millis(1500)).contains(&took), "N={count}: {took:?}");
+            let causes = net.members(0).into_iter().filter(|member| member.name == name).map(|member| member.cause);
+            assert_eq!(causes.collect::<Vec<_>>(), [Some(DownCause::Refused)]);
+            net.run_for(seconds(10));
+            assert!(net.downs(killed).iter().all(|(_, about)| *about == name));
+            net.start(victim);
+            assert!(net.run_until(seconds(10), Net::is_complete).is_some());
+        }
+    }
+}
+
+#[test]
+fn a_restart_within_a_second_never_shows_as_down() {
+    for seed in 50..55 {
+        for profile in [Profile::Lan, Profile::Fast] {
+            let mut net = Net::settled(seed, profile, 10);
+            net.run_for(seconds(5));
+            let begin = net.now;
+            for (at, pause) in [(1, 3), (2, 150), (3, 600), (4, 950)] {
+                net.kill(at);
+                net.run_for(Span::from_millis(pause));
+                net.start(at);
+                net.run_for(seconds(5));
+            }
+            assert_eq!(net.downs(begin), [], "seed {seed}");
+            assert!(net.is_complete());
+        }
+    }
+}
+
+#[test]
+fn ties_that_are_ended_on_the_way_accuse_nobody_and_are_not_made_anew_at_once() {
+    let mut net = Net::settled(45, Profile::Lan, 8);
+    net.run_for(seconds(5));
+    let begin = net.now;
+    for _ in 0..10 {
+        let asked = net.nodes.iter().map(|node| node.asked.len()).sum::<usize>();
+        net.break_ties();
+        net.run_for(seconds(30));
+        assert!(net.nodes.iter().map(|node| node.asked.len()).sum::<usize>() - asked <= 32);
+    }
+    let seen = net.nodes.iter().flat_map(|node| &node.changes).filter(|change| change.at >= begin);
+    assert_eq!(seen.filter(|change| change.member.state != MemberState::Alive).count(), 0);
+    net.run_for(seconds(100));
+    assert_eq!(net.ties.len(), 16);
+}
+
+#[test]
+fn members_of_earlier_versions_are_not_tied_to() {
+    let mut net = Net::new(46, Profile::Lan);
+    net.first_protocol = vec![1, 4];
+    net.add_all(6);
+    (0..6).for_each(|at| net.start(at));
+    net.run_for(seconds(10));
+    assert!(tied(&net).iter().all(|(_, to)| ![1, 4].contains(to)));
+}
