@@ -31,6 +31,8 @@ pub(crate) struct Head {
     names: Names,
     free_series: Vec<SeriesId>,
     free_sources: Vec<SourceId>,
+    /// Whether rows are sealed in parts. A replay packs every row once, so that it is over sooner.
+    in_parts: bool,
     /// The number of the last row; rows of all sources are numbered in the order in which they were written.
     pub(crate) order: u64,
 }
@@ -78,6 +80,16 @@ impl Head {
         Arc::make_mut(&mut Arc::make_mut(&mut self.timelines)[source as usize])
     }
 
+    /// The log was replayed: from now on rows are sealed in parts, and so is what waits.
+    pub(crate) fn end_replay(&mut self) {
+        self.in_parts = true;
+        for source in 0..self.timelines.len() as SourceId {
+            if self.timelines[source as usize].tail().len() >= chunk::PART_ROWS {
+                self.timeline_mut(source).seal_parts();
+            }
+        }
+    }
+
     /// Seals what the source has, so that no chunk has rows of before and after this.
     pub(crate) fn seal(&mut self, source: SourceId) {
         if self.timelines[source as usize].is_open() {
@@ -114,7 +126,8 @@ impl Head {
             gone: gone.into(),
             present,
         };
-        self.timeline_mut(source).push(row);
+        let in_parts = self.in_parts;
+        self.timeline_mut(source).push(row, in_parts);
         self.order
     }
 

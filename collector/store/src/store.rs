@@ -139,6 +139,7 @@ impl<D: Disk> Store<D> {
         let mut memory = Memory::after(covered, blocks.last_order());
         let (wal, recovery) = recovery::open(disk, &mut memory, recovery, covered)?;
         memory.streams.values_mut().for_each(Stream::settle);
+        memory.head.end_replay();
         let store = Self {
             options,
             wal,

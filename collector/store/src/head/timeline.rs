@@ -73,12 +73,11 @@ impl Timeline {
         self.late
     }
 
-    /// Appends a row that is later than all others.
-    pub(crate) fn push(&mut self, row: Row) {
+    /// Appends a row that is later than all others. Rows are sealed `in_parts`, or not before there are enough of them.
+    pub(crate) fn push(&mut self, row: Row, in_parts: bool) {
         self.tail.push(Arc::new(row));
-        if self.tail.len() == chunk::PART_ROWS && chunk::are_alike(&self.tail) {
-            self.seal_tail();
-            self.parts += 1;
+        if in_parts && self.tail.len() == chunk::PART_ROWS {
+            self.seal_parts();
             if usize::from(self.parts) * chunk::PART_ROWS >= chunk::ROWS {
                 self.join();
             }
@@ -89,10 +88,22 @@ impl Timeline {
         }
     }
 
-    fn seal_tail(&mut self) {
-        let chunk = Arc::new(Chunk::seal(&self.tail));
+    /// Seals the first rows that wait, as many as make whole parts.
+    pub(crate) fn seal_parts(&mut self) {
+        while self.tail.len() >= chunk::PART_ROWS && chunk::are_alike(&self.tail[..chunk::PART_ROWS]) {
+            self.seal_first(chunk::PART_ROWS);
+            self.parts += 1;
+        }
+    }
+
+    fn seal_first(&mut self, rows: usize) {
+        let chunk = Arc::new(Chunk::seal(&self.tail[..rows]));
         Arc::make_mut(&mut self.sealed).push(chunk);
-        self.tail.clear();
+        self.tail.drain(..rows);
+    }
+
+    fn seal_tail(&mut self) {
+        self.seal_first(self.tail.len());
     }
 
     /// Makes one chunk of the parts.
