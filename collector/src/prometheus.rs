@@ -6,5 +6,4 @@ mod json;
 mod number;
 
 pub(crate) mod parameters;
-pub(crate) mod reply;
 pub(crate) mod tree;

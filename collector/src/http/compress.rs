@@ -1,6 +1,6 @@
 //! Gzip for whoever accepts it: answers of thousands of series are text that repeats itself.
 //!
-//! Whole bodies are compressed, on a blocking thread; what comes in pieces is collected first. Short answers go as they are.
+//! Only whole bodies are compressed, on a blocking thread; streams and short answers go as they are.
 
 use std::io::Write;
 
@@ -24,14 +24,14 @@ pub(super) async fn compress(request: Request, next: Next) -> Response {
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     let size = response.body().size_hint().exact();
     if !accepted
-        || size.is_some_and(|size| size < LEAST_BYTES)
+        || size.is_none_or(|size| size < LEAST_BYTES)
         || response.headers().contains_key(header::CONTENT_ENCODING)
     {
         return response;
     }
     let (mut head, body) = response.into_parts();
     let failed = || ApiError::new(ErrorKind::Internal, "the answer could not be compressed").into_response();
-    // An answer lies in memory already, or is as bounded as if it did.
+    // The body lies in memory already, and is as large as it says.
     let Ok(bytes) = to_bytes(body, usize::MAX).await else { return failed() };
     let packed = tokio::task::spawn_blocking(move || {
         let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 8), Compression::fast());

@@ -17,9 +17,8 @@ use watchfire_shared::time::{Span, Timestamp};
 
 use super::App;
 use super::lookup::TRUNCATED;
-use crate::prometheus::answer::{self, ApiError, ErrorKind, Result, Statistics, Success};
+use crate::prometheus::answer::{self, ApiError, Encoded, ErrorKind, Result, Statistics, Success};
 use crate::prometheus::parameters::{Parameters, parse_duration};
-use crate::prometheus::reply::{Evaluated, Reply};
 use crate::prometheus::tree::tree;
 
 /// How long a query may take; Prometheus' default is the same.
@@ -28,6 +27,8 @@ pub(super) const MAX_QUERY_TIME: Duration = Duration::from_secs(120);
 const MAX_POINTS: i64 = 11_000;
 /// Samples that one query may hold. At 16 bytes each, and with [`super::MAX_QUERIES`] at a time, a few hundred megabytes.
 pub(super) const MAX_SAMPLES: usize = 10_000_000;
+
+type Evaluated = std::result::Result<Encoded, ApiError>;
 
 pub(super) async fn query(State(app): State<Arc<App>>, parameters: Parameters) -> Evaluated {
     let limit = parameters.limit()?;
@@ -134,24 +135,18 @@ impl Request {
         let snapshot = SnapshotStorage(app.published.snapshot().await);
         let gone = Gone::default();
         let cancelled = gone.0.clone();
-        let (mut reply, answered) = Reply::new();
-        tokio::task::spawn_blocking(move || {
+        let task = tokio::task::spawn_blocking(move || {
             let _place = place;
             let began = Instant::now();
             let over = || cancelled.load(Ordering::Relaxed) || Instant::now() >= deadline;
             let options = Options { max_samples: MAX_SAMPLES, cancelled: Some(&over), ..Options::default() };
             let options = Options { lookback: self.lookback.unwrap_or(options.lookback), ..options };
-            let answer = evaluate(&snapshot, &options).map_err(told);
-            let last = answer.and_then(|answer| {
-                let answer = limited(answer, self.limit);
-                let statistics = self
-                    .statistics
-                    .then(|| Statistics::new(answer.effort, began.duration_since(asked), began.elapsed()));
-                answer::query(&answer, self.at, statistics.as_ref(), &mut |piece| reply.send(piece))
-            });
-            reply.end(last);
+            let answer = limited(evaluate(&snapshot, &options).map_err(told)?, self.limit);
+            let statistics =
+                self.statistics.then(|| Statistics::new(answer.effort, began.duration_since(asked), began.elapsed()));
+            answer::query(&answer, self.at, statistics.as_ref())
         });
-        answered.await.map_err(|_| ApiError::new(ErrorKind::Internal, "the evaluation failed"))?
+        task.await.map_err(|_| ApiError::new(ErrorKind::Internal, "the evaluation failed"))?
     }
 }
 

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use watchfire_promql::{Answer, Effort, QueryError};
 use watchfire_shared::time::Timestamp;
 
-use super::json::{self, Stopped};
+use super::json;
 
 /// The result of a handler.
 pub(crate) type Result<T> = std::result::Result<Success<T>, ApiError>;
@@ -109,6 +109,15 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// An answer that is JSON already.
+pub(crate) struct Encoded(Vec<u8>);
+
+impl IntoResponse for Encoded {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, "application/json")], self.0).into_response()
+    }
+}
+
 /// What an evaluation took, for those who ask.
 #[derive(Serialize)]
 pub(crate) struct Statistics {
@@ -153,22 +162,18 @@ impl Statistics {
     }
 }
 
-/// The answer of a query that was evaluated at `at`; what `send` was not given of it.
+/// The answer of a query that was evaluated at `at`.
 ///
 /// # Errors
-/// If it would be longer than anybody should have to read, or nobody reads it any more.
+/// If it would be longer than anybody should have to read.
 pub(crate) fn query(
     answer: &Answer,
     at: Timestamp,
     statistics: Option<&Statistics>,
-    send: &mut dyn FnMut(Vec<u8>) -> bool,
-) -> std::result::Result<Vec<u8>, ApiError> {
+) -> std::result::Result<Encoded, ApiError> {
     let mut out = b"{\"status\":\"success\",\"data\":{".to_vec();
-    json::result(&answer.value, at.as_millis(), &mut out, send).map_err(|stopped| match stopped {
-        Stopped::TooLong => {
-            ApiError::new(ErrorKind::Execution, "the result is too large: select fewer series or fewer points")
-        }
-        Stopped::Unread => QueryError::Cancelled.into(),
+    json::result(&answer.value, at.as_millis(), &mut out).map_err(|_| {
+        ApiError::new(ErrorKind::Execution, "the result is too large: select fewer series or fewer points")
     })?;
     if let Some(statistics) = statistics {
         put("stats", statistics, &mut out);
@@ -180,7 +185,7 @@ pub(crate) fn query(
         }
     }
     out.push(b'}');
-    Ok(out)
+    Ok(Encoded(out))
 }
 
 fn put(name: &str, value: &impl Serialize, out: &mut Vec<u8>) {
@@ -205,7 +210,7 @@ mod tests {
         let check = |value, expected: &str| {
             let effort = Effort { samples: 3, peak_samples: 2 };
             let answer = Answer { value, warnings: Vec::new(), infos: vec!["PromQL info: x".to_owned()], effort };
-            let text = String::from_utf8(query(&answer, at, None, &mut |_| false).unwrap()).unwrap();
+            let text = String::from_utf8(query(&answer, at, None).unwrap().0).unwrap();
             assert_eq!(text, format!("{{\"status\":\"success\",\"data\":{expected},\"infos\":[\"PromQL info: x\"]}}"));
         };
         let sample = Sample { labels: labels.clone(), at, value: 1.0 };

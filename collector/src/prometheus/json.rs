@@ -1,4 +1,4 @@
-//! Results of queries as JSON: what a dashboard asks for most often. A long one is given away in pieces while it is written.
+//! Results of queries as JSON: what a dashboard asks for most often, written straight into one buffer.
 
 use watchfire_promql::{PointSeries, Value};
 use watchfire_shared::labels::Labels;
@@ -13,23 +13,12 @@ const ROOM_BYTES: usize = 8 << 10;
 /// The most that a point takes: its time and its value, and what stands around them.
 const MAX_POINT_BYTES: usize = 2 * number::MAX_BYTES;
 
-/// How long a piece is at least. Large enough that sending it costs little, small enough for the buffers of others.
-const PIECE_BYTES: usize = 128 << 10;
-
-/// Why an answer was not written to its end.
+/// The answer would be longer than any client should have to read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Stopped {
-    /// It would be longer than any client should have to read.
-    TooLong,
-    /// Nobody reads it any more.
-    Unread,
-}
+pub(super) struct TooLong;
 
-/// Takes a piece, and says whether anybody reads it.
-pub(super) type Taker<'s> = &'s mut dyn FnMut(Vec<u8>) -> bool;
-
-/// Writes `"resultType":...,"result":...`; a scalar or text was evaluated at `at_millis`. What was not sent stays in `out`.
-pub(super) fn result(value: &Value, at_millis: i64, out: &mut Vec<u8>, send: Taker<'_>) -> Result<(), Stopped> {
+/// Writes `"resultType":...,"result":...`; a scalar or text was evaluated at `at_millis`.
+pub(super) fn result(value: &Value, at_millis: i64, out: &mut Vec<u8>) -> Result<(), TooLong> {
     let named = |kind: &str, out: &mut Vec<u8>| {
         out.extend_from_slice(b"\"resultType\":\"");
         out.extend_from_slice(kind.as_bytes());
@@ -52,42 +41,29 @@ pub(super) fn result(value: &Value, at_millis: i64, out: &mut Vec<u8>, send: Tak
         }
         Value::Vector(samples) => {
             named("vector", out);
-            list(samples, samples.len(), (out, send), sample)?;
+            list(samples, out, sample)?;
         }
         Value::Matrix(series) => {
             named("matrix", out);
-            let samples = series.iter().map(|series| series.points.len()).sum();
+            let samples: usize = series.iter().map(|series| series.points.len()).sum();
+            // About what a point takes, so that the buffer grows once and not by halves.
+            out.reserve((samples * 28).min(MAX_ANSWER_BYTES));
             let mut points = Points::default();
-            list(series, samples, (out, send), |series, out| points.put(series, out))?;
+            list(series, out, |series, out| points.put(series, out))?;
         }
     }
     Ok(())
 }
 
-fn list<T>(
-    items: &[T],
-    samples: usize,
-    (out, send): (&mut Vec<u8>, Taker<'_>),
-    mut write: impl FnMut(&T, &mut Vec<u8>),
-) -> Result<(), Stopped> {
-    // One that may be too long must not begin to go.
-    let in_pieces = samples.saturating_mul(MAX_POINT_BYTES) <= MAX_ANSWER_BYTES / 2;
-    let mut sent = 0;
+fn list<T>(items: &[T], out: &mut Vec<u8>, mut write: impl FnMut(&T, &mut Vec<u8>)) -> Result<(), TooLong> {
     out.push(b'[');
     for (at, item) in items.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
         write(item, out);
-        if sent + out.len() > MAX_ANSWER_BYTES {
-            return Err(Stopped::TooLong);
-        }
-        if in_pieces && out.len() >= PIECE_BYTES {
-            let piece = std::mem::replace(out, Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 8));
-            sent += piece.len();
-            if !send(piece) {
-                return Err(Stopped::Unread);
-            }
+        if out.len() > MAX_ANSWER_BYTES {
+            return Err(TooLong);
         }
     }
     out.push(b']');
@@ -206,27 +182,8 @@ mod tests {
             series(&[(1000, 1.0), (3000, 2.0), (4000, 3.0)]),
         ];
         let mut out = Vec::new();
-        result(&Value::Matrix(all.to_vec()), 0, &mut out, &mut |_| panic!("the answer is short")).unwrap();
+        result(&Value::Matrix(all.to_vec()), 0, &mut out).unwrap();
         let expected = r#""resultType":"matrix","result":[{"metric":{},"values":[[1,"1"],[2.500,"2"],[4,"3"]]},{"metric":{},"values":[[1,"1"],[3,"2"]]},{"metric":{},"values":[[1,"1"],[3,"2"],[4,"3"]]}]"#;
         assert_eq!(String::from_utf8(out).unwrap(), expected);
-    }
-    #[test]
-    fn long_answers_go_in_pieces() {
-        let points: Vec<_> = (0..1000).map(|at| (at * 1000, at as f64 / 8.0)).collect();
-        let all = vec![PointSeries { labels: Labels::new([("a", "b")]), points }; 100];
-        let (mut pieces, mut rest) = (Vec::new(), Vec::new());
-        result(&Value::Matrix(all.clone()), 0, &mut rest, &mut |piece| {
-            pieces.push(piece);
-            true
-        })
-        .unwrap();
-        assert!(pieces.len() > 5 && pieces.iter().all(|piece| (PIECE_BYTES..2 * PIECE_BYTES).contains(&piece.len())));
-        pieces.push(rest);
-        let text = String::from_utf8(pieces.concat()).unwrap();
-        let json: serde_json::Value = serde_json::from_str(&format!("{{{text}}}")).unwrap();
-        let values = json["result"][99]["values"].as_array().unwrap();
-        assert_eq!((values.len(), &values[999]), (1000, &serde_json::json!([999, "124.875"])));
-        let stopped = result(&Value::Matrix(all), 0, &mut Vec::new(), &mut |_| false);
-        assert_eq!(stopped, Err(Stopped::Unread));
     }
 }
