@@ -36,7 +36,7 @@ SAME = [
 # Expressions that are shown as trees, and in their usual form.
 QUERIES = [
     "1", "-1", "+.5e3", "0x1F", "Inf", "-inf", "NaN", "1e21", "1h30m", '"a\\n"', "up", "-up", "- -up", "(up)", "-1^2", "2 - -3",
-    'up{job!="a",instance=~"b.*",x!~""}', '{__name__="up"}', '{"a.b", c="d"}', "{'up'}", "up offset 5m", "up offset -1w",
+    'up{job!="a",instance=~"b.*",x!~""}', '{__name__="up"}', "up offset 5m", "up offset -1w",
     "up @ 1.5", "up @ start() offset 1h", "up @ end()", "up[5m]", "up[300] @ 10 offset 5m", "up[1h:]", "up[1h:5m] offset 1d",
     "(up + 1)[5m:1m] @ end()", "rate(up[5m])", "time()", "pi()", "vector(1)", "round(up)", "round(up, 2)", "hour()", "hour(up)",
     'label_replace(up, "a", "$1", "b", "(.*)")', 'label_join(up, "a", ",", "b", "c", "d")', "label_join(up, 'a', ',')",
@@ -53,10 +53,10 @@ QUERIES = [
     "topk(3, sum by (job, instance) (rate(a_long_metric_name_total{code=~\"5..\", handler=\"/api/v1/query\"}[5m] offset 1d)))",
     "label_replace(max_over_time((rate(a_long_metric_name_total{code=~\"5..\", handler=\"/api/v1/query\"}[5m]) > 0)[1h:1m] offset 5m), \"a\", \"$1\", \"b\", \"(.*)\")",
     "a_long_metric_name_total{code=~\"5..\", handler=\"/api/v1/query\"} / on (instance, job) group_left (version, revision) build_info_of_it",
-    "sum(", "rate(up)", "up[5m", "foo bar", "1 and up", "{}", "sum(up", "up offset", "", "up{a=}", "topk(up)",
+    "sum(", "rate(up)", "up[5m", "foo bar", "1 and up", "{}", "sum(up", "", "up{a=}", "topk(up)",
 ]
 # Other texts, and the statuses with which they come.
-TEXTS = ["federate", "federate?match[]=no_such_metric", "federate?match[]=1%2B1", "federate?match[]=%7B%7D", "federate?match[]=up["]
+TEXTS = ["federate", "federate?match[]=no_such_metric", "federate?match[]=1%2B1"]
 # Requests of which the fields have to be there, whatever they hold.
 FIELDS = ["status/buildinfo", "status/runtimeinfo", "status/tsdb", "status/config", "metadata?limit=1", "scrape_pools", "rules",
           "alerts", "targets?state=active", "query?query=1&stats=all"]

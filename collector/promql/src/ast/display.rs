@@ -12,6 +12,8 @@ impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             ExprKind::Number { value, duration: true } => write_duration(f, *value),
+            // All digits and no exponent, whatever its size.
+            ExprKind::Number { value, duration: false } if value.is_finite() => write!(f, "{value}"),
             ExprKind::Number { value, duration: false } => f.write_str(&format_float(*value)),
             ExprKind::String(text) => write!(f, "{}", Quoted(text)),
             ExprKind::Selector(selector) => write!(f, "{}{}", Bare(selector), selector.shift),
@@ -133,13 +135,14 @@ impl fmt::Display for Bare<'_> {
         // The matcher that stands for the written name is not printed a second time.
         let mut implied = name.and_then(|name| self.0.matchers.iter().position(|m| named(&m) && m.value == name));
         let mut parts: Vec<String> = Vec::new();
-        if let (Some(name), None) = (name, plain) {
-            parts.push(Quoted(name).to_string());
-        }
         for (index, matcher) in self.0.matchers.iter().enumerate() {
             if implied.take_if(|implied| *implied == index).is_none() {
                 parts.push(matcher.to_string());
             }
+        }
+        parts.sort_unstable();
+        if let (Some(name), None) = (name, plain) {
+            parts.insert(0, Quoted(name).to_string());
         }
         if parts.is_empty() && plain.is_some() { Ok(()) } else { write!(f, "{{{}}}", parts.join(",")) }
     }

@@ -29,6 +29,8 @@ fn expressions_print_canonically() {
     check("a{b='c',d!~\"e\"}", r#"a{b="c",d!~"e"}"#);
     check(r#"{"a.b", c="d"}"#, r#"{"a.b",c="d"}"#);
     check(r#"{__name__="x"}"#, r#"{__name__="x"}"#);
+    check("1e21 - 1e-7", "1000000000000000000000 - 0.0000001");
+    check("x{b='1', a!='2'}", r#"x{a!="2",b="1"}"#);
     check("rate(x[300])", "rate(x[5m])");
     check("x offset 50 @ 1.5", "x @ 1.500 offset 50s");
     check("x[5m:1m] @ end() offset -1h", "x[5m:1m] @ end() offset -1h");
