@@ -28,6 +28,8 @@ pub(crate) async fn follow_members(membership: MembershipHandle, inbox: Inbox, s
         }
         listed = ids;
         let before = view.index;
+        // Whoever holds a view while the next one is made has it made as a copy.
+        drop(view);
         view = tokio::select! {
             view = membership.later_than(before) => view,
             () = stop.cancelled() => return,

@@ -270,7 +270,7 @@ impl Gossip {
             }
             Input::SetMetadata(metadata) => self.set_own_metadata(now, &metadata),
             Input::HostAnswer { id, answer } => self.host_answered(now, id, answer),
-            Input::TieEnded(tie) => self.tie_ended(now, tie),
+            Input::TieEnded { tie, came_about } => self.tie_ended(now, tie, came_about),
             Input::Asked { stream, frames } => self.asked(now, stream, &frames),
             Input::Exchanged { exchange, outcome } => self.exchanged(now, exchange, outcome),
             Input::SetKeys { keys, order } => self.set_keys(now, &keys, order),
@@ -301,7 +301,7 @@ impl Gossip {
             Packet::MetaRequest { from: asker, wanted } => self.receive_meta_request(now, from, asker, &wanted),
             Packet::Meta { news, items } => self.receive_metadata(now, news, items),
             Packet::Leave(identities) => self.receive_leave(now, &identities),
-            Packet::Suspected { identity, incarnation } => self.receive_suspected(now, identity, incarnation),
+            Packet::Suspected { identity, incarnation } => self.receive_suspected(now, from, identity, incarnation),
             Packet::Refused { from, identity } => self.receive_refused(now, from, identity),
             Packet::Newer { from, held } => self.receive_newer(now, from, &held),
             Packet::Located { place, body, notes } => self.receive_located(now, place, &body, &notes),
@@ -429,7 +429,7 @@ impl Gossip {
             _ => {}
         }
         match (before, after) {
-            (Some(MemberState::Suspect), MemberState::Alive) => self.asks.forget(id),
+            (Some(MemberState::Suspect), MemberState::Alive) => self.objected(now, id),
             (Some(_), MemberState::Alive) => {
                 self.asks.forget(id);
                 self.refresh_metadata(now, id);

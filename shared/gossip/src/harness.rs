@@ -74,6 +74,8 @@ pub(crate) struct Net {
     pub(crate) cut: Vec<(usize, usize)>,
     /// Streams are not opened: a firewall drops them.
     pub(crate) streams_blocked: bool,
+    /// Hosts that refuse every connection though their programs run and datagrams reach them.
+    pub(crate) takes_no_connections: BTreeSet<usize>,
     /// Nodes of different groups do not hear each other.
     pub(crate) groups: Option<Vec<u8>>,
     /// Links that carry nothing from the first node to the second.
@@ -113,6 +115,7 @@ impl Net {
             one_way: Vec::new(),
             cut: Vec::new(),
             streams_blocked: false,
+            takes_no_connections: BTreeSet::new(),
             groups: None,
             deaf: BTreeSet::new(),
             duplicates: 0.0,
@@ -390,6 +393,10 @@ impl Net {
         };
         let to = self.by_addr.get(&to).copied().filter(reachable);
         match to {
+            Some(to) if self.takes_no_connections.contains(&to) => {
+                let refused = Input::Exchanged { exchange, outcome: Err(HostAnswer::Refused) };
+                self.enqueue(STREAM_LATENCY, Event::Told { to: from, input: refused });
+            }
             Some(to) => self.enqueue(STREAM_LATENCY, Event::Asked { from, to, exchange, frames }),
             None => {
                 let silent = Input::Exchanged { exchange, outcome: Err(HostAnswer::Silent) };
@@ -414,19 +421,6 @@ impl Net {
         if let Some((to, exchange)) = self.streams.remove(&stream) {
             self.enqueue(STREAM_LATENCY, Event::Told { to, input: Input::Exchanged { exchange, outcome } });
         }
-    }
-
-    fn ask(&mut self, at: usize, id: NodeId, addr: SocketAddr) {
-        self.nodes[at].asked.push(id);
-        let flows = |to: usize| !self.is_held_up(at) && !self.is_held_up(to);
-        let host = self.by_addr.get(&addr).copied();
-        let host = host.filter(|to| self.connects(at, *to) && self.nodes[*to].host_is_up && flows(*to));
-        let (after, answer) = match host.map(|to| self.nodes[to].gossip.is_some()) {
-            Some(true) => (1, HostAnswer::Accepted),
-            Some(false) => (1, HostAnswer::Refused),
-            None => (2000, HostAnswer::Silent),
-        };
-        self.enqueue(Span::from_millis(after), Event::Told { to: at, input: Input::HostAnswer { id, answer } });
     }
 
     fn enqueue(&mut self, after: Span, event: Event) {

@@ -8,6 +8,7 @@ use watchfire_shared::time::{Span, Timestamp};
 
 use super::{Effect, Gossip, HostAnswer};
 use crate::bucket::Bucket;
+use crate::identity::Identity;
 use crate::schedule::Alarm;
 
 /// Connections to silent hosts per second and at once.
@@ -18,8 +19,13 @@ const FIRST_ASK_AGAIN_MS: i64 = 5000;
 /// How often a host is asked on a hint, and how long after it accepted.
 const DOUBTED_ASKS: u8 = 2;
 const DOUBT_AGAIN: Span = Span::from_millis(100);
-/// Up to this size every member asks; in larger clusters those whose own probe failed, and collectors.
+/// Up to this size every member asks; in larger clusters those whose own probe failed, those that a first refusal was told
+/// to, and collectors.
 const EVERYBODY_ASKS_UP_TO: usize = 128;
+/// Deciding connections per second, and at once: the deaths of one second that are told without waiting.
+const DECISIONS_PER_SECOND: i64 = 128;
+/// Who was accused without a probe and objected is not accused so for this long: its host refuses though it lives.
+const TRUSTED: Span = Span::from_seconds(60);
 
 /// Suspects that are told at once when an isolation ends: 64 packets of 50 bytes.
 const REMINDED_AT_ONCE: usize = 64;
@@ -31,9 +37,25 @@ const REMIND_EVERY: Span = Span::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Asks {
     due: BTreeMap<NodeId, Timestamp>,
-    /// Members that are held for alive and are asked about all the same, with how often they may still be.
-    doubted: BTreeMap<NodeId, u8>,
+    /// Members that are held for alive and are asked about all the same.
+    doubted: BTreeMap<NodeId, Doubted>,
+    /// Lives that were accused because they were doubted.
+    accused: BTreeMap<NodeId, Identity>,
+    /// Those of them that objected, and until when no hint counts. At most one for each member.
+    trusted: BTreeMap<NodeId, (Identity, Timestamp)>,
+    /// Lives whose host is asked for the last time before they are told to be dead.
+    deciding: BTreeMap<NodeId, Identity>,
     budget: Bucket,
+    decisions: Bucket,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Doubted {
+    identity: Identity,
+    /// How often it may still be asked about.
+    asks: u8,
+    /// Whether others are to hear of a refusal.
+    passed_on: bool,
 }
 
 impl Asks {
@@ -41,13 +63,19 @@ impl Asks {
         Self {
             due: BTreeMap::new(),
             doubted: BTreeMap::new(),
+            accused: BTreeMap::new(),
+            trusted: BTreeMap::new(),
+            deciding: BTreeMap::new(),
             budget: Bucket::new(ASKS_PER_SECOND, ASKS_PER_SECOND, now),
+            decisions: Bucket::new(DECISIONS_PER_SECOND, DECISIONS_PER_SECOND, now),
         }
     }
 
     pub(super) fn forget(&mut self, id: NodeId) {
         self.due.remove(&id);
         self.doubted.remove(&id);
+        self.accused.remove(&id);
+        self.deciding.remove(&id);
     }
 }
 
@@ -100,31 +128,66 @@ impl Gossip {
         }
     }
 
-    /// Something hints that a member has ended which is held for alive: its host is asked.
-    pub(super) fn doubt(&mut self, now: Timestamp, id: NodeId) {
-        if self.leaving.is_none() && !self.asks.doubted.contains_key(&id) {
-            self.asks.doubted.insert(id, DOUBTED_ASKS);
+    /// Something hints that a member has ended which is held for alive: its host is asked. In a large cluster only the first that
+    /// are refused tell others.
+    pub(super) fn doubt(&mut self, now: Timestamp, identity: Identity, is_first: bool) {
+        let id = identity.id;
+        self.asks.trusted.retain(|_, (_, until)| *until > now);
+        let is_trusted = self.asks.trusted.get(&id).is_some_and(|(life, _)| *life == identity);
+        if self.leaving.is_none() && !is_trusted && !self.asks.doubted.contains_key(&id) {
+            let passed_on = is_first || self.view.active_count() <= EVERYBODY_ASKS_UP_TO;
+            self.asks.doubted.insert(id, Doubted { identity, asks: DOUBTED_ASKS, passed_on });
             self.asks.due.insert(id, now);
             self.schedule.set_by(Alarm::Ask, now);
         }
     }
 
     /// A member's host was asked on a hint. It may take one more connection while its program ends, so one that accepts is asked
-    /// once more.
-    fn doubt_answered(&mut self, now: Timestamp, id: NodeId, answer: HostAnswer) {
-        let Some(entry) = self.view.get(id).filter(|entry| entry.state == MemberState::Alive) else { return };
-        let (identity, incarnation) = (entry.identity, entry.incarnation);
-        let left = self.asks.doubted.get(&id).copied().unwrap_or_default();
-        if answer == HostAnswer::Accepted && left > 0 {
+    /// once more. Tells whether others are to hear of a refusal.
+    fn doubt_answered(&mut self, now: Timestamp, id: NodeId, answer: HostAnswer) -> bool {
+        let Some(doubted) = self.asks.doubted.get(&id).copied() else { return true };
+        let entry = self.view.get(id).filter(|entry| entry.identity == doubted.identity);
+        let Some(incarnation) = entry.filter(|entry| entry.state == MemberState::Alive).map(|entry| entry.incarnation)
+        else {
+            // Another life began meanwhile, of which the answer says nothing.
+            self.asks.forget(id);
+            return true;
+        };
+        if answer == HostAnswer::Accepted && doubted.asks > 0 {
             self.asks.due.insert(id, now + DOUBT_AGAIN);
-            return self.schedule.set_by(Alarm::Ask, now + DOUBT_AGAIN);
+            self.schedule.set_by(Alarm::Ask, now + DOUBT_AGAIN);
+            return true;
         }
         self.asks.forget(id);
         if answer == HostAnswer::Refused {
-            self.detector.refused(now, &identity, incarnation);
+            self.asks.accused.insert(id, doubted.identity);
+            self.detector.refused(now, &doubted.identity, incarnation);
             self.heed(now);
             self.poll(now);
         }
+        doubted.passed_on
+    }
+
+    /// A suspect lives.
+    pub(super) fn objected(&mut self, now: Timestamp, id: NodeId) {
+        if let Some(identity) = self.asks.accused.remove(&id) {
+            self.asks.trusted.insert(id, (identity, now + TRUSTED));
+        }
+        self.asks.forget(id);
+    }
+
+    /// Everything speaks for a suspect's death. The time for a restart has passed since its host refused, so that is asked once
+    /// more, and the suspect is told, before it is said to all.
+    pub(super) fn decide(&mut self, now: Timestamp, identity: Identity) {
+        if self.asks.deciding.get(&identity.id) == Some(&identity) {
+            return;
+        }
+        if !self.asks.decisions.take(now) {
+            return self.schedule.set_by(Alarm::Judge, self.asks.decisions.ready_at(now));
+        }
+        self.asks.deciding.insert(identity.id, identity);
+        self.out.push(Effect::AskHost { id: identity.id, addr: identity.addr });
+        self.tell_suspect(&identity);
     }
 
     pub(super) fn ask_hosts(&mut self, now: Timestamp) {
@@ -139,9 +202,9 @@ impl Gossip {
                 self.schedule.set(Alarm::Ask, self.asks.budget.ready_at(now));
                 return;
             }
-            if let Some(left) = self.asks.doubted.get_mut(&id) {
+            if let Some(doubted) = self.asks.doubted.get_mut(&id) {
                 // What its answer says decides what follows.
-                *left = left.saturating_sub(1);
+                doubted.asks = doubted.asks.saturating_sub(1);
                 self.asks.due.remove(&id);
                 self.out.push(Effect::AskHost { id, addr });
                 continue;
@@ -172,7 +235,10 @@ impl Gossip {
         if answer != HostAnswer::Silent && self.view.get(id).is_some() {
             self.detector.host_answered(now);
         }
-        self.doubt_answered(now, id, answer);
+        if let Some(identity) = self.asks.deciding.remove(&id) {
+            return self.decided(now, &identity, answer);
+        }
+        let passed_on = self.doubt_answered(now, id, answer);
         // An answer about a member that has returned meanwhile, or was alive all the time, says nothing any more.
         if self.view.get(id).is_none_or(|entry| entry.state == MemberState::Alive) || self.unsettled(id).is_none() {
             return;
@@ -182,7 +248,7 @@ impl Gossip {
             self.asks.forget(id);
         }
         match answer {
-            HostAnswer::Refused => self.refused(now, id),
+            HostAnswer::Refused => self.refused(now, id, passed_on),
             HostAnswer::Silent => self.unreachable(now, id),
             HostAnswer::Accepted => {}
         }

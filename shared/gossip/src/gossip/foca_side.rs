@@ -1,6 +1,7 @@
 //! foca's side: what the detector is fed, what it asks for, and how foca's members become the view's.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use foca::{Message, OwnedNotification, State, Timer};
 use watchfire_shared::member::{MemberState, NodeId};
@@ -188,7 +189,8 @@ impl Gossip {
             return;
         }
         self.named.ids.extend(parsed.updates.iter().map(|member| member.id().id).chain([header.src.id]));
-        self.named.ids.extend(notes.iter().map(|note| note.target));
+        // Of members that are unknown a note changes nothing.
+        self.named.ids.extend(notes.iter().map(|note| note.target).filter(|id| self.view.get(*id).is_some()));
         match self.without_hearsay(now, &parsed) {
             Some(rest) => self.detector.receive(now, &parsed, &rest, notes),
             None => self.detector.receive(now, &parsed, body, notes),
@@ -209,9 +211,12 @@ impl Gossip {
         }
     }
 
-    pub(super) fn receive_suspected(&mut self, now: Timestamp, identity: Identity, incarnation: u16) {
+    /// This node is told that it is suspected, in this life or an earlier one. It objects, once for each incarnation, and whoever
+    /// told it hears so at once, before others bring the news.
+    pub(super) fn receive_suspected(&mut self, now: Timestamp, from: SocketAddr, identity: Identity, incarnation: u16) {
         let own = self.view.own();
-        if identity != own.identity || incarnation < own.incarnation || self.leaving.is_some() {
+        let is_own = identity.id == own.identity.id && identity.generation <= own.identity.generation;
+        if !is_own || self.leaving.is_some() {
             self.stats.dropped_unexpected += 1;
             return;
         }
@@ -219,8 +224,14 @@ impl Gossip {
             self.stats.dropped_rate_limited += 1;
             return;
         }
-        self.detector.object(now, incarnation);
-        self.heed(now);
+        if identity == own.identity {
+            self.detector.object(now, incarnation);
+            self.heed(now);
+        }
+        let teller = self.view.others().find(|entry| entry.identity.addr == from && entry.is_active());
+        if let Some(teller) = teller.map(|entry| entry.identity) {
+            self.with_foca(now, |foca, outbox| foca.announce(teller, outbox));
+        }
     }
 
     pub(super) fn receive_nack(&mut self, now: Timestamp, from: &Identity, target: NodeId, number: u8) {

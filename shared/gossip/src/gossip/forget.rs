@@ -8,7 +8,7 @@
 use watchfire_shared::member::{MemberState, NodeId};
 use watchfire_shared::time::Timestamp;
 
-use super::{Effect, Gossip, SAVE_EVERY};
+use super::{Effect, Gossip};
 use crate::config::FORGET_AFTER;
 use crate::identity::Identity;
 use crate::packet::{FORGET_SINCE, LEAVE_IDENTITIES, Packet};
@@ -98,7 +98,7 @@ impl Gossip {
             Difference::Removed(removal) => Some(Effect::Removed(removal)),
             Difference::Changed(_) => None,
         }));
-        self.schedule.set_by(Alarm::SavePeers, now.max(self.last_saved + SAVE_EVERY));
+        self.schedule.set_by(Alarm::SavePeers, now.max(self.last_saved + self.save_every()));
     }
 
     /// Whether `count` unknown members may be added; those that are gone for longest give way.

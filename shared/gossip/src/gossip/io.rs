@@ -37,8 +37,8 @@ pub enum Input {
     SetMetadata(Metadata),
     /// The result of [`Effect::AskHost`].
     HostAnswer { id: NodeId, answer: HostAnswer },
-    /// A tie ended, or did not come about: see [`Effect::Tie`].
-    TieEnded(u64),
+    /// A tie ended, or did not come about, which says nothing: see [`Effect::Tie`].
+    TieEnded { tie: u64, came_about: bool },
     /// Somebody opened a stream, said this and waits for [`Effect::Reply`].
     Asked { stream: u64, frames: Vec<Vec<u8>> },
     /// The result of [`Effect::Exchange`]: the other side's frames, or how far the attempt came.

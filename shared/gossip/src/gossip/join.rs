@@ -45,15 +45,17 @@ impl Gossip {
         }
     }
 
-    /// Keeps whom this node looks for in its next life.
-    /// How long a change of members may wait until it is kept.
+    /// How long a change of members may wait until it is kept. Whoever knows far more than it has kept waits no longer than in
+    /// a small cluster: a newcomer that dies early would find nobody.
     pub(super) fn save_every(&self) -> Span {
-        SAVE_EVERY
-            * i64::try_from(self.view.active_count() / SAVED_AT_ONCE)
-                .unwrap_or(LONGEST_UNSAVED)
-                .clamp(1, LONGEST_UNSAVED)
+        let active = self.view.active_count();
+        if self.saved.len() < active / 2 {
+            return SAVE_EVERY;
+        }
+        SAVE_EVERY * i64::try_from(active / SAVED_AT_ONCE).unwrap_or(LONGEST_UNSAVED).clamp(1, LONGEST_UNSAVED)
     }
 
+    /// Keeps whom this node looks for in its next life.
     pub(super) fn save_peers(&mut self, now: Timestamp) {
         // Also if nothing is to be kept: to look costs as much as there are members, and a storm brings many changes.
         self.last_saved = now;

@@ -1,8 +1,9 @@
 //! Refusal as evidence: a suspect whose host answers two members, each on its own, that nobody listens is a dead agent.
 //!
 //! Silence needs the whole suspicion time, for it may be the network's; a refusal cannot be. Who is refused tells some
-//! others, and who was refused itself and hears of another's refusal declares the suspect down at once. A note alone
-//! declares nobody, so a forged one costs a connection and no more.
+//! others, and who was refused itself and hears of another's refusal asks once more, when a restart had its time, and then
+//! declares the suspect down. A note alone declares nobody, so a forged one costs a connection and no more. The suspect is
+//! told each time, so that one which only takes no connections can object.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +19,9 @@ use crate::schedule::Alarm;
 /// Members that a refusal is told to: with four, one in ten thousand deaths waits for the suspicion time although a tenth
 /// of the datagrams is lost.
 const TOLD: usize = 4;
-/// A restart within this time never shows as down, although a stopped program's host refuses.
-const RESTART: Span = Span::from_seconds(1);
+/// A restart within a second never shows as down, although a stopped program's host refuses. A tenth more, for the probe that
+/// was under way when it stopped.
+const RESTART: Span = Span::from_millis(1100);
 /// Witnesses kept for one suspect; more change nothing.
 const WITNESSES: usize = 4;
 
@@ -34,11 +36,13 @@ impl Refusals {
 }
 
 impl Gossip {
-    /// This node itself was refused.
-    pub(super) fn refused(&mut self, now: Timestamp, id: NodeId) {
+    /// This node itself was refused. The suspect hears of it first: where only connections are refused, it objects.
+    pub(super) fn refused(&mut self, now: Timestamp, id: NodeId, passed_on: bool) {
         let Some(identity) = self.suspect(id) else { return };
+        self.tell_suspect(&identity);
         let from = self.own();
-        for target in self.random_members(TOLD + 1).into_iter().filter(|target| target.id != id).take(TOLD) {
+        let told = if passed_on { TOLD } else { 0 };
+        for target in self.random_members(TOLD + 1).into_iter().filter(|target| target.id != id).take(told) {
             self.send(target.addr, &Packet::Refused { from, identity });
         }
         self.judge_refusal(now, id);
@@ -62,7 +66,7 @@ impl Gossip {
         }
         self.ask_as_witness(now, identity.id);
         if self.view.get(identity.id).is_some_and(|entry| entry.state == MemberState::Alive) {
-            self.doubt(now, identity.id);
+            self.doubt(now, identity, false);
         }
         self.judge_refusal(now, identity.id);
     }
@@ -90,9 +94,28 @@ impl Gossip {
             self.schedule.set_by(Alarm::Judge, due);
             return;
         }
+        self.decide(now, identity);
+    }
+
+    /// The host of a suspect that everything speaks against was asked once more.
+    pub(super) fn decided(&mut self, now: Timestamp, identity: &Identity, answer: HostAnswer) {
+        // What it objected with counts, if it came within the last moment.
+        self.poll(now);
+        let id = identity.id;
+        if self.suspect(id) != Some(*identity) {
+            return;
+        }
+        if answer != HostAnswer::Refused {
+            // A new life may have begun there, which speaks for itself.
+            self.view.change(id, |entry| entry.answered(answer));
+            return self.refusals.forget(id);
+        }
+        if self.detector.doubts(now) {
+            return;
+        }
         self.stats.downs_by_refusal += 1;
         let incarnation = self.view.get(id).map_or(0, |entry| entry.incarnation);
-        let down = Member::new(identity, incarnation, State::Down);
+        let down = Member::new(*identity, incarnation, State::Down);
         self.with_foca(now, |foca, outbox| foca.apply_many(std::iter::once(down), true, outbox));
         self.poll_at_once = true;
         self.schedule.set_by(Alarm::Poll, now);

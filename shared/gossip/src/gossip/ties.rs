@@ -64,14 +64,14 @@ impl Gossip {
         }
     }
 
-    /// A tie ended, or did not come about.
-    pub(super) fn tie_ended(&mut self, now: Timestamp, tie: u64) {
+    /// A tie ended. One that did not come about is no hint: something on the way may let no connection through.
+    pub(super) fn tie_ended(&mut self, now: Timestamp, tie: u64, came_about: bool) {
         let Some(identity) = self.ties.held.remove(&tie) else { return };
         self.ties.resting.insert(identity.id, (identity, now + REST));
         self.tie_soon(now);
         let lives = |entry: &&crate::view::Entry| entry.identity == identity && entry.state == MemberState::Alive;
-        if self.view.get(identity.id).as_ref().is_some_and(lives) {
-            self.doubt(now, identity.id);
+        if came_about && self.view.get(identity.id).as_ref().is_some_and(lives) {
+            self.doubt(now, identity, true);
         }
     }
 }

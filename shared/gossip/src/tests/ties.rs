@@ -76,6 +76,42 @@ fn a_restart_within_a_second_never_shows_as_down() {
 }
 
 #[test]
+fn a_restart_within_a_second_shows_nowhere_in_a_larger_cluster_either() {
+    for (seed, count) in [(55, 50), (101, 50), (57, 100)] {
+        let mut net = Net::settled(seed, Profile::Lan, count);
+        net.run_for(seconds(5));
+        let begin = net.now;
+        for (at, pause) in [(1, 700), (2, 850), (3, 950), (4, 990)] {
+            net.kill(at);
+            net.run_for(Span::from_millis(pause));
+            net.start(at);
+            net.run_for(seconds(5));
+        }
+        assert_eq!(net.downs(begin), [], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_member_that_takes_no_connections_any_more_lives_while_datagrams_reach_it() {
+    for (seed, profile, count) in
+        [(60, Profile::Lan, 10), (61, Profile::Fast, 10), (62, Profile::Lan, 50), (63, Profile::Fast, 200)]
+    {
+        let mut net = Net::settled(seed, profile, count);
+        net.loss = |_| 0.01;
+        net.run_for(seconds(5));
+        let begin = net.now;
+        net.takes_no_connections = BTreeSet::from([3, 7]);
+        net.break_ties();
+        net.run_for(seconds(300));
+        assert_eq!(net.downs(begin), [], "seed {seed}");
+        let suspected = net.nodes.iter().flat_map(|node| &node.changes);
+        let suspected = suspected.filter(|change| change.at >= begin && change.member.state == MemberState::Suspect);
+        let most = 2 * 6 * count;
+        assert!(suspected.count() <= most, "seed {seed}: each suspects each at most once a minute");
+    }
+}
+
+#[test]
 fn ties_that_are_ended_on_the_way_accuse_nobody_and_are_not_made_anew_at_once() {
     let mut net = Net::settled(45, Profile::Lan, 8);
     net.run_for(seconds(5));

@@ -72,6 +72,8 @@ async fn follow(
     let mut view = pool.view();
     loop {
         let before = view.index;
+        // Whoever holds a view while the next one is made has it made as a copy.
+        drop(view);
         view = tokio::select! {
             view = pool.later_than(before) => view,
             () = stop.cancelled() => return,

@@ -1,8 +1,9 @@
 //! Gossip's streams over TCP: one side says its frames and ends its half, the other answers and ends the whole.
 //!
 //! A frame is `length (4, little-endian) | bytes`. A connection without a frame is a question whether somebody lives here,
-//! and is answered by having been accepted. One that begins with an empty frame is a tie, and stays. Connections, bytes and time are bounded on both sides, so that a peer that says
-//! too much, too slowly or nothing costs a place for a few seconds and no more.
+//! and is answered by having been accepted. One that begins with an empty frame is a tie, and stays. Connections, bytes and
+//! time are bounded on both sides, so that a peer that says too much, too slowly or nothing costs a place for a few seconds
+//! and no more.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -298,10 +299,10 @@ mod tests {
         assert!(told.try_recv().is_err() && served.inbox.try_recv().is_err());
         served.stop.cancel();
         served.accepting.await.unwrap();
-        assert_eq!(told.recv().await, Some(Input::TieEnded(1)));
+        assert_eq!(told.recv().await, Some(Input::TieEnded { tie: 1, came_about: true }));
         assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
         ties.hold(3, served.address);
-        assert_eq!(told.recv().await, Some(Input::TieEnded(3)));
+        assert_eq!(told.recv().await, Some(Input::TieEnded { tie: 3, came_about: false }));
         drop(ties);
         assert_eq!(told.recv().await, None);
     }

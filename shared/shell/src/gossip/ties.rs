@@ -36,9 +36,10 @@ impl Ties {
         self.held.retain(|_, task| !task.is_finished());
         let inputs = self.inputs.clone();
         let task = tokio::spawn(async move {
-            let ended = hold(to).await;
+            let mut came_about = false;
+            let ended = hold(to, &mut came_about).await;
             tracing::debug!(%to, reason = ended.err().map(|error| error.to_string()), "a tie of gossip ended");
-            let _ = inputs.send(Input::TieEnded(tie)).await;
+            let _ = inputs.send(Input::TieEnded { tie, came_about }).await;
         });
         self.held.insert(tie, task.abort_handle());
     }
@@ -56,9 +57,10 @@ impl Drop for Ties {
     }
 }
 
-async fn hold(to: SocketAddr) -> io::Result<()> {
+async fn hold(to: SocketAddr, came_about: &mut bool) -> io::Result<()> {
     let connecting = tokio::time::timeout(CONNECT_TIME, TcpStream::connect(to));
     let mut stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    *came_about = true;
     stream.write_all(&GREETING).await?;
     until_end(&mut stream).await
 }

@@ -306,7 +306,9 @@ impl<S: Subject> World<S> {
     fn tie(&mut self, from: usize, tie: u64, to: usize) {
         match self.connect(from, to) {
             (_, HostAnswer::Accepted) => drop(self.ties.insert((from, tie), to)),
-            (after, _) => self.enqueue(after, Event::Told { to: from, input: Input::TieEnded(tie) }),
+            (after, _) => {
+                self.enqueue(after, Event::Told { to: from, input: Input::TieEnded { tie, came_about: false } })
+            }
         }
     }
 
@@ -318,7 +320,7 @@ impl<S: Subject> World<S> {
             self.ties.remove(&(from, tie));
             if from != ended && self.hosts[ended].powered && self.reaches(ended, from) {
                 let after = self.held_up(ended, from) + STREAM_LATENCY;
-                self.enqueue(after, Event::Told { to: from, input: Input::TieEnded(tie) });
+                self.enqueue(after, Event::Told { to: from, input: Input::TieEnded { tie, came_about: true } });
             }
         }
     }

@@ -129,14 +129,14 @@ impl World {
             Some(to) if self.hosts[to].running.is_some() => self.network.ties.push(Tie { from, from_life, tie, to }),
             Some(_) => {
                 let delay = self.network.draw_delay();
-                self.tie_ended(from, from_life, tie, delay);
+                self.tie_ended((from, from_life), tie, false, delay);
             }
-            None => self.tie_ended(from, from_life, tie, SILENT_AFTER),
+            None => self.tie_ended((from, from_life), tie, false, SILENT_AFTER),
         }
     }
 
-    fn tie_ended(&mut self, host: HostId, life: u32, tie: u64, after: Span) {
-        let input = Input::TieEnded(tie);
+    fn tie_ended(&mut self, (host, life): (HostId, u32), tie: u64, came_about: bool, after: Span) {
+        let input = Input::TieEnded { tie, came_about };
         self.schedule(self.now + after, Event::Gossip { host, life: Some(life), input });
     }
 
@@ -148,7 +148,7 @@ impl World {
         for Tie { from, from_life, tie, .. } in over.into_iter().filter(|tie| tie.to == ended) {
             if self.hosts[ended].powered && self.network.connected(from, ended) {
                 let delay = self.network.draw_delay();
-                self.tie_ended(from, from_life, tie, delay);
+                self.tie_ended((from, from_life), tie, true, delay);
             }
         }
     }
