@@ -42,6 +42,8 @@ pub use decode::{DecodeError, WriteRequest, decode};
 
 /// How far ahead of our clock a sample may be; Prometheus' receiver allows as much.
 const MAX_AHEAD: Span = Span::from_seconds(600);
+/// How far our clock may go back without a series being taken for one that the store still has.
+const CLOCK_STEP: Span = Span::from_seconds(600);
 /// Labels of one pushed series. Kubernetes' own have up to thirty, relabelling adds some.
 const MAX_LABELS: usize = 64;
 /// A label's value, bytes. Container images and URLs have hundreds.
@@ -128,6 +130,8 @@ struct Pending {
 /// Which times the request at hand may have.
 struct Times {
     kept: RangeInclusive<Timestamp>,
+    /// Milliseconds: a series with a sample as late as this is in the store even if our clock went back a little since.
+    surely_kept: i64,
     /// Milliseconds behind a series' newest sample.
     out_of_order: i64,
 }
@@ -195,14 +199,18 @@ impl Writer {
         }
         self.sweep(now, store);
         let (mut undo, mut refusal) = (Undo::new(), Refusal::default());
-        let times =
-            Times { kept: (now - bounds.retention)..=(now + MAX_AHEAD), out_of_order: bounds.out_of_order.as_millis() };
+        let oldest = now - bounds.retention;
+        let times = Times {
+            kept: oldest..=(now + MAX_AHEAD),
+            surely_kept: (oldest + CLOCK_STEP).as_millis(),
+            out_of_order: bounds.out_of_order.as_millis(),
+        };
         self.pending.clear();
         self.late.clear();
         let room = store.room_for_series();
         for series in request.series() {
             let has_room = self.groups.new_series() < room;
-            self.take_series(&series, &times, has_room, &mut undo, &mut refusal);
+            self.take_series(&series, &times, has_room, store, &mut undo, &mut refusal);
         }
         self.take_late(store, &mut refusal);
         match self.store(store, &mut refusal) {
@@ -220,11 +228,12 @@ impl Writer {
     }
 
     /// Finds the series' place and puts its samples among those of the request.
-    fn take_series(
+    fn take_series<D: Disk>(
         &mut self,
         series: &decode::Series<'_>,
         times: &Times,
         has_room: bool,
+        store: &Store<D>,
         undo: &mut Undo,
         refusal: &mut Refusal,
     ) {
@@ -232,12 +241,14 @@ impl Writer {
             return;
         }
         let known = self.table.get(series.key);
-        let mut seen = match known {
+        // The store forgets sources that have only what is too old; what was in them is as new.
+        let is_there = |seen: &Seen| seen.at >= times.surely_kept || self.groups.knows(store, seen.place);
+        let mut seen = match known.filter(is_there) {
             Some(seen) => seen,
             None => match series.labels().and_then(|labels| check(&labels).map(|()| labels)) {
                 Ok(labels) => {
                     let key = decode::key_of(&labels);
-                    match self.table.get(key) {
+                    match self.table.get(key).filter(is_there) {
                         Some(seen) => seen,
                         None if !has_room => {
                             let text = || format!("{labels}: the store has as many series as it may have");
@@ -279,19 +290,20 @@ impl Writer {
         // A time may have come twice, and what is in order may have it too: then that counts.
         let order = |pending: &Pending| (pending.place, pending.at);
         self.late.sort_by_key(order);
-        let mut taken: Vec<(Place, i64)> = self.pending.iter().map(order).collect();
-        taken.sort_unstable();
+        let mut taken = self.pending.clone();
+        taken.sort_unstable_by_key(order);
         let mut last: Option<Pending> = None;
         for late in std::mem::take(&mut self.late) {
             let same = last.filter(|last| order(last) == order(&late)).map(|last| last.value);
-            let there = same.or_else(|| self.groups.value_at(store, late.place, late.at));
+            let in_order = || taken.binary_search_by_key(&order(&late), order).ok().map(|at| taken[at].value);
+            let there = same.or_else(in_order).or_else(|| self.groups.value_at(store, late.place, late.at));
             match there {
                 Some(value) if value.to_bits() == late.value.to_bits() => self.counters.repeated += 1,
-                _ if there.is_some() || taken.binary_search(&order(&late)).is_ok() => {
+                Some(_) => {
                     let text = || format!("duplicate sample for timestamp: another value at {}", late.at);
                     refusal.add(Reason::Duplicate, 1, text);
                 }
-                _ => self.pending.push(late),
+                None => self.pending.push(late),
             }
             last = Some(last.filter(|last| order(last) == order(&late)).unwrap_or(late));
         }
@@ -316,10 +328,14 @@ impl Writer {
             row.clear();
             row.extend(samples.iter().map(|sample| (sample.place.slot, sample.value)));
             let at = Timestamp::from_millis(samples[0].at);
-            if self.groups.append(store, samples[0].place.group, at, &row)? {
-                self.counters.samples += row.len() as u64;
-            } else {
-                refusal.add(Reason::OutOfOrder, row.len(), || format!("out of order samples at {at}"));
+            match self.groups.append(store, samples[0].place.group, at, &row)? {
+                Some(refused) => {
+                    self.counters.samples += (row.len() - refused.samples) as u64;
+                    if refused.samples > 0 {
+                        refusal.add(Reason::Limit, refused.samples, || refused.first);
+                    }
+                }
+                None => refusal.add(Reason::OutOfOrder, row.len(), || format!("out of order samples at {at}")),
             }
         }
         Ok(())

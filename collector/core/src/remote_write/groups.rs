@@ -34,16 +34,107 @@ struct Group {
 }
 
 struct Lane {
+    /// The last part of its name.
+    number: usize,
     name: String,
     last_at: Option<Timestamp>,
     /// A bit for each slot that it has a series in.
     slots: [u64; SERIES_PER_GROUP / 64],
 }
 
+/// What the store kept out of a row: how many samples, and why it did the first.
+#[derive(Default, Debug)]
+pub(super) struct KeptOut {
+    pub(super) samples: usize,
+    pub(super) first: String,
+}
+
+impl Group {
+    /// Adds a lane with the least number that is free, since the store may have forgotten one in between; returns its
+    /// place.
+    fn add_lane(&mut self, group: u32) -> usize {
+        let is_free = |number: &usize| self.lanes.iter().all(|lane| lane.number != *number);
+        let number = (0..=self.lanes.len()).find(is_free).expect("there are fewer lanes than these numbers");
+        self.lanes.push(Lane::new(group, number, None, std::iter::empty()));
+        self.lanes.len() - 1
+    }
+
+    /// The labels of a series, from any lane that the store knows it in.
+    fn labels_of<D: Disk>(&self, store: &Store<D>, slot: u32) -> Option<Labels> {
+        self.lanes.iter().find_map(|lane| store.labels_of(&lane.name, slot))
+    }
+
+    /// Appends a row to a lane, which gets the series of it that it has not.
+    fn append<D: Disk>(
+        &mut self,
+        lane: usize,
+        store: &mut Store<D>,
+        at: Timestamp,
+        row: &[(u32, f64)],
+    ) -> Result<KeptOut, AppendError> {
+        self.lanes[lane].check(store);
+        if row.iter().all(|(slot, _)| self.lanes[lane].has(*slot)) {
+            match self.lanes[lane].append(store, at, row) {
+                Err(AppendError::NeedsDictionary | AppendError::SlotCount { .. }) => {
+                    self.lanes[lane].slots = Default::default();
+                }
+                done => return done.map(|()| KeptOut::default()),
+            }
+        }
+        let refused = self.add_missing(lane, store, row)?;
+        let row: Vec<(u32, f64)> = row.iter().filter(|(slot, _)| self.lanes[lane].has(*slot)).copied().collect();
+        if !row.is_empty() {
+            self.lanes[lane].append(store, at, &row)?;
+        }
+        Ok(refused)
+    }
+
+    /// Makes the store know the lane's series of a row; returns what it refuses.
+    fn add_missing<D: Disk>(
+        &mut self,
+        lane: usize,
+        store: &mut Store<D>,
+        row: &[(u32, f64)],
+    ) -> Result<KeptOut, AppendError> {
+        let (mut missing, mut refused) = (Vec::new(), KeptOut::default());
+        for (slot, _) in row.iter().filter(|(slot, _)| !self.lanes[lane].has(*slot)) {
+            match self.labels_of(store, *slot) {
+                Some(labels) => missing.push((*slot, labels)),
+                None => refused.add(|| "the store has forgotten the series".to_owned()),
+            }
+        }
+        let wanted: Vec<u32> = missing.iter().map(|(slot, _)| *slot).collect();
+        let own = &mut self.lanes[lane];
+        let slots = match missing.is_empty() {
+            true => Vec::new(),
+            false => store.add_series(&own.name, missing)?,
+        };
+        for slot in wanted {
+            match slots.iter().find(|refused| refused.slot == slot) {
+                None => own.take(slot),
+                Some(RefusedSlot { labels, .. }) if store.labels_of(&own.name, slot).as_ref() == Some(labels) => {
+                    own.take(slot);
+                }
+                Some(RefusedSlot { labels, reason, .. }) => refused.add(|| format!("{labels}: {reason}")),
+            }
+        }
+        Ok(refused)
+    }
+}
+
+impl KeptOut {
+    fn add(&mut self, reason: impl FnOnce() -> String) {
+        if self.samples == 0 {
+            self.first = reason();
+        }
+        self.samples += 1;
+    }
+}
+
 impl Lane {
-    fn new(name: String, last_at: Option<Timestamp>, slots: impl Iterator<Item = u32>) -> Self {
-        let mut lane = Self { name, last_at, slots: Default::default() };
-        slots.for_each(|slot| lane.slots[slot as usize % SERIES_PER_GROUP / 64] |= 1 << (slot % 64));
+    fn new(group: u32, number: usize, last_at: Option<Timestamp>, slots: impl Iterator<Item = u32>) -> Self {
+        let mut lane = Self { number, name: name(group, number), last_at, slots: Default::default() };
+        slots.for_each(|slot| lane.take(slot));
         lane
     }
 
@@ -51,30 +142,19 @@ impl Lane {
         self.slots[slot as usize % SERIES_PER_GROUP / 64] >> (slot % 64) & 1 == 1
     }
 
-    /// Appends a row, the series of which the lane gets if it has not all of them; those that the store refuses are left
-    /// out.
-    fn append<D: Disk>(
-        &mut self,
-        store: &mut Store<D>,
-        first: &str,
-        at: Timestamp,
-        row: &[(u32, f64)],
-    ) -> Result<(), AppendError> {
-        if row.iter().all(|(slot, _)| self.has(*slot)) {
-            store.append_partial(&self.name, at, row)?;
-        } else {
-            let missing = row.iter().map(|(slot, _)| *slot).filter(|slot| !self.has(*slot));
-            let missing = missing.filter_map(|slot| Some((slot, store.labels_of(first, slot)?)));
-            let missing: Vec<(u32, Labels)> = missing.collect();
-            let wanted: Vec<u32> = missing.iter().map(|(slot, _)| *slot).collect();
-            let refused = store.add_series(&self.name, missing)?;
-            let is_refused = |slot: &u32| refused.iter().any(|refused| refused.slot == *slot);
-            let added = wanted.into_iter().filter(|slot| !is_refused(slot));
-            let added = Self::new(String::new(), None, added);
-            self.slots.iter_mut().zip(added.slots).for_each(|(own, added)| *own |= added);
-            let row: Vec<(u32, f64)> = row.iter().filter(|(slot, _)| self.has(*slot)).copied().collect();
-            store.append_partial(&self.name, at, &row)?;
+    fn take(&mut self, slot: u32) {
+        self.slots[slot as usize % SERIES_PER_GROUP / 64] |= 1 << (slot % 64);
+    }
+
+    /// Begins anew if the store has forgotten it, as it does with a source all rows of which are too old.
+    fn check<D: Disk>(&mut self, store: &Store<D>) {
+        if self.last_at.is_some() && store.last_at(&Source::Local(self.name.clone())).is_none() {
+            (self.last_at, self.slots) = (None, Default::default());
         }
+    }
+
+    fn append<D: Disk>(&mut self, store: &mut Store<D>, at: Timestamp, row: &[(u32, f64)]) -> Result<(), AppendError> {
+        store.append_partial(&self.name, at, row)?;
         self.last_at = Some(at);
         Ok(())
     }
@@ -109,9 +189,8 @@ impl Groups {
         let mut keys: BTreeMap<Place, u128> = BTreeMap::new();
         for source in store.sources() {
             let Some((group, lane)) = parse(source) else { continue };
-            let name = name(group, lane);
             let mut slots = Vec::new();
-            for SlotState { slot, labels, newest: point } in store.slots(&name) {
+            for SlotState { slot, labels, newest: point } in store.slots(&name(group, lane)) {
                 slots.push(slot);
                 let place = Place { group, slot };
                 let seen = newest.entry(place).or_insert_with(|| Seen::new(place));
@@ -122,7 +201,7 @@ impl Groups {
             }
             groups.next = groups.next.max(group.saturating_add(1));
             let lanes = &mut groups.groups.entry(group).or_default().lanes;
-            lanes.push(Lane::new(name, store.last_at(source), slots.into_iter()));
+            lanes.push(Lane::new(group, lane, store.last_at(source), slots.into_iter()));
         }
         for (place, key) in keys {
             table.set(key, newest[&place]);
@@ -155,14 +234,13 @@ impl Groups {
         let mut refused = Vec::new();
         for group in std::mem::take(&mut self.begun) {
             let Some(own) = self.groups.get_mut(&group) else { continue };
-            let name = name(group, 0);
             let new = std::mem::take(&mut own.new);
             let wanted: Vec<u32> = new.iter().map(|(slot, _)| *slot).collect();
-            match store.add_series(&name, new) {
+            match store.add_series(&name(group, 0), new) {
                 Ok(slots) => {
                     let is_refused = |wanted: &u32| slots.iter().any(|slot| slot.slot == *wanted);
                     let added = wanted.into_iter().filter(|slot| !is_refused(slot));
-                    own.lanes.push(Lane::new(name, None, added));
+                    own.lanes.push(Lane::new(group, 0, None, added));
                     refused.extend(slots.into_iter().map(|slot| (Place { group, slot: slot.slot }, slot)));
                 }
                 Err(error) => {
@@ -184,27 +262,24 @@ impl Groups {
         self.groups.retain(|_, own| !own.lanes.is_empty());
     }
 
-    /// Appends a row to the lane whose last row is the closest before it. Says no if every lane is past it.
+    /// Appends a row to the lane whose last row is the closest before it. Says what the store keeps out of it, and no if
+    /// every lane is past it.
     pub(super) fn append<D: Disk>(
         &mut self,
         store: &mut Store<D>,
         group: u32,
         at: Timestamp,
         row: &[(u32, f64)],
-    ) -> Result<bool, AppendError> {
-        let Some(own) = self.groups.get_mut(&group) else { return Ok(false) };
-        let first = name(group, 0);
-        let before = own.lanes.iter_mut().filter(|lane| lane.last_at.is_none_or(|last| last < at));
-        if let Some(lane) = before.max_by_key(|lane| lane.last_at) {
-            return lane.append(store, &first, at, row).map(|()| true);
+    ) -> Result<Option<KeptOut>, AppendError> {
+        let Some(own) = self.groups.get_mut(&group) else { return Ok(None) };
+        let before = own.lanes.iter().enumerate().filter(|(_, lane)| lane.last_at.is_none_or(|last| last < at));
+        let closest = before.max_by_key(|(_, lane)| lane.last_at).map(|(at, _)| at);
+        if closest.is_none() && own.lanes.len() >= MAX_LANES {
+            return Ok(None);
         }
-        if own.lanes.len() >= MAX_LANES {
-            return Ok(false);
-        }
-        let mut lane = Lane::new(name(group, own.lanes.len()), None, std::iter::empty());
-        lane.append(store, &first, at, row)?;
-        own.lanes.push(lane);
-        Ok(true)
+        // A new lane is there before the store is told of it, which may take its series and have no room for its row.
+        let lane = closest.unwrap_or_else(|| own.add_lane(group));
+        own.append(lane, store, at, row).map(Some)
     }
 
     /// The value of a series at exactly this time, if memory holds one.
@@ -214,12 +289,22 @@ impl Groups {
         own.find_map(|lane| store.value_at(&lane.name, place.slot, Timestamp::from_millis(at)))
     }
 
+    /// Whether the store has a series at this place.
+    pub(super) fn knows<D: Disk>(&self, store: &Store<D>, place: Place) -> bool {
+        self.groups.get(&place.group).is_some_and(|own| own.labels_of(store, place.slot).is_some())
+    }
+
     /// Gives up places. What the store cannot be told of now is not told: its series stay until their source ends.
     pub(super) fn remove<D: Disk>(&mut self, store: &mut Store<D>, places: &[Place]) {
         for places in places.chunk_by(|a, b| a.group == b.group) {
             let Some(own) = self.groups.get(&places[0].group) else { continue };
-            let slots: Vec<u32> = places.iter().map(|place| place.slot).collect();
-            let removed = own.lanes.iter().all(|lane| store.remove_series(&lane.name, slots.clone()).is_ok());
+            let mut removed = true;
+            for lane in &own.lanes {
+                // A source that the store has forgotten would be made again.
+                let slots = places.iter().map(|place| place.slot);
+                let slots: Vec<u32> = slots.filter(|slot| store.labels_of(&lane.name, *slot).is_some()).collect();
+                removed &= slots.is_empty() || store.remove_series(&lane.name, slots).is_ok();
+            }
             if removed && own.lanes.iter().all(|lane| store.slots(&lane.name).is_empty()) {
                 self.groups.remove(&places[0].group);
             }

@@ -74,9 +74,14 @@ impl World {
     }
 
     fn write(&mut self, pushed: &[Pushed<'_>]) -> Outcome {
+        self.write_at(NOW, pushed)
+    }
+
+    /// Pushes when it is `now`, milliseconds; the samples' times are seconds from it.
+    fn write_at(&mut self, now: i64, pushed: &[Pushed<'_>]) -> Outcome {
         self.writes += 1;
-        let (id, now) = (WriteId(self.writes), Timestamp::from_millis(NOW));
-        let request = request(pushed);
+        let (id, request) = (WriteId(self.writes), request_at(now, pushed));
+        let now = Timestamp::from_millis(now);
         if let Some((_, outcome)) = self.writer.write(now, id, &request, &mut self.store, BOUNDS, &mut self.metadata) {
             return outcome;
         }
@@ -224,6 +229,83 @@ fn a_full_store_takes_nothing_of_a_request_and_all_of_it_later() {
     assert_eq!(world.stored(), ["a{x=\"1\"} -30:1 -15:2 0:3", "b{x=\"1\"} 0:1"]);
 }
 
+/// The store takes the series of a new lane and then has no room for its row.
+#[test]
+fn a_store_that_fills_between_the_series_and_the_row_of_a_lane_loses_nothing() {
+    let mut world = World::new(Options::default());
+    assert_eq!(world.write(&[(A, &[(0, 1.0)])]), Outcome::Taken);
+    world.restart_with(Options { max_pending_bytes: 1, ..Options::default() });
+    assert!(matches!(world.write(&[(A, &[(-30, 2.0)])]), Outcome::Unavailable(_)));
+    world.store.sync().unwrap();
+    assert_eq!(world.write(&[(A, &[(-30, 2.0)])]), Outcome::Taken);
+    assert_eq!(world.write(&[(A, &[(-15, 3.0)])]), Outcome::Taken);
+    let expected = ["a{x=\"1\"} -30:2 -15:3 0:1"];
+    assert_eq!(world.stored(), expected);
+    world.restart();
+    assert_eq!(world.stored(), expected);
+}
+
+#[test]
+fn what_a_lane_has_no_room_for_is_counted() {
+    let mut world = World::new(Options::default());
+    assert_eq!(world.write(&[(A, &[(0, 1.0)]), (B, &[(0, 1.0)])]), Outcome::Taken);
+    // A lane's names and values may have fewer bytes than they have by now.
+    world.restart_with(Options { max_dictionary_bytes_per_source: 16, ..Options::default() });
+    let outcome = world.write(&[(A, &[(-15, 2.0)]), (B, &[(-15, 2.0)])]);
+    assert!(refused(&outcome).starts_with("b{x=\"1\"}: the source's names and values take"), "{outcome:?}");
+    assert!(matches!(world.write(&[(B, &[(-10, 2.0)])]), Outcome::Refused(_)));
+    let counters = world.writer.counters();
+    assert_eq!((counters.samples, counters.refused.limit), (1, 2));
+    assert_eq!(world.stored(), ["a{x=\"1\"} -15:2 0:1", "b{x=\"1\"} 0:1"]);
+}
+
+/// The store forgets a lane all rows of which are older than the retention; what comes for it later goes on.
+#[test]
+fn lanes_that_the_store_has_forgotten_are_used_again() {
+    for restarts in [false, true] {
+        let options = Options { block_span: Span::from_seconds(300), min_free_bytes: 0, ..Options::default() };
+        let options = Options { retention: BOUNDS.retention, ..options };
+        let mut world = World::new(options.clone());
+        // Late samples make a second lane, and others that come apart leave the first behind.
+        assert_eq!(world.write(&[(A, &[(-30, 1.0)]), (B, &[(-30, 1.0)])]), Outcome::Taken);
+        assert_eq!(world.write(&[(A, &[(-15, 2.0)])]), Outcome::Taken);
+        assert_eq!(world.write(&[(B, &[(-15, 2.0)])]), Outcome::Taken);
+        assert_eq!(world.write(&[(A, &[(-60, 0.0)])]), Outcome::Taken);
+        let lanes = world.store.sources().count();
+        let mut now = NOW;
+        let mut expected = Vec::new();
+        for _ in 0..40 {
+            now += 300_000;
+            expected.push(now);
+            assert_eq!(world.write_at(now, &[(A, &[(0, 3.0)]), (B, &[(0, 3.0)])]), Outcome::Taken);
+            while world.store.maintain(Timestamp::from_millis(now)).unwrap().busy {}
+        }
+        assert!(world.store.sources().count() < lanes, "lanes are forgotten");
+        if restarts {
+            world.restart_with(options);
+        }
+        for late in [-10, -20, -5, -25] {
+            expected.push(now + late * 1000);
+            assert_eq!(world.write_at(now, &[(A, &[(late, 4.0)])]), Outcome::Taken, "{late} {restarts}");
+        }
+        assert_eq!(world.write_at(now, &[(A, &[(15, 5.0)]), (B, &[(15, 5.0)])]), Outcome::Taken);
+        expected.push(now + 15_000);
+        expected.sort_unstable();
+        let from = Timestamp::from_millis(now) - BOUNDS.retention;
+        let series = world.store.snapshot().select(&[], from, Timestamp::MAX);
+        let a = series.iter().find(|series| series.labels.get(METRIC_NAME) == Some("a")).unwrap();
+        expected.retain(|at| *at >= from.as_millis());
+        assert_eq!(*a.times, expected);
+        // After all of it is forgotten a series is as new.
+        now += 8_000_000;
+        while world.store.maintain(Timestamp::from_millis(now)).unwrap().busy {}
+        assert_eq!(world.store.sources().count(), 0);
+        world.writer.next_sweep = Some(Timestamp::MAX);
+        assert_eq!(world.write_at(now, &[(A, &[(0, 6.0)])]), Outcome::Taken);
+        assert_eq!(world.store.snapshot().newest(&[]).len(), 1);
+    }
+}
+
 #[test]
 fn labels_in_another_order_are_the_same_series() {
     let mut world = World::new(Options::default());
@@ -244,11 +326,15 @@ fn what_is_out_of_order_is_stored_within_the_window_once() {
     assert_eq!(world.write(&[(A, &[(-250, 2.0), (0, 5.0), (15, 6.0)])]), Outcome::Taken);
     assert_eq!(world.write(&[(A, &[(-250, 2.0), (-300, 1.0), (-100, 4.0)])]), Outcome::Taken);
     assert_eq!(world.writer.counters().repeated, 5);
+    // Behind another of the same request, and again.
+    assert_eq!(world.write(&[(B, &[(15, 6.0), (30, 7.0), (15, 6.0)])]), Outcome::Taken);
+    assert_eq!(world.writer.counters().repeated, 6);
     let outcome = world.write(&[(A, &[(-200, 9.0), (-601, 9.0), (-585, 0.5)])]);
     assert!(refused(&outcome).contains("out of order sample: a"), "{outcome:?}");
     let counters = world.writer.counters();
     assert_eq!((counters.refused.out_of_order, counters.refused.duplicate), (1, 1));
-    let expected = [r#"a{x="1"} -585:0.5 -300:1 -250:2 -200:3 -100:4 0:5 15:6"#, r#"b{x="1"} -300:1 -250:2 0:5"#];
+    let expected =
+        [r#"a{x="1"} -585:0.5 -300:1 -250:2 -200:3 -100:4 0:5 15:6"#, r#"b{x="1"} -300:1 -250:2 0:5 15:6 30:7"#];
     assert_eq!(world.stored(), expected);
     world.restart();
     assert_eq!(world.stored(), expected);
