@@ -17,7 +17,8 @@
 //!
 //! An engine that dies may lose what it has acknowledged last, whatever the times of those samples: VictoriaMetrics keeps
 //! seconds of it in memory only. So when one comes back after it was gone, the cursors first go back to what they were
-//! `resend` ago; and that is also what is made durable, for an engine may die together with us.
+//! `resend` before its last acknowledgement, however long ago that is; and that is also what is made durable, for an
+//! engine may die together with us.
 
 pub mod config;
 
@@ -219,17 +220,25 @@ impl Exporter {
         }
     }
 
-    /// Keeps what the cursors are for as long as `resend` may need it.
+    /// Keeps what the cursors are for as long as `resend` may need it. While requests fail the engine has acknowledged
+    /// nothing that is not remembered.
     fn remember(&mut self, now: Timestamp) {
-        if !self.remote.resend.is_positive() || self.past.back().is_some_and(|(at, _)| now.since(*at) < REMEMBER_EVERY)
-        {
+        let is_recent = self.past.back().is_some_and(|(at, _)| now.since(*at) < REMEMBER_EVERY);
+        if !self.remote.resend.is_positive() || self.figures.failing_since.is_some() || is_recent {
             return;
         }
         self.past.push_back((now, self.cursors.clone()));
-        // The first that is old enough is what is gone back to; those before it are not needed.
-        while self.past.get(1).is_some_and(|(at, _)| now.since(*at) >= self.remote.resend) {
+        // The last that is old enough is what is gone back to; those before it are not needed.
+        while let Some((at, _)) = self.past.get(1)
+            && self.is_old_enough(now, *at)
+        {
             self.past.pop_front();
         }
+    }
+
+    /// Whether what was acknowledged before this time is `resend` older than the last acknowledgement, and so safe.
+    fn is_old_enough(&self, now: Timestamp, at: Timestamp) -> bool {
+        self.figures.last_success_at.unwrap_or(now).since(at) >= self.remote.resend
     }
 
     /// Sends the next batch, looks for more, or waits for its time.
@@ -358,10 +367,11 @@ impl Exporter {
         self.past = VecDeque::from([(now, self.cursors.clone())]);
     }
 
-    /// The cursors as they were `resend` ago, with what has been tried since; what they are if nothing is sent again.
+    /// The cursors as they were `resend` before the last acknowledgement, with what has been tried since; what they are if
+    /// nothing is sent again.
     fn behind(&self, now: Timestamp) -> Cursors {
         let mut cursors = self.cursors.clone();
-        let old_enough = |entry: &&(Timestamp, Cursors)| now.since(entry.0) >= self.remote.resend;
+        let old_enough = |entry: &&(Timestamp, Cursors)| self.is_old_enough(now, entry.0);
         if self.remote.resend.is_positive()
             && let Some((_, earlier)) = self.past.iter().rev().find(old_enough).or(self.past.front())
         {

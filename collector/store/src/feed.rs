@@ -46,9 +46,22 @@ pub struct RowSize {
     pub samples: usize,
 }
 
-/// Blocks of which a copier has everything. Blocks never change, so what is in it stays in it.
+/// Blocks of which a copier has everything. Blocks never change, so what is in it stays in it unless cursors go back.
 #[derive(Clone, Debug, Default)]
-pub struct CopiedBlocks(BTreeSet<u64>);
+pub struct CopiedBlocks {
+    numbers: BTreeSet<u64>,
+    /// How many times the cursors had gone back by which these were noted.
+    returns: u64,
+}
+
+impl CopiedBlocks {
+    /// Is to be told before each look how many times the cursors have gone back: what was noted by others is forgotten.
+    pub fn note_returns(&mut self, returns: u64) {
+        if std::mem::replace(&mut self.returns, returns) != returns {
+            self.numbers.clear();
+        }
+    }
+}
 
 /// Where rows of one source are, the place that holds the next ones.
 enum Place<'a> {
@@ -78,9 +91,9 @@ impl Feed {
     /// aside.
     pub fn look_into_blocks(&mut self, cursor: impl Fn(&Source) -> Timestamp, copied: &mut CopiedBlocks) {
         let mut found: BTreeMap<Source, Vec<Found>> = BTreeMap::new();
-        copied.0.retain(|number| self.blocks.iter().any(|block| block.footer.number == *number));
+        copied.numbers.retain(|number| self.blocks.iter().any(|block| block.footer.number == *number));
         for block in self.blocks.iter() {
-            if copied.0.contains(&block.footer.number) {
+            if copied.numbers.contains(&block.footer.number) {
                 continue;
             }
             let groups = block.groups().unwrap_or_else(|fault| {
@@ -91,7 +104,7 @@ impl Feed {
             let behind = groups.into_iter().filter(|group| group.last > cursor(&group.source).as_millis());
             let behind: Vec<Group> = behind.collect();
             if behind.is_empty() {
-                copied.0.insert(block.footer.number);
+                copied.numbers.insert(block.footer.number);
             }
             for group in behind {
                 let samples = block.footer.samples as f64 * group.columns_length as f64 / bytes.max(1) as f64;

@@ -29,13 +29,15 @@ pub struct Cursors {
     /// Where sources begin that have no mark: what is older was there before the engine was.
     since: Timestamp,
     marks: BTreeMap<Source, Mark>,
+    /// How many times they went back since they were made or read.
+    returns: u64,
 }
 
 impl Cursors {
     /// For an engine that gets what is later than `since`.
     #[must_use]
     pub fn new(since: Timestamp) -> Self {
-        Self { since, marks: BTreeMap::new() }
+        Self { since, marks: BTreeMap::new(), returns: 0 }
     }
 
     pub(super) fn mark(&self, source: &Source) -> Mark {
@@ -60,8 +62,14 @@ impl Cursors {
         self.marks.insert(source.clone(), Mark { tried: mark.tried.max(tried), ..mark });
     }
 
+    /// How many times they went back: what was known of earlier ones need not be true of these.
+    pub(super) fn returns(&self) -> u64 {
+        self.returns
+    }
+
     /// Goes back to where `earlier` was: what came after it is sent again.
     pub(super) fn go_back_to(&mut self, earlier: &Self) {
+        self.returns += 1;
         for (source, mark) in &mut self.marks {
             mark.sent = mark.sent.min(earlier.mark(source).sent);
         }

@@ -111,6 +111,7 @@ fn is_late(source: &Source) -> bool {
 /// Finds out what is to be sent. Reads files, where rows are in blocks.
 #[must_use]
 pub fn plan(mut feed: Feed, cursors: &Cursors, remote: &Remote, now: Timestamp, copied: &mut CopiedBlocks) -> Plan {
+    copied.note_returns(cursors.returns());
     feed.look_into_blocks(|source| cursors.sent(source), copied);
     let mut plan = Plan {
         batches: VecDeque::new(),

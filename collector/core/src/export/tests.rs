@@ -116,6 +116,12 @@ impl World {
         Answer::Taken { samples: encoded.samples }
     }
 
+    /// We begin anew with what was saved.
+    fn restart(&mut self) {
+        self.exporter = Exporter::new(self.now, Arc::clone(&self.remote), self.saved.as_deref(), 9);
+        self.copied = CopiedBlocks::default();
+    }
+
     /// Time passes without new rows.
     fn settle(&mut self) {
         for _ in 0..20 {
@@ -182,6 +188,50 @@ fn what_a_dead_engine_had_taken_last_is_sent_again() {
     assert_eq!(world.engine, world.held());
 }
 
+/// It hangs for a while before it dies; we may go meanwhile too.
+#[test]
+fn what_an_engine_had_taken_before_it_could_not_be_reached_is_sent_again_however_long_that_is() {
+    for restarts in [false, true] {
+        let mut world = World::new("resend = \"30s\"\n");
+        (0..30).for_each(|_| world.tick());
+        let forgotten = world.now - Span::from_seconds(20);
+        world.say = |_| Some(Answer::Later { retry_after: None, reason: "no answer in time".to_owned() });
+        (0..6).for_each(|_| world.tick());
+        world.engine.values_mut().for_each(|points| points.retain(|at, _| *at <= forgotten.as_millis()));
+        world.say = gone;
+        (0..12).for_each(|_| world.tick());
+        if restarts {
+            world.restart();
+        }
+        world.say = takes;
+        world.settle();
+        assert!(world.engine == world.held(), "{restarts}");
+        assert!(world.figures.sent_samples < 54 * 40, "six rows again at most: {}", world.figures.sent_samples);
+    }
+}
+
+/// As the next, but it is away until blocks have what it was sent, and we live on.
+#[test]
+fn an_engine_that_dies_again_gets_what_blocks_have_once_more() {
+    let mut world = World::new("resend = \"30s\"\nbatch_samples = 200\n");
+    (0..30).for_each(|_| world.tick());
+    let durable = world.engine.clone();
+    world.say = gone;
+    (0..200).for_each(|_| world.tick());
+    assert!(world.store.stats().blocks > 0);
+    world.say = takes;
+    world.now += Span::from_seconds(70);
+    world.export();
+    world.tick();
+    assert!(world.engine == world.held(), "it is back and has everything");
+    world.engine = durable;
+    world.say = gone;
+    world.tick();
+    world.say = takes;
+    world.settle();
+    assert!(world.engine == world.held(), "and again");
+}
+
 /// What an engine took last it has in memory only, and what it was sent again is part of that.
 #[test]
 fn an_engine_that_dies_twice_and_us_with_it_the_second_time_gets_all_of_it() {
@@ -199,8 +249,7 @@ fn an_engine_that_dies_twice_and_us_with_it_the_second_time_gets_all_of_it() {
     assert!(world.engine == world.held(), "it is back and has everything");
     // A moment later all that it took since is lost, and so are we; only what was saved is left.
     world.engine = durable;
-    world.exporter = Exporter::new(world.now, Arc::clone(&world.remote), world.saved.clone().as_deref(), 9);
-    world.copied = CopiedBlocks::default();
+    world.restart();
     world.settle();
     assert_eq!(world.engine, world.held());
 }
