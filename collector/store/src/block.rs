@@ -209,24 +209,29 @@ impl Block {
     }
 
     /// Appends the points within the range of the series with these numbers, each to its own list, in the order of time
-    /// for each source. What is damaged is left out and [noted](Self::note).
+    /// for each source. What is damaged is left out and [noted](Self::note). `room` is how many there may be, and becomes
+    /// how many more; with more than that it says no and ends early.
     pub(crate) fn read_found(
         &self,
         found: &Found,
         numbers: ops::Range<usize>,
         range: Range,
         points: &mut [Vec<Point>],
-    ) {
+        room: &mut usize,
+    ) -> bool {
         for (group, wanted) in &found.groups {
             let own = wanted.iter().filter(|(_, number)| numbers.contains(number));
             let own: Vec<(u32, usize)> = own.map(|(series, number)| (*series, number - numbers.start)).collect();
             if own.is_empty() {
                 continue;
             }
-            if let Err(fault) = self.read_group(group, &own, range, points) {
-                self.note(&fault);
+            match self.read_group(group, &own, range, points, room) {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(fault) => self.note(&fault),
             }
         }
+        true
     }
 
     /// The labels of the series that satisfy the matchers and have a point within the range.
@@ -283,7 +288,8 @@ impl Block {
         wanted: &[(u32, usize)],
         range: Range,
         points: &mut [Vec<Point>],
-    ) -> Result<(), Fault> {
+        room: &mut usize,
+    ) -> Result<bool, Fault> {
         let detail = self.detail(group)?;
         let rows = detail.rows(range);
         let mut values = Vec::new();
@@ -296,10 +302,12 @@ impl Block {
             let first = column.first as usize;
             let from = rows.start.max(first);
             let to = rows.end.min(first + values.len());
+            let Some(left) = room.checked_sub(to.saturating_sub(from)) else { return Ok(false) };
+            *room = left;
             let own = (from..to).map(|row| (detail.times[row], detail.orders[row], values[row - first]));
             points[at].extend(own);
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -1,5 +1,7 @@
 //! A view of the store that never changes, for readers on any thread.
 
+mod steps;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use watchfire_shared::time::Timestamp;
 use crate::block::{Block, Found, Range};
 use crate::head::timeline::{Point, Timeline};
 use crate::index::{Entry, Index, SeriesId};
+use steps::Steps;
 
 /// What the store held when it was taken. A clone is a few reference counts; taking one makes no writer wait, it only
 /// makes the writer copy what it changes next, and blocks that it drops live on.
@@ -146,14 +149,21 @@ impl Snapshot {
         selected: &mut Selected,
         take: Visitor<'_>,
     ) -> ControlFlow<()> {
-        let series = older.labels.len();
-        let step = (series as f64 * VISITED_POINTS / older.points.max(1.0)).ceil() as usize;
-        for first in (0..series).step_by(step.max(1)) {
-            let numbers = first..series.min(first + step.max(1));
-            let mut points: Vec<Vec<Point>> = vec![Vec::new(); numbers.len()];
-            for (block, found) in &older.blocks {
-                block.read_found(found, numbers.clone(), range, &mut points);
+        let (series, mut first) = (older.labels.len(), 0);
+        let mut steps = Steps::new(series, older.points);
+        while first < series {
+            let (step, most) = steps.next(series - first);
+            let (numbers, mut room) = (first..first + step, most);
+            let mut points: Vec<Vec<Point>> = vec![Vec::new(); step];
+            let mut read = |(block, found): &(&Block, Found)| {
+                block.read_found(found, numbers.clone(), range, &mut points, &mut room)
+            };
+            if !older.blocks.iter().all(&mut read) {
+                steps.was_too_large(step);
+                continue;
             }
+            steps.took(step, most - room);
+            first += step;
             for ((labels, id), mut points) in older.labels[numbers].iter().zip(points) {
                 if let Some(id) = id
                     && let Some(entry) = self.index.get(*id)
@@ -253,9 +263,6 @@ impl Snapshot {
 fn rank(point: &Point) -> (i64, std::cmp::Reverse<u64>) {
     (point.0, std::cmp::Reverse(point.1))
 }
-
-/// Points of files that are in memory at a time, about: a hundred megabytes with what is made of them.
-const VISITED_POINTS: f64 = if cfg!(test) { 500.0 } else { 3e6 };
 
 /// The series that blocks have of what is selected.
 #[derive(Default)]

@@ -97,6 +97,28 @@ fn a_query_reads_blocks_and_head_as_one() {
     assert!(newest.len() == 2 && newest.iter().all(|newest| newest.at == world.now), "{newest:?}");
 }
 
+/// The points of these do not fit into one step of a reader, nor do those of its first step into what it may have.
+#[test]
+fn a_few_long_series_among_many_short_ones_are_read_whole() {
+    let mut world = World::new(small_blocks());
+    let long: Vec<Labels> = (0..20).map(|node| labels("z", node)).collect();
+    world.connect(&live(1), long.into_iter().map(Some).collect());
+    for i in 0..150 {
+        world.tick(&live(1), |slot| f64::from(i) + slot as f64);
+        if i % 10 == 0 {
+            let short: Vec<(Labels, f64)> = (0..100).map(|node| (labels("a", node + i as u64 * 100), 1.0)).collect();
+            world.local("churn", &short);
+        }
+        world.sync();
+        world.maintain();
+    }
+    settle(&mut world);
+    assert!(world.store.stats().blocks > 0);
+    world.check();
+    let long = world.store.snapshot().select(&[Matcher::equal("__name__", "z")], Timestamp::MIN, Timestamp::MAX);
+    assert!(long.len() == 20 && long.iter().all(|series| series.values.len() == 150));
+}
+
 #[test]
 fn power_may_fail_at_every_write_and_sync_of_a_cut_and_a_merge() {
     let mut prepared = World::new(small_blocks());
