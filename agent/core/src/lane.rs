@@ -17,6 +17,7 @@ const MAX_PART_BYTES: usize = MAX_FRAME_BYTES / 4;
 #[derive(Debug)]
 pub(crate) struct LaneEncoder {
     lane: Lane,
+    coding: Coding,
     dict_id: u32,
     known: Dictionary,
     state: ValueState,
@@ -35,9 +36,10 @@ pub(crate) struct Values<'a> {
 }
 
 impl LaneEncoder {
-    pub(crate) fn new(lane: Lane) -> Self {
+    pub(crate) fn new(lane: Lane, coding: Coding) -> Self {
         Self {
             lane,
+            coding,
             dict_id: 0,
             known: Dictionary::default(),
             state: ValueState::default(),
@@ -49,7 +51,7 @@ impl LaneEncoder {
     /// Begins the stream anew: the next frame is preceded by a whole dictionary.
     pub(crate) fn restart(&mut self) {
         let dict_id = self.dict_id;
-        *self = Self { dict_id, ..Self::new(self.lane) };
+        *self = Self { dict_id, ..Self::new(self.lane, self.coding) };
     }
 
     /// Whether a tick of this sequence continues the stream without a gap.
@@ -65,7 +67,7 @@ impl LaneEncoder {
         self.since_keyframe = if keyframe { 0 } else { self.since_keyframe + 1 };
         self.state.resize(tick.values.len());
         let mut body = Vec::with_capacity(tick.values.len());
-        self.state.encode(tick.values, keyframe, &mut body);
+        self.state.encode_as(self.coding, tick.values, keyframe, &mut body);
         let data = Data {
             lane: self.lane,
             seq: tick.seq,
@@ -74,7 +76,7 @@ impl LaneEncoder {
             n: tick.values.len() as u32,
             keyframe,
             body,
-            coding: Coding::Short,
+            coding: self.coding,
         };
         frames.push(Message::Data(data).encode());
     }
@@ -153,7 +155,7 @@ mod tests {
 
     #[test]
     fn keyframes_come_first_after_dictionaries_after_gaps_and_regularly() {
-        let mut encoder = LaneEncoder::new(Lane::Live);
+        let mut encoder = LaneEncoder::new(Lane::Live, Coding::Short);
         let mut dictionary = Dictionary::default();
         dictionary.change(&[], &[entry(0, "a"), entry(1, "b")]);
         let mut step = |dictionary: &Dictionary, seq| shape(&send(&mut encoder, dictionary, seq));
@@ -174,7 +176,7 @@ mod tests {
         let long = "x".repeat(1000);
         let entries: Vec<SeriesEntry> = (0..2000).map(|slot| entry(slot, &format!("{long}{slot}"))).collect();
         dictionary.change(&[], &entries);
-        let mut encoder = LaneEncoder::new(Lane::Backfill);
+        let mut encoder = LaneEncoder::new(Lane::Backfill, Coding::Short);
         let mut frames = Vec::new();
         encoder.encode(
             Values { seq: 1, at: Timestamp::EPOCH, dictionary: &dictionary, values: &[0.0; 2000] },

@@ -16,6 +16,7 @@ mod record;
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
+use watchfire_shared::frame::body::Coding;
 use watchfire_shared::frame::message::{Lane, Position};
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::{Span, Timestamp};
@@ -148,7 +149,7 @@ impl Spool {
             epoch,
             next_seq,
             segments: segments.into(),
-            encoder: LaneEncoder::new(Lane::Backfill),
+            encoder: LaneEncoder::new(Lane::Backfill, Coding::Short),
             open: false,
             recent: VecDeque::new(),
             cursors,

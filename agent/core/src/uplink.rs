@@ -5,7 +5,8 @@
 
 use std::collections::VecDeque;
 
-use watchfire_shared::frame::message::Lane;
+use watchfire_shared::frame::body::Coding;
+use watchfire_shared::frame::message::{HelloAck, Lane, coding_for};
 use watchfire_shared::limits::MAX_UNACKED_FRAMES;
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::{Span, Timestamp};
@@ -128,8 +129,8 @@ pub(crate) struct SendLane {
 }
 
 impl SendLane {
-    fn new(lane: Lane) -> Self {
-        Self { encoder: LaneEncoder::new(lane), in_flight: VecDeque::new() }
+    fn new(lane: Lane, coding: Coding) -> Self {
+        Self { encoder: LaneEncoder::new(lane, coding), in_flight: VecDeque::new() }
     }
 
     fn bytes(&self) -> u64 {
@@ -142,14 +143,16 @@ impl SendLane {
 }
 
 impl Session {
-    pub(crate) fn new(connection: u64, collector: NodeId, next_live: u64, credit: u64, now: Timestamp) -> Self {
+    /// `answer` is what the collector greeted with.
+    pub(crate) fn new(connection: u64, answer: &HelloAck, next_live: u64, now: Timestamp) -> Self {
+        let coding = coding_for(answer.proto);
         Self {
             connection,
-            collector,
-            live: SendLane::new(Lane::Live),
-            backfill: SendLane::new(Lane::Backfill),
+            collector: answer.collector_id,
+            live: SendLane::new(Lane::Live, coding),
+            backfill: SendLane::new(Lane::Backfill, coding),
             next_live,
-            credit,
+            credit: u64::from(answer.credit_bytes),
             last_heard: now,
             pinged_at: None,
             reader: None,

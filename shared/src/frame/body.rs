@@ -11,7 +11,7 @@
 //!           or the exponent from here on, 0..=9, at most once per value, then the value's V
 //! ```
 //!
-//! Bodies that were written before have in place of these V a coding of their own, which is only read:
+//! Protocol 1.0 has in place of these V a coding of its own:
 //!
 //! ```text
 //! V even  = V / 2 is zigzag(m - l)
@@ -34,7 +34,7 @@ const RAW: u8 = 255;
 /// How the values of a body are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Coding {
-    /// With a bit of each V to tell differences from the rest: what is no longer written.
+    /// Protocol 1.0: with a bit of each V to tell differences from the rest.
     Flagged,
     #[default]
     Short,
@@ -116,6 +116,11 @@ impl ValueState {
     ///
     /// The state must have been [resized](Self::resize) to the number of values.
     pub fn encode(&mut self, values: &[f64], keyframe: bool, out: &mut Vec<u8>) {
+        self.encode_as(Coding::Short, values, keyframe, out);
+    }
+
+    /// The same, in the coding that the reader knows.
+    pub fn encode_as(&mut self, coding: Coding, values: &[f64], keyframe: bool, out: &mut Vec<u8>) {
         assert_eq!(values.len(), self.len(), "one value per series of the state");
         if keyframe {
             self.reset();
@@ -125,12 +130,12 @@ impl ValueState {
         for (i, value) in values.iter().enumerate() {
             if keyframe || value.to_bits() != self.last[i].to_bits() {
                 out[bitmap + i / 8] |= 1 << (i % 8);
-                self.encode_value(i, *value, out);
+                self.encode_value(i, *value, coding, out);
             }
         }
     }
 
-    fn encode_value(&mut self, i: usize, value: f64, out: &mut Vec<u8>) {
+    fn encode_value(&mut self, i: usize, value: f64, coding: Coding, out: &mut Vec<u8>) {
         let (last, current) = (self.last[i], self.exponent[i]);
         self.last[i] = value;
         let exponent = match scaled(value, current) {
@@ -138,16 +143,16 @@ impl ValueState {
             _ => (0..POWERS.len() as u8).find(|e| scaled(value, *e).is_some()).filter(|e| usable_base(last, *e)),
         };
         let Some(exponent) = exponent else {
-            out.extend([0, RAW]);
+            put_word(out, Word::Raw, coding);
             out.extend_from_slice(&value.to_le_bytes());
             return;
         };
         if exponent != current {
-            out.extend([0, exponent]);
+            put_word(out, Word::Exponent(exponent), coding);
             self.exponent[i] = exponent;
         }
         let scaled = scaled(value, exponent).unwrap_or_default();
-        varint::put(out, varint::zigzag(scaled - base(last, exponent)) + 1);
+        put_word(out, Word::Difference(scaled - base(last, exponent)), coding);
     }
 
     /// Reads one body of as many series as the state has.
@@ -196,6 +201,18 @@ impl ValueState {
         }
         let scaled = base(self.last[i], exponent).wrapping_add(difference);
         Ok(scaled as f64 / POWERS[usize::from(exponent)])
+    }
+}
+
+#[inline]
+fn put_word(out: &mut Vec<u8>, word: Word, coding: Coding) {
+    match (coding, word) {
+        (Coding::Short, Word::Difference(difference)) => varint::put(out, varint::zigzag(difference) + 1),
+        (Coding::Short, Word::Raw) => out.extend([0, RAW]),
+        (Coding::Short, Word::Exponent(exponent)) => out.extend([0, exponent]),
+        (Coding::Flagged, Word::Difference(difference)) => varint::put(out, varint::zigzag(difference) << 1),
+        (Coding::Flagged, Word::Raw) => out.push(1),
+        (Coding::Flagged, Word::Exponent(exponent)) => varint::put(out, u64::from(exponent) * 2 + 3),
     }
 }
 
@@ -265,8 +282,10 @@ mod tests {
             receiver.resize(9);
             for (i, values) in ticks.iter().enumerate() {
                 let mut body = Vec::new();
-                sender.encode(values, i % 7 == 0, &mut body);
-                prop_assert_eq!(receiver.decode(&body, i % 7 == 0, Coding::Short), Ok(()));
+                // A stream may go on in the other coding.
+                let coding = if i % 3 == 0 { Coding::Flagged } else { Coding::Short };
+                sender.encode_as(coding, values, i % 7 == 0, &mut body);
+                prop_assert_eq!(receiver.decode(&body, i % 7 == 0, coding), Ok(()));
                 let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
                 prop_assert_eq!(bits(receiver.values()), bits(values));
             }

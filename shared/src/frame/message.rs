@@ -35,8 +35,14 @@ use crate::member::{MemberState, NodeId};
 use crate::order::{Actions, OrderReport, OrderSeen, SignedOrder};
 use crate::sample::MetricKind;
 
-/// The version of the protocol; a reader refuses another major and ignores what a newer minor added.
+/// The version of the protocol; a reader refuses another major and ignores what a newer minor added. 1.1 has shorter ticks.
 pub const PROTOCOL: (u16, u16) = (1, 1);
+
+/// How ticks are written to somebody who speaks this version.
+#[must_use]
+pub fn coding_for(proto: (u16, u16)) -> Coding {
+    if proto < (1, 1) { Coding::Flagged } else { Coding::Short }
+}
 
 /// The feature of an agent whose gossip is off: nobody but the agent itself speaks of it.
 pub const FEATURE_NO_GOSSIP: &str = "no-gossip";
@@ -171,7 +177,7 @@ pub struct Data {
     pub coding: Coding,
 }
 
-/// A tick as it was written before: spools may hold some.
+/// A tick as protocol 1.0 has it.
 #[derive(Serialize, Deserialize)]
 struct EarlierData {
     lane: Lane,
@@ -271,7 +277,7 @@ pub struct ViewAnswer {
     pub state: Option<MemberState>,
 }
 
-/// The type of [`EarlierData`], which is only read.
+/// The type of [`EarlierData`].
 const EARLIER_DATA: u8 = 5;
 
 macro_rules! messages {

@@ -126,11 +126,10 @@ impl AgentCore {
         }
         let epoch = self.spool.epoch();
         self.spool.cursor(now, collector).resume(answer.live, answer.backfill, epoch);
-        let credit = u64::from(answer.credit_bytes);
         let target = &mut self.targets[at];
         target.attempts = 0;
         target.collector = Some(collector);
-        target.phase = Phase::Ready(Box::new(Session::new(connection, collector, self.next_live, credit, now)));
+        target.phase = Phase::Ready(Box::new(Session::new(connection, answer, self.next_live, now)));
         let address = target.address.clone();
         effects.push(Effect::Fact(Fact::Connected { address, collector: answer.name.clone() }));
         effects.push(Effect::Heard { collector, news: News::Greeted });

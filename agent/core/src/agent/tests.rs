@@ -3,7 +3,7 @@
 mod world;
 
 use proptest::prelude::*;
-use watchfire_shared::frame::message::{Lane, NackCode};
+use watchfire_shared::frame::message::{Lane, NackCode, PROTOCOL};
 use watchfire_shared::member::{MemberState, Role, SERVICE_INGEST};
 use watchfire_shared::order::{OrderId, OrderReport, OrderState};
 use watchfire_shared::time::Span;
@@ -49,6 +49,21 @@ fn an_unchanged_stream_has_one_keyframe_and_a_new_series_brings_a_dictionary_and
     world.run(5);
     assert_eq!((world.collectors[0].keyframes, world.collectors[0].dictionaries), (2, 2));
     world.check_exactly_once();
+}
+
+#[test]
+fn a_collector_of_an_earlier_version_gets_ticks_as_it_reads_them_and_later_short_ones() {
+    let mut world = World::new(1);
+    world.run(2);
+    for (proto, outage) in [((1, 0), 5), ((1, 0), 100), (PROTOCOL, 5)] {
+        world.up[0] = false;
+        world.cut(0);
+        world.run(outage);
+        world.collectors[0].proto = proto;
+        world.up[0] = true;
+        world.run(200);
+        world.check_exactly_once();
+    }
 }
 
 #[test]

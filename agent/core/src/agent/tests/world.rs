@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use watchfire_shared::frame::body::ValueState;
-use watchfire_shared::frame::message::{Ack, Data, HelloAck, Lane, Message, Nack, NackCode, PROTOCOL, Slow};
+use watchfire_shared::frame::message::{
+    Ack, Data, HelloAck, Lane, Message, Nack, NackCode, PROTOCOL, Slow, coding_for,
+};
 use watchfire_shared::labels::Labels;
 use watchfire_shared::life::LifeWanted;
 use watchfire_shared::sample::MetricKind;
@@ -42,6 +44,8 @@ pub(super) struct Collector {
     pub(super) reports: Vec<watchfire_shared::order::OrderReport>,
     /// What it said of its own life.
     pub(super) life: Vec<watchfire_shared::life::LifeNote>,
+    /// The protocol that it speaks.
+    pub(super) proto: (u16, u16),
     pub(super) keyframes: u64,
     pub(super) dictionaries: u64,
 }
@@ -60,6 +64,7 @@ impl Collector {
             greetings: 0,
             reports: Vec::new(),
             life: Vec::new(),
+            proto: PROTOCOL,
             keyframes: 0,
             dictionaries: 0,
         }
@@ -85,7 +90,7 @@ impl Collector {
                 self.streams.clear();
                 self.epochs = BTreeMap::from([(Lane::Live, hello.epoch), (Lane::Backfill, hello.spool_epoch)]);
                 Some(Message::HelloAck(HelloAck {
-                    proto: PROTOCOL,
+                    proto: self.proto,
                     features: Vec::new(),
                     collector_id: self.id,
                     name: "c".to_owned(),
@@ -127,6 +132,7 @@ impl Collector {
             self.resyncs += 1;
             return nack(NackCode::Resync);
         };
+        assert_eq!(data.coding, coding_for(self.proto), "ticks are written as the collector reads them");
         state.resize(data.n as usize);
         state.decode(&data.body, data.keyframe, data.coding).expect("the agent's bodies are well-formed");
         *last = Some(data.seq);
