@@ -13,6 +13,8 @@ pub mod body;
 
 pub mod message;
 
+mod tick;
+
 use crate::limits::MAX_FRAME_BYTES;
 pub use message::Message;
 

@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::body::Coding;
+use super::tick::EarlierData;
 use super::{FLAG_CRITICAL, FrameError, HEADER_BYTES};
 use crate::labels::Labels;
 use crate::life::{Life, LifeWanted};
@@ -35,14 +36,10 @@ use crate::member::{MemberState, NodeId};
 use crate::order::{Actions, OrderReport, OrderSeen, SignedOrder};
 use crate::sample::MetricKind;
 
+pub use super::tick::{Data, coding_for};
+
 /// The version of the protocol; a reader refuses another major and ignores what a newer minor added. 1.1 has shorter ticks.
 pub const PROTOCOL: (u16, u16) = (1, 1);
-
-/// How ticks are written to somebody who speaks this version.
-#[must_use]
-pub fn coding_for(proto: (u16, u16)) -> Coding {
-    if proto < (1, 1) { Coding::Flagged } else { Coding::Short }
-}
 
 /// The feature of an agent whose gossip is off: nobody but the agent itself speaks of it.
 pub const FEATURE_NO_GOSSIP: &str = "no-gossip";
@@ -59,15 +56,6 @@ pub enum Lane {
 
 impl Lane {
     pub const ALL: [Self; 2] = [Self::Live, Self::Backfill];
-
-    const fn live() -> Self {
-        Self::Live
-    }
-
-    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-    fn is_live(&self) -> bool {
-        *self == Self::Live
-    }
 }
 
 /// A place in a lane. Within an epoch, sequences are gapless and rise by one; a later epoch is a higher number.
@@ -151,57 +139,6 @@ pub struct Dict {
     pub add: Vec<SeriesEntry>,
     #[serde(default)]
     pub remove: Vec<u32>,
-}
-
-/// One tick of one lane. It is sent every second for years, and on an idle host names in full would be a third of it.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Data {
-    #[serde(rename = "l", default = "Lane::live", skip_serializing_if = "Lane::is_live")]
-    pub lane: Lane,
-    #[serde(rename = "s")]
-    pub seq: u64,
-    #[serde(rename = "d")]
-    pub dict_id: u32,
-    /// The nominal tick by the agent's wall clock, milliseconds since 1970.
-    #[serde(rename = "t")]
-    pub ts_ms: i64,
-    /// The number of slots.
-    pub n: u32,
-    #[serde(rename = "k", default, skip_serializing_if = "std::ops::Not::not")]
-    pub keyframe: bool,
-    /// See [`super::body`].
-    #[serde(rename = "b", with = "serde_bytes")]
-    pub body: Vec<u8>,
-    /// The type of the frame says it.
-    #[serde(skip)]
-    pub coding: Coding,
-}
-
-/// A tick as protocol 1.0 has it.
-#[derive(Serialize, Deserialize)]
-struct EarlierData {
-    lane: Lane,
-    seq: u64,
-    dict_id: u32,
-    ts_ms: i64,
-    n: u32,
-    #[serde(default)]
-    keyframe: bool,
-    #[serde(with = "serde_bytes")]
-    body: Vec<u8>,
-}
-
-impl From<&Data> for EarlierData {
-    fn from(data: &Data) -> Self {
-        let Data { lane, seq, dict_id, ts_ms, n, keyframe, ref body, coding: _ } = *data;
-        Self { lane, seq, dict_id, ts_ms, n, keyframe, body: body.clone() }
-    }
-}
-
-impl From<EarlierData> for Data {
-    fn from(EarlierData { lane, seq, dict_id, ts_ms, n, keyframe, body }: EarlierData) -> Self {
-        Self { lane, seq, dict_id, ts_ms, n, keyframe, body, coding: Coding::Flagged }
-    }
 }
 
 /// Everything up to and including `seq` of the lane is durable.
