@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context;
 
@@ -127,13 +128,22 @@ fn alertmanager_yml(sink: SocketAddr) -> String {
     )
 }
 
-/// The wished port on loopback if UDP and TCP have it free, else one that the kernel picks.
+/// Below the ports that systems give to outgoing connections: one that was free might be taken before its program binds it.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u32 = 12_000;
+
+/// The wished port on loopback if UDP and TCP have it free, else one that is, and that nobody else here is given.
 fn free_port(wished: u16) -> SocketAddr {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
     let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let try_port = |port| {
-        let listener = TcpListener::bind(loopback(port)).ok()?;
-        let address = listener.local_addr().ok()?;
-        UdpSocket::bind(address).ok().map(|_| address)
-    };
-    (0..100).find_map(|attempt| try_port(if attempt == 0 { wished } else { 0 })).unwrap_or_else(|| loopback(wished))
+    let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok();
+    // Runs that go on beside each other begin at different places.
+    let begin = std::process::id().wrapping_mul(61);
+    let others = (0..PORTS).map(|_| {
+        let place = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        loopback(FIRST_PORT + place as u16)
+    });
+    let wished = loopback(wished);
+    let mut candidates = Some(wished).filter(|wished| wished.port() != 0).into_iter().chain(others);
+    candidates.find(is_free).unwrap_or(wished)
 }
