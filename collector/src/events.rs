@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use watchfire_collector_core::alert::Alert;
 use watchfire_collector_core::notify::query::AlertView as Notified;
 use watchfire_collector_core::remediation::view::OrderView;
 use watchfire_collector_core::rules::Turn;
 use watchfire_collector_core::view::{NodeView, View};
-use watchfire_shared::labels::INSTANCE;
+use watchfire_shared::labels::{INSTANCE, Labels};
 use watchfire_shared::order::OrderId;
 use watchfire_shared::time::Timestamp;
 use watchfire_shell::clock::Clock;
@@ -55,10 +55,9 @@ fn note(journal: &Journal, now: Timestamp, before: &View, after: &View) {
 
 fn alerts(journal: &Journal, now: Timestamp, turns: &[Turn]) {
     for Turn { alert, previous, state } in turns {
-        let node = Some(alert.labels.value(INSTANCE)).filter(|name| !name.is_empty());
         let data = json!({"at": now, "previous": previous, "state": state, "labels": alert.labels,
             "annotations": alert.annotations, "active_at": alert.active_at, "value": alert.value});
-        journal.note(Topic::Alert, now, node, &data);
+        tell_alert(journal, now, &alert.labels, &data);
     }
 }
 
@@ -70,16 +69,20 @@ fn posted(journal: &Journal, now: Timestamp, before: &[Arc<Notified>], after: &[
             && in_list.binary_search_by_key(&alert.fingerprint, |held| held.fingerprint).is_err()
     };
     let tell = |alert: &Alert, previous: Option<&str>, state: &str| {
-        let node = Some(alert.labels.value(INSTANCE)).filter(|name| !name.is_empty());
         let data = json!({"at": now, "previous": previous, "state": state, "labels": alert.labels,
             "annotations": alert.annotations, "active_at": alert.starts_at, "value": null});
-        journal.note(Topic::Alert, now, node, &data);
+        tell_alert(journal, now, &alert.labels, &data);
     };
     before
         .iter()
         .filter(|alert| missing(after, alert))
         .for_each(|alert| tell(&alert.alert, Some("firing"), "resolved"));
     after.iter().filter(|alert| missing(before, alert)).for_each(|alert| tell(&alert.alert, None, "firing"));
+}
+
+fn tell_alert(journal: &Journal, now: Timestamp, labels: &Labels, data: &Value) {
+    let node = Some(labels.value(INSTANCE)).filter(|name| !name.is_empty());
+    journal.note(Topic::Alert, now, node, data);
 }
 
 fn orders(journal: &Journal, now: Timestamp, before: &[OrderView], after: &[OrderView]) {
@@ -118,10 +121,8 @@ fn maintenance(journal: &Journal, now: Timestamp, before: &[NodeView], after: &[
 mod tests {
     use std::collections::BTreeSet;
 
-    use serde_json::Value;
     use watchfire_collector_core::notify::query::AlertState;
     use watchfire_collector_core::rules::view::AlertView;
-    use watchfire_shared::labels::Labels;
     use watchfire_shell::journal::{Batch, Event};
     use watchfire_shell::membership::Index;
 

@@ -1,10 +1,9 @@
 //! Real processes on loopback: agents and collectors on free ports, in one temporary folder, ended with it.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -329,24 +328,8 @@ fn write(path: &Path, text: &str) {
     std::fs::write(path, text).expect("the temporary folder is ours");
 }
 
-/// Below the ports that systems give to outgoing connections: a program could not bind one that a connection has taken since.
-const FIRST_PORT: u16 = 20_000;
-const PORTS: u32 = 12_000;
-
-/// Three loopback addresses whose ports are free for UDP and TCP, and that nobody else in this process is given.
+/// Three loopback addresses whose ports are free for UDP and TCP.
 #[must_use]
 pub fn free_ports() -> [SocketAddr; 3] {
-    static GIVEN: AtomicU32 = AtomicU32::new(0);
-    // Processes that run beside each other begin at different places.
-    let begin = std::process::id().wrapping_mul(61);
-    std::array::from_fn(|_| {
-        (0..PORTS)
-            .find_map(|_| {
-                let place = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % PORTS;
-                let listener = TcpListener::bind(("127.0.0.1", FIRST_PORT + place as u16)).ok()?;
-                let address = listener.local_addr().ok()?;
-                UdpSocket::bind(address).ok().map(|_| address)
-            })
-            .expect("one of twelve thousand ports is free")
-    })
+    std::array::from_fn(|_| watchfire_shell::bind::free().expect("one of twelve thousand ports is free"))
 }

@@ -166,8 +166,8 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Goes on from saved cursors, which lie `resend` back; without any, with what is later than now less the remote's `history`. `seed` spreads
-    /// the waits.
+    /// Goes on from saved cursors, which lie `resend` back; without any, with what is later than now less the remote's
+    /// `history`. `seed` spreads the waits.
     #[must_use]
     pub fn new(now: Timestamp, remote: Arc<Remote>, saved: Option<&[u8]>, seed: u64) -> Self {
         let begin = || Cursors::new(before(now, remote.history));

@@ -1,6 +1,12 @@
-//! Which addresses may be bound, and which address others should dial.
+//! Which addresses may be bound, which are free, and which address others should dial.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Where free ports are looked for: below those that systems give to outgoing connections, of which one that was free might
+/// be taken before its program binds it.
+const FIRST_FREE_PORT: u16 = 20_000;
+const FREE_PORTS: u32 = 12_000;
 
 /// Plaintext was about to listen to a network.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +31,25 @@ pub fn check(addresses: &[(&str, SocketAddr)], insecure: bool) -> Result<(), Not
         .map(|(key, address)| format!("`{key}` = {address} is"))
         .collect();
     if insecure || offenders.is_empty() { Ok(()) } else { Err(NotLoopback(offenders)) }
+}
+
+/// Whether nobody has bound this address, for UDP or TCP.
+#[must_use]
+pub fn is_free(address: SocketAddr) -> bool {
+    TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
+}
+
+/// A free address on loopback for a program that is about to start, which nobody else in this process is given.
+#[must_use]
+pub fn free() -> Option<SocketAddr> {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Processes that run beside each other begin at different places.
+    let begin = std::process::id().wrapping_mul(61);
+    let mut candidates = (0..FREE_PORTS).map(|_| {
+        let place = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % FREE_PORTS;
+        SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_FREE_PORT + place as u16))
+    });
+    candidates.find(|address| is_free(*address))
 }
 
 /// The address under which others reach a socket that is bound to `bound`.

@@ -127,29 +127,27 @@ impl Publisher {
     /// round-trip times) and nobody is woken for it.
     pub(crate) fn publish(&self, mut members: Vec<Member>, changes: Vec<MemberChange>, removed: bool) {
         members.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-        let mut index = self.view.borrow().index;
-        let events: Vec<_> = changes
-            .into_iter()
-            .map(|change| {
-                index.counter += 1;
-                Arc::new(MemberEvent { index, change })
-            })
-            .collect();
-        if removed {
-            index.counter += 1;
-        }
-        {
-            let mut ring = self.ring.lock().expect("no holder of the ring's lock can panic");
-            ring.extend(events);
-            let spare = ring.len().saturating_sub(MAX_EVENTS_KEPT);
-            ring.drain(..spare);
-        }
-        // The events stand in the ring before anybody is woken to look for them.
+        let index = self.note(changes, removed);
         let (node, forgotten) = {
             let view = self.view.borrow();
             (view.node.clone(), view.forgotten.clone())
         };
         self.view.send_replace(Arc::new(MembershipView { node, index, members, forgotten }));
+    }
+
+    /// Puts changes into the ring, where they have to stand before anybody is woken to look for them. Returns the index of the
+    /// members after them, and without those that were `removed`.
+    fn note(&self, changes: impl IntoIterator<Item = MemberChange>, removed: bool) -> Index {
+        let mut index = self.view.borrow().index;
+        let mut ring = self.ring.lock().expect("no holder of the ring's lock can panic");
+        ring.extend(changes.into_iter().map(|change| {
+            index.counter += 1;
+            Arc::new(MemberEvent { index, change })
+        }));
+        let spare = ring.len().saturating_sub(MAX_EVENTS_KEPT);
+        ring.drain(..spare);
+        index.counter += u64::from(removed);
+        index
     }
 
     /// Replaces who is forgotten; shown with the next members that are published.

@@ -1,10 +1,10 @@
 //! The folder of a dev run: configuration, rules, data and logs of each process, on ports that are free.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use watchfire_shell::bind;
 
 use super::process::Kind;
 
@@ -77,7 +77,8 @@ impl Layout {
     }
 
     fn write_agent(&mut self, name: &str, role: &str, join: SocketAddr) -> anyhow::Result<()> {
-        let [gossip, http] = [free_port(0), free_port(0)];
+        let [gossip, http] = [(); 2].map(|()| bind::free());
+        let (Some(gossip), Some(http)) = (gossip, http) else { bail!("no port on 127.0.0.1 is free") };
         let config = format!(
             "[node]\nname = \"{name}\"\nlabels = {{ role = \"{role}\", zone = \"dev\" }}\ndata_dir = {data}\n\n[gossip]\n\
              bind = \"{gossip}\"\njoin = [\"{join}\"]\nprofile = \"local\"\n\n[collect]\ninterval = \"1s\"\n\n[http]\n\
@@ -128,22 +129,8 @@ fn alertmanager_yml(sink: SocketAddr) -> String {
     )
 }
 
-/// Below the ports that systems give to outgoing connections: one that was free might be taken before its program binds it.
-const FIRST_PORT: u16 = 20_000;
-const PORTS: u32 = 12_000;
-
-/// The wished port on loopback if UDP and TCP have it free, else one that is, and that nobody else here is given.
+/// The wished port on loopback if it is free, else another that is.
 fn free_port(wished: u16) -> SocketAddr {
-    static GIVEN: AtomicU32 = AtomicU32::new(0);
-    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok();
-    // Runs that go on beside each other begin at different places.
-    let begin = std::process::id().wrapping_mul(61);
-    let others = (0..PORTS).map(|_| {
-        let place = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % PORTS;
-        loopback(FIRST_PORT + place as u16)
-    });
-    let wished = loopback(wished);
-    let mut candidates = Some(wished).filter(|wished| wished.port() != 0).into_iter().chain(others);
-    candidates.find(is_free).unwrap_or(wished)
+    let wished = SocketAddr::from((Ipv4Addr::LOCALHOST, wished));
+    if bind::is_free(wished) { wished } else { bind::free().unwrap_or(wished) }
 }

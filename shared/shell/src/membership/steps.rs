@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use watchfire_shared::limits::MAX_EVENTS_KEPT;
 use watchfire_shared::member::{Member, MemberChange, NodeId};
 
-use super::{MemberEvent, Publisher};
+use super::Publisher;
 
 /// What became of one member.
 #[derive(Debug)]
@@ -17,26 +16,11 @@ pub(crate) enum Step {
 impl Publisher {
     /// Publishes the members after `steps`, in their order. Round-trip times stay as they were drawn last.
     pub(crate) fn step(&self, steps: Vec<Step>) {
-        let mut index = self.view.borrow().index;
-        let mut removed = false;
-        let mut events = Vec::new();
-        for step in &steps {
-            match step {
-                Step::Listed(change) => {
-                    index.counter += 1;
-                    events.push(Arc::new(MemberEvent { index, change: (**change).clone() }));
-                }
-                Step::Unlisted(_) => removed = true,
-            }
-        }
-        index.counter += u64::from(removed);
-        {
-            let mut ring = self.ring.lock().expect("no holder of the ring's lock can panic");
-            ring.extend(events);
-            let spare = ring.len().saturating_sub(MAX_EVENTS_KEPT);
-            ring.drain(..spare);
-        }
-        // The events stand in the ring before anybody is woken to look for them.
+        let changes = steps.iter().filter_map(|step| match step {
+            Step::Listed(change) => Some((**change).clone()),
+            Step::Unlisted(_) => None,
+        });
+        let index = self.note(changes, steps.iter().any(|step| matches!(step, Step::Unlisted(_))));
         self.view.send_modify(|view| {
             // Readers look and let go, so this is seldom a copy.
             let view = Arc::make_mut(view);

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use watchfire_shared::frame::FrameError;
-use watchfire_shared::frame::message::{Dict, Hello, Lane, Message, NackCode, Ping, SeriesEntry};
+use watchfire_shared::frame::body::Coding;
+use watchfire_shared::frame::message::{Data, Dict, Hello, Lane, Message, NackCode, Ping, SeriesEntry};
 use watchfire_shared::labels::Labels;
 use watchfire_shared::limits::MAX_SERIES_PER_AGENT;
 use watchfire_shared::member::NodeId;
@@ -183,8 +184,8 @@ proptest! {
         let lane = if backfill { Lane::Backfill } else { Lane::Live };
         agent.dict(&mut world, lane, 2);
         for (seq, dict_id, ts_ms, n, keyframe, body) in values {
-            let data = watchfire_shared::frame::message::Data { lane, seq, dict_id: dict_id % 3, ts_ms, n: n % 5, keyframe, body, coding: watchfire_shared::frame::body::Coding::Short };
-            world.send(agent.conn, &Message::Data(data));
+            let (dict_id, n, coding) = (dict_id % 3, n % 5, Coding::Short);
+            world.send(agent.conn, &Message::Data(Data { lane, seq, dict_id, ts_ms, n, keyframe, body, coding }));
         }
         world.run(seconds(200.0));
         prop_assert_eq!(world.fatal.len(), 0);
