@@ -109,7 +109,7 @@ impl Pace {
 
     /// How long a confirmed suspicion lasts in a cluster of `members`.
     pub(crate) fn suspicion_time(&self, members: usize) -> Span {
-        let scale = (members as f64).log10().max(1.0);
+        let scale = libm::log10(members as f64).max(1.0);
         Span::from_millis((self.suspicion * scale * self.probe_ms as f64) as i64)
     }
 
@@ -129,7 +129,7 @@ impl Pace {
 
     /// How often a piece of news is sent: memberlist's `4 * ceil(log10(n + 1))`.
     pub(crate) fn transmissions(members: usize) -> NonZeroU8 {
-        let count = 4.0 * ((members + 1) as f64).log10().ceil();
+        let count = 4.0 * libm::log10((members + 1) as f64).ceil();
         NonZeroU8::new(count.clamp(1.0, 255.0) as u8).unwrap_or(NonZeroU8::MIN)
     }
 

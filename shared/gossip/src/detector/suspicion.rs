@@ -32,7 +32,7 @@ impl Patience {
         if confirmed >= self.confirmations {
             return self.shortest;
         }
-        let share = (confirmed as f64 + 1.0).ln() / (self.confirmations as f64 + 1.0).ln();
+        let share = libm::log(confirmed as f64 + 1.0) / libm::log(self.confirmations as f64 + 1.0);
         let (shortest, longest) = (self.shortest.as_millis() as f64, self.longest.as_millis() as f64);
         Span::from_millis((longest - (longest - shortest) * share).ceil() as i64).max(self.shortest)
     }

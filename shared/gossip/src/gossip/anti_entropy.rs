@@ -71,7 +71,7 @@ impl Gossip {
     /// Sets the time of the next comparison: soon after a join, rarely later, more rarely in large clusters.
     pub(super) fn schedule_pull(&mut self, now: Timestamp) {
         let members = self.view.active_count() + 1;
-        let scale = (members as f64).log2() - 5.0;
+        let scale = libm::log2(members as f64) - 5.0;
         let period = PERIOD_MS * (1 + scale.ceil().max(0.0) as i64);
         let delay = (FIRST_MS << self.pulling.done.min(8)).min(period);
         let jittered = self.rng.random_range(delay * 3 / 4..=delay * 5 / 4);
