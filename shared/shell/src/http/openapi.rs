@@ -11,7 +11,6 @@ mod members;
 mod tables;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::http::header;
@@ -86,11 +85,11 @@ impl Document {
         })
     }
 
-    /// The route that serves it.
+    /// The route that serves it: made when it is asked for, for it takes more memory than everything else of an idle program.
     pub fn route<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
-        let text: Arc<str> = self.json().to_string().into();
-        let answer = move || async move { ([(header::CONTENT_TYPE, "application/json")], text.to_string()) };
-        Router::new().route("/v1/openapi.json", get(answer))
+        let own = *self;
+        let answer = move || async move { ([(header::CONTENT_TYPE, "application/json")], own.json().to_string()) };
+        Router::new().route(PATH, get(answer))
     }
 }
 
