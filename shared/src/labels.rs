@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// A text that label sets share, one pointer wide: a store holds one for each name and value of every series.
+pub use arcstr::ArcStr as Text;
+
 /// The label that holds a series' metric name.
 pub const METRIC_NAME: &str = "__name__";
 /// The label that names the node a series comes from.
@@ -20,15 +23,15 @@ pub const ALERT_NAME: &str = "alertname";
 /// Cloning is a reference count. Names and values are any UTF-8 text; what may arrive is bounded in [`crate::limits`].
 #[derive(Clone, Eq, Hash)]
 #[expect(clippy::derived_hash_with_manual_eq, reason = "what is the same allocation is the same text")]
-pub struct Labels(Arc<[(Arc<str>, Arc<str>)]>);
+pub struct Labels(Arc<[(Text, Text)]>);
 
 /// Texts that series share are one allocation most of the time, which is told without reading them.
-fn same_text(left: &Arc<str>, right: &Arc<str>) -> bool {
-    Arc::ptr_eq(left, right) || left == right
+fn same_text(left: &Text, right: &Text) -> bool {
+    Text::ptr_eq(left, right) || left == right
 }
 
-fn text_order(left: &Arc<str>, right: &Arc<str>) -> Ordering {
-    if Arc::ptr_eq(left, right) { Ordering::Equal } else { left.cmp(right) }
+fn text_order(left: &Text, right: &Text) -> Ordering {
+    if Text::ptr_eq(left, right) { Ordering::Equal } else { left.cmp(right) }
 }
 
 impl PartialEq for Labels {
@@ -65,7 +68,7 @@ impl Ord for Labels {
 impl Labels {
     /// Builds a set from pairs in any order; of a name that occurs twice the last value stays.
     #[must_use]
-    pub fn new<N: Into<Arc<str>>, V: Into<Arc<str>>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+    pub fn new<N: Into<Text>, V: Into<Text>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
         let mut builder = LabelsBuilder::default();
         for (name, value) in pairs {
             builder.set(name, value);
@@ -107,7 +110,7 @@ impl Labels {
 
     /// Pairs in the order of their names, as shared text, for building other sets without copying.
     #[must_use]
-    pub fn pairs(&self) -> &[(Arc<str>, Arc<str>)] {
+    pub fn pairs(&self) -> &[(Text, Text)] {
         &self.0
     }
 
@@ -170,12 +173,12 @@ impl Default for Labels {
 /// Collects labels and keeps them sorted.
 #[derive(Clone, Default)]
 pub struct LabelsBuilder {
-    pairs: Vec<(Arc<str>, Arc<str>)>,
+    pairs: Vec<(Text, Text)>,
 }
 
 impl LabelsBuilder {
     /// Sets a label; an empty value removes it.
-    pub fn set(&mut self, name: impl Into<Arc<str>>, value: impl Into<Arc<str>>) -> &mut Self {
+    pub fn set(&mut self, name: impl Into<Text>, value: impl Into<Text>) -> &mut Self {
         let (name, value) = (name.into(), value.into());
         match (self.pairs.binary_search_by(|(own, _)| own.cmp(&name)), value.is_empty()) {
             (Ok(at), true) => drop(self.pairs.remove(at)),
@@ -323,7 +326,7 @@ impl<'de> Deserialize<'de> for Labels {
     }
 }
 
-impl<N: Into<Arc<str>>, V: Into<Arc<str>>> FromIterator<(N, V)> for Labels {
+impl<N: Into<Text>, V: Into<Text>> FromIterator<(N, V)> for Labels {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
         Self::new(pairs)
     }

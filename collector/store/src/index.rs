@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
-use watchfire_shared::labels::Labels;
+use watchfire_shared::labels::{Labels, Text};
 use watchfire_shared::matcher::{MatchOp, Matcher};
 
 /// A series' number in memory; reused once nothing refers to the series any more, and never on disk.
@@ -18,7 +18,7 @@ pub(crate) type SourceId = u32;
 /// Series in one page: small enough to copy while a snapshot holds it, large enough to keep the list of pages short.
 const PAGE: usize = 256;
 
-type Values = BTreeMap<Arc<str>, Arc<RoaringBitmap>>;
+type Values = BTreeMap<Text, Arc<RoaringBitmap>>;
 
 /// One series.
 #[derive(Clone, Debug)]
@@ -74,7 +74,7 @@ impl Sources {
 
 #[derive(Clone, Default)]
 pub(crate) struct Index {
-    postings: Arc<BTreeMap<Arc<str>, Arc<Values>>>,
+    postings: Arc<BTreeMap<Text, Arc<Values>>>,
     pages: Arc<Vec<Arc<Vec<Option<Entry>>>>>,
     all: Arc<RoaringBitmap>,
 }

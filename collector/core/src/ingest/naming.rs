@@ -4,9 +4,8 @@
 //! no agent can speak for the membership or for `up`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use watchfire_shared::labels::{INSTANCE, JOB, Labels, METRIC_NAME, is_label_name, is_metric_name};
+use watchfire_shared::labels::{INSTANCE, JOB, Labels, METRIC_NAME, Text, is_label_name, is_metric_name};
 use watchfire_shared::limits::{MAX_LABEL_VALUE_BYTES, MAX_LABELS_PER_SERIES, MAX_NAME_BYTES};
 use watchfire_shared::member::NodeId;
 
@@ -128,10 +127,10 @@ pub struct NodeFacts<'a> {
 /// Labels that every series of one node gets, unless the metric has them itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TargetLabels {
-    pub instance: Arc<str>,
-    pub job: Arc<str>,
+    pub instance: Text,
+    pub job: Text,
     /// All of them, as shared text: ten thousand series of a node copy none of it.
-    added: Vec<(Arc<str>, Arc<str>)>,
+    added: Vec<(Text, Text)>,
 }
 
 impl Naming {
@@ -150,11 +149,11 @@ impl Naming {
     #[must_use]
     pub fn target(&self, node: NodeFacts<'_>) -> TargetLabels {
         let instance = self.instance.fill(&self.cluster, &node);
-        let instance: Arc<str> = if instance.is_empty() { node.name.into() } else { instance.into() };
-        let job: Arc<str> = self.job.fill(&self.cluster, &node).into();
-        let mut added = vec![(Arc::from(INSTANCE), Arc::clone(&instance)), (Arc::from(JOB), Arc::clone(&job))];
+        let instance: Text = if instance.is_empty() { node.name.into() } else { instance.into() };
+        let job: Text = self.job.fill(&self.cluster, &node).into();
+        let mut added = vec![(Text::from(INSTANCE), instance.clone()), (Text::from(JOB), job.clone())];
         let of_node = self.series_labels.iter().filter_map(|name| node.labels.get_key_value(name));
-        added.extend(of_node.map(|(name, value)| (Arc::from(name.as_str()), Arc::from(value.as_str()))));
+        added.extend(of_node.map(|(name, value)| (Text::from(name.as_str()), Text::from(value.as_str()))));
         TargetLabels { instance, job, added }
     }
 }
@@ -170,7 +169,7 @@ impl TargetLabels {
         let mut builder = metric.to_builder();
         for (name, value) in &self.added {
             if builder.get(name).is_none() {
-                builder.set(Arc::clone(name), Arc::clone(value));
+                builder.set(name.clone(), value.clone());
             }
         }
         let labels = builder.build();

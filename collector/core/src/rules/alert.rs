@@ -9,10 +9,9 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use watchfire_shared::labels::{ALERT_NAME, Labels, METRIC_NAME};
+use watchfire_shared::labels::{ALERT_NAME, Labels, METRIC_NAME, Text};
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::AlertRule;
@@ -61,12 +60,12 @@ pub struct ActiveAlert {
 /// The words of the series that tell of alerts, shared by all of them.
 #[derive(Debug)]
 pub(super) struct Words {
-    metric_name: Arc<str>,
-    alerts: Arc<str>,
-    alerts_for_state: Arc<str>,
-    alert_state: Arc<str>,
-    pending: Arc<str>,
-    firing: Arc<str>,
+    metric_name: Text,
+    alerts: Text,
+    alerts_for_state: Text,
+    alert_state: Text,
+    pending: Text,
+    firing: Text,
 }
 
 impl Default for Words {
@@ -84,7 +83,7 @@ impl Default for Words {
 
 impl Words {
     /// The word of a state that has series.
-    fn state(&self, state: State) -> Option<&Arc<str>> {
+    fn state(&self, state: State) -> Option<&Text> {
         match state {
             State::Resolved => None,
             State::Pending => Some(&self.pending),
@@ -322,7 +321,7 @@ impl ActiveAlert {
     /// The series that tell of it: `ALERTS` and `ALERTS_FOR_STATE`, the latter in seconds since the epoch.
     pub(super) fn samples(&self, words: &Words) -> Option<[(Labels, f64); 2]> {
         let state = words.state(self.state)?;
-        let named = |name: &Arc<str>, more: usize| {
+        let named = |name: &Text, more: usize| {
             let mut builder = self.labels.to_builder_for(more);
             builder.set(words.metric_name.clone(), name.clone());
             builder

@@ -1,11 +1,10 @@
 //! Labels and annotations of alerts, expanded over what the evaluation sees.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use watchfire_promql::Storage;
 use watchfire_shared::document::Position;
-use watchfire_shared::labels::{ALERT_NAME, Labels};
+use watchfire_shared::labels::{ALERT_NAME, Labels, Text};
 use watchfire_shared::sample::Sample;
 use watchfire_shared::time::Timestamp;
 
@@ -25,9 +24,9 @@ pub(super) fn check(text: &str) -> Result<(), (Position, String)> {
 #[derive(Debug, Clone)]
 pub(super) struct Templates {
     /// The label that names the alert, and its value.
-    pub(super) alert_name: (Arc<str>, Arc<str>),
-    pub(super) labels: Vec<(Arc<str>, Template)>,
-    pub(super) annotations: Vec<(Arc<str>, Template)>,
+    pub(super) alert_name: (Text, Text),
+    pub(super) labels: Vec<(Text, Template)>,
+    pub(super) annotations: Vec<(Text, Template)>,
 }
 
 impl Templates {
@@ -55,9 +54,9 @@ impl<'a> Expander<'a> {
     /// text that says so: an alert with a broken annotation is better than none.
     pub(super) fn expand<'t>(
         &self,
-        templates: impl Iterator<Item = &'t (Arc<str>, Template)>,
+        templates: impl Iterator<Item = &'t (Text, Template)>,
         values: &Values<'_>,
-    ) -> impl Iterator<Item = (Arc<str>, Arc<str>)> {
+    ) -> impl Iterator<Item = (Text, Text)> {
         templates.map(move |(name, template)| {
             let expanded = template.expand(values, &|text| self.query(text));
             (name.clone(), expanded.unwrap_or_else(|error| format!("<error expanding template: {error}>").into()))

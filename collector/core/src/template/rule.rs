@@ -1,8 +1,6 @@
 //! Templates in rule files: labels and annotations of alerts, as `prometheus/template` expands them.
 
-use std::sync::Arc;
-
-use watchfire_shared::labels::Labels;
+use watchfire_shared::labels::{Labels, Text};
 use watchfire_shared::matcher;
 use watchfire_shared::time::{Span, Timestamp};
 
@@ -32,7 +30,7 @@ pub type Query<'a> = &'a dyn Fn(&str) -> Result<Vec<(Labels, f64)>, String>;
 /// The text of a label or annotation, read once and expanded often.
 #[derive(Debug, Clone)]
 pub struct Template {
-    text: Arc<str>,
+    text: Text,
     /// `None` if there is nothing in it to expand.
     read: Option<Result<TemplateSet, TemplateError>>,
 }
@@ -53,13 +51,13 @@ impl Template {
     ///
     /// # Errors
     /// The first mistake with its line and column; the caller decides what stands in its place.
-    pub fn expand(&self, values: &Values<'_>, query: Query<'_>) -> Result<Arc<str>, TemplateError> {
+    pub fn expand(&self, values: &Values<'_>, query: Query<'_>) -> Result<Text, TemplateError> {
         let set = match &self.read {
             None => return Ok(self.text.clone()),
             Some(read) => read.as_ref().map_err(Clone::clone)?,
         };
         let functions = RuleFunctions { data: Some(values.data), query };
-        execute::render(set, NAME, &values.dot, &values.variables, &functions, Escape::None).map(Arc::from)
+        execute::render(set, NAME, &values.dot, &values.variables, &functions, Escape::None).map(Text::from)
     }
 }
 

@@ -4,9 +4,8 @@
 //! Rows come in the same order as they would otherwise, so sums have the same bits.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
-use watchfire_shared::labels::{Labels, METRIC_NAME};
+use watchfire_shared::labels::{Labels, METRIC_NAME, Text};
 use watchfire_shared::sample::{is_stale, stale_nan};
 
 use super::aggregate::{greatest, least};
@@ -147,7 +146,7 @@ impl Evaluator<'_> {
 }
 
 /// A metric's name, type and unit.
-struct NameParts([Option<Arc<str>>; 3]);
+struct NameParts([Option<Text>; 3]);
 
 impl NameParts {
     /// Whether the labels have the same as those before; the first ones are remembered.
@@ -156,7 +155,7 @@ impl NameParts {
         match known {
             Some(known) => known.0.iter().zip(own).all(|(known, own)| known.as_deref() == own),
             None => {
-                *known = Some(Self(own.map(|part| part.map(Arc::from))));
+                *known = Some(Self(own.map(|part| part.map(Text::from))));
                 true
             }
         }

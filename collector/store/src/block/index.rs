@@ -4,11 +4,10 @@
 //! they select.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use watchfire_shared::frame::varint;
-use watchfire_shared::labels::Labels;
+use watchfire_shared::labels::{Labels, Text};
 use watchfire_shared::matcher::{MatchOp, Matcher};
 
 use super::{Block, Fault};
@@ -235,7 +234,7 @@ impl Index {
     pub(super) fn series(&self, block: &Block, numbers: &RoaringBitmap) -> Result<Vec<Series>, Fault> {
         let section = block.footer.series_pages;
         let damaged = |at| Fault::Damaged { at, what: "its list of series is malformed" };
-        let mut known: BTreeMap<u32, Arc<str>> = BTreeMap::new();
+        let mut known: BTreeMap<u32, Text> = BTreeMap::new();
         let mut found = Vec::new();
         let mut at = section.offset;
         for (page, first) in self.page_list.chunks_exact(8).zip((0u32..).step_by(PAGE)) {
@@ -256,7 +255,7 @@ impl Index {
         bytes: &[u8],
         first: u32,
         numbers: &RoaringBitmap,
-        known: &mut BTreeMap<u32, Arc<str>>,
+        known: &mut BTreeMap<u32, Text>,
         found: &mut Vec<Series>,
     ) -> Option<()> {
         let mut reader = Reader::new(bytes);
@@ -273,12 +272,12 @@ impl Index {
                 groups.push(last);
             }
             if numbers.contains(number) {
-                let mut text = |symbol: u32| -> Option<Arc<str>> {
+                let mut text = |symbol: u32| -> Option<Text> {
                     if let Some(text) = known.get(&symbol) {
-                        return Some(Arc::clone(text));
+                        return Some(text.clone());
                     }
-                    let text: Arc<str> = self.symbols.get(symbol)?.into();
-                    known.insert(symbol, Arc::clone(&text));
+                    let text: Text = self.symbols.get(symbol)?.into();
+                    known.insert(symbol, text.clone());
                     Some(text)
                 };
                 let pairs = symbols.into_iter().map(|(name, value)| Some((text(name)?, text(value)?)));

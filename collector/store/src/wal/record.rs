@@ -4,12 +4,11 @@
 //! length, so bytes with a right checksum and wrong content are refused, never believed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use watchfire_shared::frame::body::{Coding, ValueState};
 use watchfire_shared::frame::message::{Lane, Position};
 use watchfire_shared::frame::varint;
-use watchfire_shared::labels::Labels;
+use watchfire_shared::labels::{Labels, Text};
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::Timestamp;
 
@@ -321,7 +320,7 @@ fn put_slots(out: &mut Vec<u8>, slots: &[(u32, Labels)]) {
 }
 
 fn read_slots(reader: &mut Reader<'_>) -> Option<Vec<(u32, Labels)>> {
-    let mut texts: Vec<Arc<str>> = Vec::new();
+    let mut texts: Vec<Text> = Vec::new();
     for _ in 0..reader.varint()? {
         texts.push(reader.text()?.into());
     }
