@@ -33,6 +33,7 @@ mod rows;
 
 mod verify;
 
+use crate::deletion::{self, Deletion};
 use crate::dint;
 use crate::disk::{Disk, DiskFile};
 use crate::head::timeline::Point;
@@ -40,7 +41,7 @@ pub(crate) use footer::Footer;
 pub(crate) use group::Group;
 use group::{Column, Detail};
 use index::Index;
-pub(crate) use merge::{Part, SourceMerge};
+pub(crate) use merge::{Part, Ranges, SourceMerge};
 pub(crate) use rows::{GroupRows, sizes};
 pub(crate) use writer::{Writer, new_path};
 
@@ -173,11 +174,12 @@ impl Block {
         Detail::decode(&bytes, group).ok_or(Fault::Damaged { at, what: "a group's columns are malformed" })
     }
 
-    /// The labels of every series, by number.
-    pub(crate) fn labels(&self) -> Result<Vec<Labels>, Fault> {
+    /// The labels of every series, by number; `None` of those without a point.
+    pub(crate) fn labels(&self) -> Result<Vec<Option<Labels>>, Fault> {
         let index = Index::read(self)?;
         let all = (0..self.footer.series).collect();
-        Ok(index.series(self, &all)?.into_iter().map(|series| series.labels).collect())
+        let labels = |series: index::Series| (!series.groups.is_empty()).then_some(series.labels);
+        Ok(index.series(self, &all)?.into_iter().map(labels).collect())
     }
 
     /// Appends the values of a column.
@@ -188,16 +190,31 @@ impl Block {
     }
 
     /// Finds the series that satisfy the matchers in the groups within the range. `number` gives each a number of the
-    /// caller's choice. What is damaged is left out and [noted](Self::note).
-    pub(crate) fn find(&self, matchers: &[Matcher], range: Range, mut number: impl FnMut(Labels) -> usize) -> Found {
+    /// caller's choice. What the deletions select will not be read. What is damaged is left out and [noted](Self::note).
+    pub(crate) fn find(
+        &self,
+        matchers: &[Matcher],
+        range: Range,
+        deletions: &[&Deletion],
+        mut number: impl FnMut(Labels) -> usize,
+    ) -> Found {
         let selected = self.selected(matchers, range).unwrap_or_else(|fault| {
             self.note(&fault);
             Selected::default()
         });
+        let mut deleted = BTreeMap::new();
+        let mut number = |labels: Labels| {
+            let ranges = deletion::ranges_of(deletions, &labels);
+            let number = number(labels);
+            if !ranges.is_empty() {
+                deleted.insert(number, ranges);
+            }
+            number
+        };
         let numbers: Vec<usize> = selected.series.into_iter().map(&mut number).collect();
         let mut groups = selected.groups;
         groups.iter_mut().flat_map(|(_, wanted)| wanted).for_each(|(_, at)| *at = numbers[*at]);
-        Found { series: numbers.len(), groups }
+        Found { series: numbers.len(), groups, deleted }
     }
 
     /// How many points those series have within the range, about.
@@ -225,7 +242,8 @@ impl Block {
             if own.is_empty() {
                 continue;
             }
-            match self.read_group(group, &own, range, points, room) {
+            let deleted = |at: usize| found.deleted.get(&(at + numbers.start)).map(Vec::as_slice);
+            match self.read_group(group, &own, range, deleted, points, room) {
                 Ok(true) => {}
                 Ok(false) => return false,
                 Err(fault) => self.note(&fault),
@@ -234,26 +252,53 @@ impl Block {
         true
     }
 
-    /// The labels of the series that satisfy the matchers and have a point within the range.
-    pub(crate) fn labels_in(&self, matchers: &[Matcher], range: Range, take: &mut impl FnMut(Labels)) {
+    /// The labels of the series that satisfy the matchers and have a point within the range that is not deleted.
+    pub(crate) fn labels_in(
+        &self,
+        matchers: &[Matcher],
+        range: Range,
+        deletions: &[&Deletion],
+        take: &mut impl FnMut(Labels),
+    ) {
         let whole = range.from <= self.footer.first && range.to >= self.footer.last;
         let selected = match self.selected(matchers, range) {
             Ok(selected) => selected,
             Err(fault) => return self.note(&fault),
         };
-        let mut found = vec![whole; selected.series.len()];
-        for (group, wanted) in selected.groups.iter().filter(|_| !whole) {
+        let deleted: Vec<Vec<Range>> =
+            selected.series.iter().map(|labels| deletion::ranges_of(deletions, labels)).collect();
+        // Of a series without a group nothing is left. The others are known to have a point, unless it may be deleted.
+        let mut found = vec![false; selected.series.len()];
+        if whole {
+            let wanted = selected.groups.iter().flat_map(|(_, wanted)| wanted);
+            wanted.for_each(|(_, at)| found[*at] |= deleted[*at].is_empty());
+        }
+        for (group, wanted) in &selected.groups {
+            if wanted.iter().all(|(_, at)| found[*at]) {
+                continue;
+            }
             match self.detail(group) {
                 Ok(detail) => {
                     let rows = detail.rows(range);
-                    for (column, at) in detail.columns_of(wanted) {
-                        found[at] |= column.overlaps(&rows);
+                    for (column, at) in detail.columns_of(wanted).filter(|(column, _)| column.overlaps(&rows)) {
+                        let mut own =
+                            rows.start.max(column.first as usize)..rows.end.min((column.first + column.count) as usize);
+                        found[at] = found[at] || own.any(|row| !deletion::is_in(&deleted[at], detail.times[row]));
                     }
                 }
                 Err(fault) => self.note(&fault),
             }
         }
         selected.series.into_iter().zip(found).filter(|(_, found)| *found).for_each(|(labels, _)| take(labels));
+    }
+
+    /// Whether it may have a point of a series that satisfies the matchers: one without such a series has none.
+    pub(crate) fn may_have(&self, matchers: &[Matcher]) -> bool {
+        let selected = Index::read(self).and_then(|index| index.select(self, matchers));
+        if let Err(fault) = &selected {
+            self.note(fault);
+        }
+        selected.map_or(true, |series| !series.is_empty())
     }
 
     fn selected(&self, matchers: &[Matcher], range: Range) -> Result<Selected, Fault> {
@@ -282,11 +327,12 @@ impl Block {
         Ok(selected)
     }
 
-    fn read_group(
+    fn read_group<'a>(
         &self,
         group: &Group,
         wanted: &[(u32, usize)],
         range: Range,
+        deleted: impl Fn(usize) -> Option<&'a [Range]>,
         points: &mut [Vec<Point>],
         room: &mut usize,
     ) -> Result<bool, Fault> {
@@ -305,7 +351,10 @@ impl Block {
             let Some(left) = room.checked_sub(to.saturating_sub(from)) else { return Ok(false) };
             *room = left;
             let own = (from..to).map(|row| (detail.times[row], detail.orders[row], values[row - first]));
-            points[at].extend(own);
+            match deleted(at) {
+                None => points[at].extend(own),
+                Some(ranges) => points[at].extend(own.filter(|(time, ..)| !deletion::is_in(ranges, *time))),
+            }
         }
         Ok(true)
     }
@@ -316,6 +365,8 @@ pub(crate) struct Found {
     series: usize,
     /// Each group with the series wanted of it, rising: number in the block, and the query's own number.
     groups: Vec<(Group, Vec<(u32, usize)>)>,
+    /// By the query's own number, times of which nothing is left.
+    deleted: BTreeMap<usize, Vec<Range>>,
 }
 
 /// Which series of a block a query wants, and where their values are.

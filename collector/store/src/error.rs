@@ -134,6 +134,19 @@ pub enum AppendError {
     Failed(String),
 }
 
+/// Why nothing was deleted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteError {
+    /// Until merges have written out what was deleted, or [`Store::clean_deleted`](crate::Store::clean_deleted) was
+    /// asked for it.
+    #[error("{standing} deletions wait until what they select is removed from disk; there may be {limit}")]
+    TooMany { standing: usize, limit: usize },
+    #[error("the selector takes {bytes} bytes; one that deletes may take {limit}")]
+    TooLarge { bytes: usize, limit: usize },
+    #[error(transparent)]
+    Unsynced(#[from] SyncError),
+}
+
 /// Why what is pending is not durable. Nothing of it may be acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SyncError {

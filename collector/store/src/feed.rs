@@ -12,6 +12,7 @@ use watchfire_shared::sample::stale_nan;
 use watchfire_shared::time::Timestamp;
 
 use crate::block::{Block, Group, GroupRows, Range, sizes};
+use crate::deletion::{self, Standing};
 use crate::disk::Disk;
 use crate::head::chunk::Chunk;
 use crate::head::timeline::{Row, Timeline};
@@ -25,6 +26,8 @@ pub struct Feed {
     index: Index,
     timelines: Arc<Vec<Arc<Timeline>>>,
     blocks: Arc<Vec<Arc<Block>>>,
+    /// What of the blocks is not copied any more.
+    deletions: Standing,
     sources: Arc<BTreeMap<Source, SourceId>>,
     /// By source, the groups that were looked for, in the order of time.
     groups: Arc<BTreeMap<Source, Vec<Found>>>,
@@ -42,7 +45,7 @@ struct Found {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowSize {
     pub at: Timestamp,
-    /// How many samples it has, stale markers included.
+    /// How many samples it has, stale markers included; more than can be read, where some were deleted.
     pub samples: usize,
 }
 
@@ -74,8 +77,8 @@ impl<D: Disk> Store<D> {
     /// Every source with its rows as of now. Costs a list of the sources.
     #[must_use]
     pub fn feed(&self) -> Feed {
-        let (index, timelines, blocks, sources) = self.feed_parts();
-        Feed { index, timelines, blocks, sources: Arc::new(sources), groups: Arc::default() }
+        let (index, timelines, blocks, sources, deletions) = self.feed_parts();
+        Feed { index, timelines, blocks, deletions, sources: Arc::new(sources), groups: Arc::default() }
     }
 }
 
@@ -206,7 +209,9 @@ impl Feed {
                 Place::Tail(rows) => self.read_tail(rows, range, take),
                 Place::Chunk(chunk) => self.read_chunk(chunk, range, take),
                 Place::Block(block, group) => {
-                    let read = GroupRows::read(block, group).and_then(|rows| rows.points(block, range, take));
+                    let deletions = deletion::of_block(&self.deletions, &block.footer, range);
+                    let read = GroupRows::read(block, group);
+                    let read = read.and_then(|rows| rows.points(block, range, &deletions, take));
                     if let Err(fault) = read {
                         block.note(&fault);
                     }

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use roaring::RoaringBitmap;
 use watchfire_shared::labels::Labels;
 use watchfire_shared::time::Timestamp;
 
@@ -155,6 +156,20 @@ impl Head {
         candidates.extend(timeline.drop_old(from.as_millis(), up_to));
         candidates.retain(|series| used.iter().all(|layout| layout.slot_of(*series).is_none()));
         candidates.into_iter().for_each(|series| self.forget_unused(source, series));
+    }
+
+    /// Takes the source's points of these series within the range away. The series of `used`, as with
+    /// [`drop_old`](Self::drop_old), stay in the index.
+    pub(crate) fn delete(&mut self, source: SourceId, series: &RoaringBitmap, range: (i64, i64), used: [&Layout; 2]) {
+        if !self.timelines[source as usize].overlaps(range.0, range.1) {
+            return;
+        }
+        self.timeline_mut(source).delete(series, range.0, range.1);
+        for series in series {
+            if used.iter().all(|layout| layout.slot_of(series).is_none()) {
+                self.forget_unused(source, series);
+            }
+        }
     }
 
     /// A series that is in none of the source's layouts leaves the source if it is not in its rows either.

@@ -38,6 +38,8 @@ mod codec;
 
 mod dint;
 
+mod deletion;
+
 mod wal;
 
 mod block;
@@ -58,7 +60,8 @@ mod verify;
 
 pub use disk::{CrashKeeps, Disk, DiskFile, RealDisk, SimDisk};
 pub use error::{
-    AppendError, DictionaryError, Quarantined, Recovery, Refusal, RefusedSlot, StateError, StoreError, SyncError,
+    AppendError, DeleteError, DictionaryError, Quarantined, Recovery, Refusal, RefusedSlot, StateError, StoreError,
+    SyncError,
 };
 pub use feed::{CopiedBlocks, Feed, RowSize};
 pub use options::Options;

@@ -11,6 +11,7 @@ use watchfire_shared::matcher::Matcher;
 use watchfire_shared::time::Timestamp;
 
 use crate::block::{Block, Found, Range};
+use crate::deletion::{self, Standing};
 use crate::head::timeline::{Point, Timeline};
 use crate::index::{Entry, Index, SeriesId};
 use steps::Steps;
@@ -25,6 +26,8 @@ pub struct Snapshot {
     index: Index,
     timelines: Arc<Vec<Arc<Timeline>>>,
     blocks: Arc<Vec<Arc<Block>>>,
+    /// What of the blocks is not seen.
+    deletions: Standing,
     /// What came by a backfill lane of late is left out.
     live: bool,
 }
@@ -51,8 +54,13 @@ pub struct Newest {
 }
 
 impl Snapshot {
-    pub(crate) fn new(index: Index, timelines: Arc<Vec<Arc<Timeline>>>, blocks: Arc<Vec<Arc<Block>>>) -> Self {
-        Self { index, timelines, blocks, live: false }
+    pub(crate) fn new(
+        index: Index,
+        timelines: Arc<Vec<Arc<Timeline>>>,
+        blocks: Arc<Vec<Arc<Block>>>,
+        deletions: Standing,
+    ) -> Self {
+        Self { index, timelines, blocks, deletions, live: false }
     }
 
     /// The same without what agents' spools have brought of late: as rules have to see it, for it is no news. What has
@@ -122,7 +130,8 @@ impl Snapshot {
         let mut older = Older::default();
         let (numbers, labels) = (&mut older.numbers, &mut older.labels);
         for block in self.blocks_in(range) {
-            let found = block.find(matchers, range, |own| {
+            let deletions = deletion::of_block(&self.deletions, &block.footer, range);
+            let found = block.find(matchers, range, &deletions, |own| {
                 *numbers.entry(own).or_insert_with_key(|own| {
                     labels.push((own.clone(), None));
                     labels.len() - 1
@@ -223,7 +232,8 @@ impl Snapshot {
         let mut found: BTreeSet<Labels> =
             self.entries(matchers).filter(has).map(|(_, entry)| entry.labels.clone()).collect();
         for block in self.blocks_in(range) {
-            block.labels_in(matchers, range, &mut |labels| {
+            let deletions = deletion::of_block(&self.deletions, &block.footer, range);
+            block.labels_in(matchers, range, &deletions, &mut |labels| {
                 found.insert(labels);
             });
         }

@@ -18,6 +18,8 @@ pub(crate) mod partial;
 
 mod blocks;
 
+mod deletions;
+
 mod job;
 
 mod cut;
@@ -28,6 +30,7 @@ mod retention;
 mod tests;
 
 use crate::block::Block;
+use crate::deletion::Standing;
 use crate::disk::Disk;
 use crate::error::{AppendError, Quarantined, Recovery, StoreError, SyncError};
 use crate::head::timeline::Timeline;
@@ -91,6 +94,8 @@ pub struct Stats {
     pub quarantined: u64,
     /// Attempts to make or remove a file that failed, for lack of space or otherwise; each is made again.
     pub failures: u64,
+    /// Deletions of which blocks still have something on disk.
+    pub deletions: usize,
 }
 
 /// What maintenance did that somebody may want to know.
@@ -133,14 +138,15 @@ impl<D: Disk> Store<D> {
     /// If the disk cannot be used, or a file was written by a newer version. Nothing was lost by the attempt.
     pub fn open(disk: D, options: Options) -> Result<(Self, Recovery), StoreError> {
         let mut recovery = Recovery::default();
-        let blocks = Blocks::open(&disk, &mut recovery.quarantined)?;
+        let mut blocks = Blocks::open(&disk, &mut recovery.quarantined)?;
         recovery.blocks = blocks.list().len();
         let covered = blocks.wal_through();
         let mut memory = Memory::after(covered, blocks.last_order());
         let (wal, recovery) = recovery::open(disk, &mut memory, recovery, covered)?;
         memory.streams.values_mut().for_each(Stream::settle);
         memory.head.end_replay();
-        let store = Self {
+        blocks.skip_to(memory.deletions.before);
+        let mut store = Self {
             options,
             wal,
             memory,
@@ -152,21 +158,24 @@ impl<D: Disk> Store<D> {
             oldest_pending: None,
             dropped_up_to: 0,
         };
+        store.end_deletions();
         Ok((store, recovery))
     }
 
-    /// A view of everything appended so far, durable or not, that never changes. Costs three reference counts.
+    /// A view of everything appended so far, durable or not, that never changes. Costs a few reference counts.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let head = &self.memory.head;
-        Snapshot::new(head.index.clone(), Arc::clone(&head.timelines), Arc::clone(self.blocks.list()))
+        let (timelines, blocks) = (Arc::clone(&head.timelines), Arc::clone(self.blocks.list()));
+        Snapshot::new(head.index.clone(), timelines, blocks, Arc::clone(&self.memory.deletions.standing))
     }
 
     /// What a [`Feed`](crate::Feed) is made of.
     pub(crate) fn feed_parts(&self) -> FeedParts {
         let sources = self.memory.streams.iter().map(|(source, stream)| (source.clone(), stream.id)).collect();
         let head = &self.memory.head;
-        (head.index.clone(), Arc::clone(&head.timelines), Arc::clone(self.blocks.list()), sources)
+        let (blocks, deletions) = (Arc::clone(self.blocks.list()), Arc::clone(&self.memory.deletions.standing));
+        (head.index.clone(), Arc::clone(&head.timelines), blocks, sources, deletions)
     }
 
     /// What waits for [`sync`](Self::sync).
@@ -186,6 +195,9 @@ impl<D: Disk> Store<D> {
         if self.wal.recover()? {
             self.move_pending();
         }
+        if !self.wal.pending.is_empty() {
+            self.log_standing();
+        }
         self.wal.commit(self.options.segment_bytes, self.options.min_free_bytes)?;
         for source in self.touched.drain(..) {
             if let Some(stream) = self.memory.streams.get_mut(&source) {
@@ -199,6 +211,10 @@ impl<D: Disk> Store<D> {
     /// The pending records are to go to a new segment, where their sources' states have to precede them.
     fn move_pending(&mut self) {
         let mut states = Vec::new();
+        self.memory.deletions.segment = self.wal.active_number();
+        if !self.memory.deletions.standing.is_empty() {
+            record::put(&mut states, &Record::Standing(self.memory.deletions.standing.to_vec()));
+        }
         for source in &self.touched {
             let Some(stream) = self.memory.streams.get_mut(source) else { continue };
             stream.segment = self.wal.active_number();
@@ -249,6 +265,7 @@ impl<D: Disk> Store<D> {
             dropped_blocks: self.counters.dropped_blocks,
             quarantined: self.counters.quarantined,
             failures: self.counters.failures,
+            deletions: self.memory.deletions.standing.len(),
         }
     }
 
@@ -276,4 +293,4 @@ fn prepare<D: Disk>(wal: &mut Wal<D>, touched: &mut Vec<Source>, stream: &mut St
 
 type Streams = BTreeMap<Source, Stream>;
 
-type FeedParts = (Index, Arc<Vec<Arc<Timeline>>>, Arc<Vec<Arc<Block>>>, BTreeMap<Source, SourceId>);
+type FeedParts = (Index, Arc<Vec<Arc<Timeline>>>, Arc<Vec<Arc<Block>>>, BTreeMap<Source, SourceId>, Standing);

@@ -4,6 +4,7 @@
 //! thing. Rows that are in two places (a crash between two blocks of one cut leaves such) are kept once. A column that
 //! cannot be read is left out and told.
 
+use std::collections::BTreeMap;
 use std::ops;
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use watchfire_shared::sample::is_stale;
 
 use super::group::{Column, Detail, Group, MAX_ROWS};
 use super::writer::Writer;
-use super::{Block, Fault};
+use super::{Block, Fault, Range};
+use crate::deletion::is_in;
 use crate::dint;
 use crate::head::chunk::Chunk;
 use crate::source::Source;
@@ -30,7 +32,12 @@ pub(crate) struct Part {
     /// Each with its series' number in the new block; where its bytes are, as its place counts.
     columns: Vec<Column>,
     place: Place,
+    /// When nothing is left of a series.
+    deleted: Arc<Ranges>,
 }
+
+/// By series, times of which nothing is left.
+pub(crate) type Ranges = BTreeMap<u32, Vec<Range>>;
 
 #[derive(Debug)]
 enum Place {
@@ -51,21 +58,46 @@ impl Part {
             orders: chunk.orders().to_vec(),
             columns,
             place: Place::Head(chunk.clone()),
+            deleted: Arc::default(),
         }
     }
 
-    /// Of a block's group; `numbers` has the new number of each of the block's series.
-    pub(crate) fn of_group(block: &Arc<Block>, group: &Group, numbers: &[u32]) -> Result<Self, Fault> {
+    /// Of a block's group; `numbers` has the new number of each of the block's series that stays, and `deleted`, by these
+    /// numbers, what does not stay of it. Rows of which nothing stays go.
+    pub(crate) fn of_group(
+        block: &Arc<Block>,
+        group: &Group,
+        numbers: &[Option<u32>],
+        deleted: &Arc<Ranges>,
+    ) -> Result<Self, Fault> {
         let mut detail = block.detail(group)?;
         detail.columns.retain_mut(|column| match numbers.get(column.series as usize) {
-            Some(number) => {
+            Some(Some(number)) => {
                 column.series = *number;
                 true
             }
-            None => false,
+            Some(None) | None => false,
         });
         let place = Place::Block(block.clone(), group.clone());
-        Ok(Self { times: detail.times, orders: detail.orders, columns: detail.columns, place })
+        let (times, orders, columns) = (detail.times, detail.orders, detail.columns);
+        Ok(Self { times, orders, columns, place, deleted: Arc::clone(deleted) })
+    }
+
+    /// Which rows have a point that stays.
+    fn kept_rows(&self) -> Vec<bool> {
+        let mut kept = vec![false; self.times.len()];
+        for column in &self.columns {
+            let rows = column.first as usize..(column.first + column.count) as usize;
+            match self.deleted.get(&column.series) {
+                // Nearly always one of the first columns has every row.
+                None if rows.len() == kept.len() => return vec![true; rows.len()],
+                None => kept[rows].fill(true),
+                Some(ranges) => {
+                    rows.filter(|row| !is_in(ranges, self.times[*row])).for_each(|row| kept[row] = true);
+                }
+            }
+        }
+        kept
     }
 
     fn values(&self, column: &Column, out: &mut Vec<f64>) -> Result<(), Fault> {
@@ -101,8 +133,10 @@ impl SourceMerge {
     pub(crate) fn new(source: Source, parts: Vec<Part>, window: &ops::Range<i64>) -> Option<Self> {
         let mut all: Vec<(i64, u64, u32, u32)> = Vec::new();
         for (part, number) in parts.iter().zip(0u32..) {
+            let kept = matches!(part.place, Place::Block(..)).then(|| part.kept_rows());
+            let is_kept = |row: u32| kept.as_ref().is_none_or(|kept| kept[row as usize]);
             let own = part.times.iter().zip(&part.orders).zip(0u32..);
-            let wanted = own.filter(|((at, _), _)| window.contains(at));
+            let wanted = own.filter(|((at, _), row)| window.contains(at) && is_kept(*row));
             all.extend(wanted.map(|((at, order), row)| (*at, *order, number, row)));
         }
         if all.is_empty() {
@@ -183,9 +217,13 @@ impl SourceMerge {
             return;
         }
         let mut values = Vec::with_capacity(own.len());
+        let ranges = part.deleted.get(&column.series);
+        let stays = |at: &i64| ranges.is_none_or(|ranges| !is_in(ranges, *at));
+        let times = &part.times[column.first as usize..];
         // What cannot be read is noted at the block, which is then set aside.
         if part.values(column, &mut values).is_ok() {
-            points.extend(own.iter().copied().zip(values).filter(|(row, _)| wanted(row)));
+            let own = own.iter().copied().zip(values).zip(times);
+            points.extend(own.filter(|((row, _), at)| wanted(row) && stays(at)).map(|(point, _)| point));
         }
     }
 }

@@ -6,6 +6,7 @@ use watchfire_shared::labels::Labels;
 use super::group::Detail;
 use super::index::Index;
 use super::{Block, Fault, Group, Range};
+use crate::deletion::{self, Deletion};
 
 /// The rows of one group, without their values.
 pub(crate) struct GroupRows {
@@ -25,7 +26,7 @@ impl GroupRows {
         self.detail.rows(range).map(|row| (self.detail.times[row], sizes[row])).collect()
     }
 
-    /// Gives the points of every series within the range.
+    /// Gives the points of every series within the range, less what the deletions select.
     ///
     /// # Errors
     /// If something cannot be read; what was given before that stands.
@@ -33,6 +34,7 @@ impl GroupRows {
         &self,
         block: &Block,
         range: Range,
+        deletions: &[&Deletion],
         take: &mut impl FnMut(&Labels, &[(i64, f64)]),
     ) -> Result<(), Fault> {
         let rows = self.detail.rows(range);
@@ -48,7 +50,12 @@ impl GroupRows {
             let own = rows.start.max(first)..rows.end.min(first + values.len());
             points.extend(own.map(|row| (self.detail.times[row], values[row - first])));
             let at = series.partition_point(|series| series.number < column.series);
-            if let Some(series) = series.get(at).filter(|_| !points.is_empty()) {
+            let Some(series) = series.get(at) else { continue };
+            if !deletions.is_empty() {
+                let deleted = deletion::ranges_of(deletions, &series.labels);
+                points.retain(|(at, _)| !deletion::is_in(&deleted, *at));
+            }
+            if !points.is_empty() {
                 take(&series.labels, &points);
             }
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use roaring::RoaringBitmap;
 use watchfire_shared::sample::is_stale;
 
 use super::timeline::{Point, Row};
@@ -290,6 +291,41 @@ impl Chunk {
         let columns = self.columns_from(self.columns.find(series));
         let own = columns.take_while(move |(column, _)| column.series == series);
         own.map(|(column, bytes)| (column, &self.bytes[bytes]))
+    }
+
+    /// The same less the points of these series within the range; `None` if it has none of them.
+    pub(crate) fn without(&self, series: &RoaringBitmap, from: i64, to: i64) -> Option<Self> {
+        let rows = self.rows(from, to);
+        let is_hit = |column: &Column| {
+            let (first, end) = (usize::from(column.first), usize::from(column.first + column.count));
+            first < rows.end && end > rows.start && series.contains(column.series)
+        };
+        if rows.is_empty() || !self.columns_from(0).any(|(column, _)| is_hit(&column)) {
+            return None;
+        }
+        let mut builder = Builder::default();
+        let mut values = Vec::new();
+        for (column, bytes) in self.columns_from(0) {
+            let bytes = &self.bytes[bytes];
+            if !is_hit(&column) {
+                builder.columns.push(Column { offset: builder.bytes.len() as u32, ..column });
+                builder.bytes.extend_from_slice(bytes);
+                continue;
+            }
+            values.clear();
+            self.decode(column, bytes, &mut values);
+            let (first, end) = (usize::from(column.first), usize::from(column.first + column.count));
+            let (before, after) = (rows.start.max(first), rows.end.min(end));
+            builder.add(column.series, first, &values[..before - first]);
+            builder.add(column.series, after, &values[after - first..]);
+        }
+        let whole: Arc<[SeriesId]> = builder.columns.iter().map(|column| column.series).collect();
+        Some(Self {
+            times: self.times.clone(),
+            orders: self.orders.clone(),
+            columns: Columns::of(builder.columns, self.times.len(), whole),
+            bytes: builder.bytes.into(),
+        })
     }
 
     /// The rows within the range.

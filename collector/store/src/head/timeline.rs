@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use roaring::RoaringBitmap;
 use watchfire_shared::sample::stale_nan;
 
 use super::chunk::{self, Chunk};
@@ -179,6 +180,25 @@ impl Timeline {
             series.extend(row.gone.iter());
         }
         series
+    }
+
+    /// Whether it has a row within the range, about.
+    pub(crate) fn overlaps(&self, from: i64, to: i64) -> bool {
+        self.tail.iter().any(|row| from <= row.at && row.at <= to)
+            || self.sealed.iter().any(|chunk| chunk.first_at() <= to && chunk.last_at() >= from)
+    }
+
+    /// Takes the points of these series within the range away. Rows stay, if without a point.
+    pub(crate) fn delete(&mut self, series: &RoaringBitmap, from: i64, to: i64) {
+        // Rows are shared, and a chunk is easily written anew; a small one more does no harm.
+        if self.tail.iter().any(|row| from <= row.at && row.at <= to) {
+            self.seal();
+        }
+        for chunk in Arc::make_mut(&mut self.sealed).iter_mut() {
+            if let Some(left) = chunk.without(series, from, to) {
+                *chunk = Arc::new(left);
+            }
+        }
     }
 
     /// Whether any row has the series.

@@ -75,10 +75,19 @@ impl Blocks {
         self.list.iter().map(|block| block.footer.last_order).max().unwrap_or_default()
     }
 
+    /// The number of the next block.
+    pub(super) fn next_number(&self) -> u64 {
+        self.next.max(1)
+    }
+
     pub(super) fn take_number(&mut self) -> u64 {
-        self.next = self.next.max(1);
-        self.next += 1;
+        self.next = self.next_number() + 1;
         self.next - 1
+    }
+
+    /// Takes no number below this one from now on.
+    pub(super) fn skip_to(&mut self, number: u64) {
+        self.next = self.next.max(number);
     }
 
     pub(super) fn add(&mut self, block: Block) {

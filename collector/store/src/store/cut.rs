@@ -52,6 +52,13 @@ pub(super) struct Mover {
     not_before: Option<Timestamp>,
 }
 
+impl Mover {
+    /// The number of the block that is being made.
+    pub(super) fn number(&self) -> Option<u64> {
+        self.job.as_ref().map(Job::number)
+    }
+}
+
 impl<D: Disk> Store<D> {
     /// Does a part of what is to be done; returns whether there is more.
     pub(super) fn move_on(&mut self, now: Timestamp, events: &mut Vec<Event>) -> Result<bool, StoreError> {
@@ -71,7 +78,7 @@ impl<D: Disk> Store<D> {
         if self.mover.job.is_none() && !self.begin(now)? {
             return Ok(false);
         }
-        let Some(job) = &mut self.mover.job else { return Ok(false) };
+        let Some(job) = &mut self.mover.job else { return Ok(true) };
         let path = block::path(job.number());
         let written = job.work(&self.memory, VALUES_PER_CALL).map_err(failed("write", &path))?;
         if written {
@@ -124,12 +131,16 @@ impl<D: Disk> Store<D> {
             self.mover.job = Some(job.map_err(failed("make", &block::path(number)))?);
             return Ok(true);
         }
+        self.end_deletions();
+        if self.look_for_deleted() {
+            return Ok(true);
+        }
         let inputs = self.to_merge(now);
         if inputs.is_empty() || !self.has_room_for(&inputs) {
             return Ok(false);
         }
         let number = self.blocks.take_number();
-        let job = Job::merge(&self.wal.disk, number, inputs);
+        let job = Job::merge(&self.wal.disk, number, inputs, &self.memory.deletions.standing);
         self.mover.job = Some(job.map_err(failed("make", &block::path(number)))?);
         Ok(true)
     }
@@ -225,6 +236,9 @@ impl<D: Disk> Store<D> {
         for stream in self.memory.streams.values_mut().filter(|stream| stream.segment <= last) {
             prepare(&mut self.wal, &mut self.touched, stream);
         }
+        if self.memory.deletions.segment <= last {
+            self.log_standing();
+        }
         if self.sync().is_err() {
             // The log's owner is told by its own syncs; the segments stay until the sources' states are elsewhere.
             return Ok(());
@@ -242,6 +256,9 @@ impl<D: Disk> Store<D> {
         // A damaged block is written anew, less what cannot be read.
         if let Some(damaged) = self.blocks.list().iter().find(|block| block.fault().is_some()) {
             return vec![Arc::clone(damaged)];
+        }
+        if let Some(block) = self.to_clean().map(|block| vec![block]).filter(|block| self.has_room_for(block)) {
+            return block;
         }
         for (level, span) in self.options.levels().into_iter().enumerate() {
             let window = |at: i64| at.div_euclid(span.as_millis());

@@ -5,8 +5,11 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use watchfire_shared::labels::Labels;
+
 use super::memory::Memory;
-use crate::block::{Block, Fault, Group, Part, SourceMerge, Writer};
+use crate::block::{Block, Fault, Group, Part, Range as Times, Ranges, SourceMerge, Writer};
+use crate::deletion::{self, Standing};
 use crate::disk::Disk;
 use crate::head::chunk::Chunk;
 use crate::source::Source;
@@ -26,8 +29,10 @@ enum Feed {
     Head { sources: VecDeque<Source>, up_to: u64 },
     Blocks {
         inputs: Vec<Arc<Block>>,
-        /// Per input, the new numbers of its series.
-        numbers: Vec<Vec<u32>>,
+        /// Per input, the new numbers of its series; `None` of those of which nothing is left.
+        numbers: Vec<Vec<Option<u32>>>,
+        /// Per input, when nothing is left of a series with a new number.
+        deleted: Vec<Arc<Ranges>>,
         /// Per source, its groups and the inputs they are in.
         sources: BTreeMap<Source, Vec<(usize, Group)>>,
     },
@@ -47,14 +52,22 @@ impl Job {
         Ok(Self { writer: Writer::new(disk, number)?, feed, work: None, window })
     }
 
-    /// Merges blocks. What cannot be read of them is left out and noted at the block.
-    pub(super) fn merge(disk: &impl Disk, number: u64, inputs: Vec<Arc<Block>>) -> io::Result<Self> {
+    /// Merges blocks, less what was deleted of them. What cannot be read of them is left out and noted at the block.
+    pub(super) fn merge(
+        disk: &impl Disk,
+        number: u64,
+        inputs: Vec<Arc<Block>>,
+        standing: &Standing,
+    ) -> io::Result<Self> {
         let mut writer = Writer::new(disk, number)?;
         let (mut numbers, mut sources) = (Vec::new(), BTreeMap::<Source, Vec<(usize, Group)>>::new());
+        let mut deleted = Vec::new();
         for (input, block) in inputs.iter().enumerate() {
             match block.labels().and_then(|labels| Ok((labels, block.groups()?))) {
                 Ok((labels, groups)) => {
-                    numbers.push(labels.iter().map(|labels| writer.series(labels)).collect());
+                    let (own_numbers, own_deleted) = number_series(block, labels, standing, &mut writer);
+                    numbers.push(own_numbers);
+                    deleted.push(Arc::new(own_deleted));
                     for group in groups {
                         sources.entry(group.source.clone()).or_default().push((input, group));
                     }
@@ -62,10 +75,11 @@ impl Job {
                 Err(fault) => {
                     block.note(&fault);
                     numbers.push(Vec::new());
+                    deleted.push(Arc::default());
                 }
             }
         }
-        let feed = Feed::Blocks { inputs, numbers, sources };
+        let feed = Feed::Blocks { inputs, numbers, deleted, sources };
         Ok(Self { writer, feed, work: None, window: i64::MIN..i64::MAX })
     }
 
@@ -111,9 +125,9 @@ impl Job {
                     let parts = head_parts(memory, &source, *up_to, &self.window, &mut self.writer);
                     (source, parts)
                 }
-                Feed::Blocks { inputs, numbers, sources } => {
+                Feed::Blocks { inputs, numbers, deleted, sources } => {
                     let Some((source, groups)) = sources.pop_first() else { return false };
-                    (source, block_parts(inputs, numbers, &groups))
+                    (source, block_parts(inputs, numbers, deleted, &groups))
                 }
             };
             self.work = SourceMerge::new(source, parts, &self.window);
@@ -142,11 +156,41 @@ fn head_parts(memory: &Memory, source: &Source, up_to: u64, window: &Range<i64>,
     chunks.map(|chunk| Part::of_chunk(chunk, &mut number)).collect()
 }
 
-fn block_parts(inputs: &[Arc<Block>], numbers: &[Vec<u32>], groups: &[(usize, Group)]) -> Vec<Part> {
+/// The new number of each of a block's series, and when nothing is left of them.
+fn number_series(
+    block: &Block,
+    labels: Vec<Option<Labels>>,
+    standing: &Standing,
+    writer: &mut Writer,
+) -> (Vec<Option<u32>>, Ranges) {
+    let whole = Times { from: block.footer.first, to: block.footer.last };
+    let deletions = deletion::of_block(standing, &block.footer, whole);
+    let mut deleted = Ranges::new();
+    let mut number = |labels: Option<Labels>| {
+        let labels = labels?;
+        let ranges = deletion::ranges_of(&deletions, &labels);
+        if ranges.iter().any(|range| range.from <= whole.from && range.to >= whole.to) {
+            return None;
+        }
+        let number = writer.series(&labels);
+        if !ranges.is_empty() {
+            deleted.insert(number, ranges);
+        }
+        Some(number)
+    };
+    (labels.into_iter().map(&mut number).collect(), deleted)
+}
+
+fn block_parts(
+    inputs: &[Arc<Block>],
+    numbers: &[Vec<Option<u32>>],
+    deleted: &[Arc<Ranges>],
+    groups: &[(usize, Group)],
+) -> Vec<Part> {
     let part = |(input, group): &(usize, Group)| {
         let block = &inputs[*input];
         let note = |fault: &Fault| block.note(fault);
-        Part::of_group(block, group, &numbers[*input]).inspect_err(note).ok()
+        Part::of_group(block, group, &numbers[*input], &deleted[*input]).inspect_err(note).ok()
     };
     groups.iter().filter_map(part).collect()
 }

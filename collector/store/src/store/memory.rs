@@ -9,6 +9,7 @@ use watchfire_shared::sample::stale_nan;
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::Streams;
+use super::deletions::Deletions;
 use super::partial::{Present, push_present};
 use super::stream::{Stream, Wire};
 use crate::error::Recovery;
@@ -29,6 +30,7 @@ type Slots = Vec<Option<(SeriesId, Labels)>>;
 pub(super) struct Memory {
     pub(super) head: Head,
     pub(super) streams: Streams,
+    pub(super) deletions: Deletions,
     /// The rows of segments up to this one are in blocks.
     covered: u64,
 }
@@ -208,6 +210,17 @@ impl Replay for Memory {
                 }
                 Some(Record::Stale { source, at }) => {
                     self.replay_stale(in_block, &source, at).map(|row| Some((row, at)))
+                }
+                Some(Record::Delete(deletions)) => {
+                    for deletion in deletions {
+                        self.delete(&deletion);
+                        self.deletions.add(deletion);
+                    }
+                    Some(None)
+                }
+                Some(Record::Standing(deletions)) => {
+                    self.deletions.replace(deletions);
+                    Some(None)
                 }
                 None => None,
             };

@@ -8,6 +8,8 @@ mod crash;
 
 mod damage;
 
+mod deleting;
+
 mod feeding;
 
 mod formats;

@@ -13,6 +13,7 @@ use watchfire_shared::member::NodeId;
 use watchfire_shared::time::Timestamp;
 
 use crate::codec::{Reader, put_sized};
+use crate::deletion::{self, Deletion};
 use crate::source::Source;
 use crate::store::partial::Present;
 
@@ -27,6 +28,8 @@ const TYPE_DICTIONARY: u8 = 2;
 const TYPE_DATA: u8 = 3;
 const TYPE_STALE: u8 = 4;
 const TYPE_PARTIAL: u8 = 5;
+const TYPE_DELETE: u8 = 6;
+const TYPE_STANDING: u8 = 7;
 
 const FLAG_POSITION: u8 = 1;
 const FLAG_TIME: u8 = 2;
@@ -100,6 +103,10 @@ pub(crate) enum Record<'a> {
         source: Source,
         at: Timestamp,
     },
+    /// What these deletions select is deleted of all that came before.
+    Delete(Vec<Arc<Deletion>>),
+    /// These deletions stand, and no others.
+    Standing(Vec<Arc<Deletion>>),
 }
 
 /// Appends one whole record.
@@ -123,6 +130,14 @@ pub(crate) fn put(out: &mut Vec<u8>, record: &Record<'_>) {
             put_source(out, source);
             out.extend_from_slice(&at.as_millis().to_le_bytes());
         }
+        Record::Delete(deletions) => {
+            out.push(TYPE_DELETE);
+            deletion::put(out, deletions);
+        }
+        Record::Standing(deletions) => {
+            out.push(TYPE_STANDING);
+            deletion::put(out, deletions);
+        }
     }
     let length = u32::try_from(out.len() - start - 8).expect("records are bounded far below 4 GiB");
     let checksum = crc32fast::hash(&out[start + 8..]);
@@ -144,6 +159,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Record<'_>> {
             (present.bytes().len() == data.slots.div_ceil(8)).then_some(Record::Partial { data, present })?
         }
         TYPE_STALE => Record::Stale { source: read_source(&mut reader)?, at: Timestamp::from_millis(reader.i64()?) },
+        TYPE_DELETE => Record::Delete(deletion::read(&mut reader)?),
+        TYPE_STANDING => Record::Standing(deletion::read(&mut reader)?),
         _ => return None,
     };
     reader.is_empty().then_some(record)
@@ -340,8 +357,10 @@ fn read_slots(reader: &mut Reader<'_>) -> Option<Vec<(u32, Labels)>> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use watchfire_shared::matcher::{MatchOp, Matcher};
 
     use super::*;
+    use crate::block::Range;
 
     fn source() -> impl Strategy<Value = Source> {
         prop_oneof![
@@ -356,11 +375,22 @@ mod tests {
         prop::collection::vec((any::<u32>(), labels), 0..6)
     }
 
+    fn deletions() -> impl Strategy<Value = Vec<Arc<Deletion>>> {
+        let op = prop::sample::select(vec![MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex]);
+        let matcher =
+            ("[a-zé]{0,5}", op, "[a-zü.|]{0,6}").prop_map(|(name, op, value)| Matcher::new(name, op, value).unwrap());
+        let deletion = (prop::collection::vec(matcher, 0..4), any::<(i64, i64, u64)>()).prop_map(
+            |(matchers, (from, to, before))| Arc::new(Deletion { matchers, range: Range { from, to }, before }),
+        );
+        prop::collection::vec(deletion, 0..4)
+    }
+
     proptest! {
         #[test]
         fn records_round_trip(
             source in source(), slots in slots(), dict_id: u32, epoch: u64, seq: u64, at: i64,
             values in prop::collection::vec(any::<u64>(), 0..20), flags: (bool, bool, bool), body: Vec<u8>,
+            deletions in deletions(),
         ) {
             let floats: Vec<f64> = values.iter().map(|bits| f64::from_bits(*bits | 1)).filter(|v| !v.is_nan()).collect();
             let exponents = floats.iter().map(|value| (value.to_bits() % 10) as u8).collect();
@@ -386,6 +416,8 @@ mod tests {
                     present: Present::from_bytes(&body),
                 },
                 Record::Stale { source, at },
+                Record::Delete(deletions.clone()),
+                Record::Standing(deletions),
             ];
             for record in records {
                 let mut bytes = Vec::new();
@@ -395,7 +427,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_the_decoder_panic(kind in 0u8..7, bytes: Vec<u8>) {
+        fn no_bytes_make_the_decoder_panic(kind in 0u8..9, bytes: Vec<u8>) {
             let mut record = vec![kind];
             record.extend(bytes);
             let _ = decode(&record);

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use watchfire_shared::matcher::{MatchOp, Matcher};
 use watchfire_shared::time::Span;
 
 use super::world::{Content, World, assert_same, content_of, labels, live, small_blocks, small_segments};
@@ -46,6 +47,15 @@ enum Step {
         minutes: i64,
     },
     Snapshot,
+    /// Series by number, or all that do not have it, of one node or all, in seconds from some minutes ago on.
+    Delete {
+        series: u8,
+        others: bool,
+        node: Option<u64>,
+        minutes: i64,
+        seconds: i64,
+    },
+    Clean,
     Crash {
         changes: usize,
         bytes: usize,
@@ -71,6 +81,9 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Sync),
         3 => (0i64..40).prop_map(|minutes| Step::Maintain { minutes }),
         1 => Just(Step::Snapshot),
+        2 => (0u8..8, any::<bool>(), proptest::option::of(0u64..2), -1i64..90, 0i64..6000)
+            .prop_map(|(series, others, node, minutes, seconds)| Step::Delete { series, others, node, minutes, seconds }),
+        1 => Just(Step::Clean),
         1 => (0usize..3, 0usize..200).prop_map(|(changes, bytes)| Step::Crash { changes, bytes }),
     ]
 }
@@ -127,6 +140,14 @@ fn check(steps: Vec<Step>, options: Options) {
                 world.now += Span::from_seconds(minutes * 60);
                 world.maintain();
             }
+            Step::Delete { series, others, node, minutes, seconds } => {
+                let op = if others { MatchOp::NotRegex } else { MatchOp::Equal };
+                let mut matchers = vec![Matcher::new("__name__", op, format!("metric_{series}")).unwrap()];
+                matchers.extend(node.map(|node| Matcher::equal("instance", format!("node-{node}"))));
+                let from = world.now - Span::from_seconds(minutes * 60);
+                world.delete(&[matchers], from, from + Span::from_seconds(seconds));
+            }
+            Step::Clean => world.store.clean_deleted(),
             Step::Snapshot => snapshots.push((world.store.snapshot(), world.content().clone())),
             Step::Crash { changes, bytes } => {
                 // Files that are open do not outlive a crash.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use watchfire_shared::frame::body::{Coding, ValueState};
 use watchfire_shared::frame::message::{Data, Dict, Lane, Position, SeriesEntry};
 use watchfire_shared::labels::Labels;
+use watchfire_shared::matcher::Matcher;
 use watchfire_shared::member::NodeId;
 use watchfire_shared::sample::{MetricKind, STALE_NAN_BITS};
 use watchfire_shared::time::{Span, Timestamp};
@@ -246,6 +247,24 @@ impl World {
         if let Some(at) = self.store.mark_stale(source).unwrap() {
             self.note(source, at, &[], None);
         }
+    }
+
+    /// Deletes what the selectors select within the times, of what there is now.
+    pub(super) fn delete(&mut self, selectors: &[Vec<Matcher>], from: Timestamp, to: Timestamp) {
+        self.store.delete(selectors, from, to).unwrap();
+        self.note_deleted(selectors, from, to);
+        self.acknowledge();
+    }
+
+    pub(super) fn note_deleted(&mut self, selectors: &[Vec<Matcher>], from: Timestamp, to: Timestamp) {
+        let mut expected = self.expected().clone();
+        expected.content.retain(|labels, points| {
+            let selects = |matchers: &Vec<Matcher>| matchers.iter().all(|matcher| matcher.matches_labels(labels));
+            let selected = selectors.iter().any(selects);
+            points.retain(|at, _| !(selected && from.as_millis() <= *at && *at <= to.as_millis()));
+            !points.is_empty()
+        });
+        self.history.push(expected);
     }
 
     /// Maintains until there is nothing more to do; returns what was done.

@@ -1,0 +1,123 @@
+//! What was deleted before its time: matchers, a range of times, and the blocks that it concerns.
+//!
+//! A deletion acts in two ways. What the head holds of it goes at once, and again at the record's place when the log is
+//! replayed. Blocks never change, so the deletion *stands* and hides what they hold, until merges have written it out.
+//! Which blocks it concerns is told by their numbers, which rise:
+//! - A block below [`before`](Deletion::before) was begun before the deletion, and has only rows that are older.
+//! - A block from there on was made of a head or of blocks less what was deleted, and may have rows that came later.
+//!
+//! So what comes after a deletion is never hidden by it, whatever series and times it is of, and nothing has to be told of
+//! single rows.
+
+use std::sync::Arc;
+
+use watchfire_shared::frame::varint;
+use watchfire_shared::labels::Labels;
+use watchfire_shared::matcher::{MatchOp, Matcher};
+
+use crate::block::{Footer, Range};
+use crate::codec::{Reader, put_sized};
+
+/// Deletions that may stand. Each query that reads files compares the series that it finds there with each of them, and
+/// each segment of the log begins with all of them: a megabyte, if every one is as long as it may be.
+pub(crate) const MAX_STANDING: usize = 256;
+/// Names, values and operators of one deletion's matchers, bytes; selectors that people write have a hundred.
+pub(crate) const MAX_MATCHER_BYTES: usize = 4096;
+
+/// In the order of their codes on disk.
+const OPERATORS: [MatchOp; 4] = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
+
+#[derive(Clone, Debug)]
+pub(crate) struct Deletion {
+    pub(crate) matchers: Vec<Matcher>,
+    pub(crate) range: Range,
+    /// Blocks with a number below this are concerned.
+    pub(crate) before: u64,
+}
+
+/// The standing deletions. A clone is one reference count.
+pub(crate) type Standing = Arc<Vec<Arc<Deletion>>>;
+
+impl PartialEq for Deletion {
+    fn eq(&self, other: &Self) -> bool {
+        let (own, others) = (self.range, other.range);
+        (own.from, own.to, self.before) == (others.from, others.to, other.before) && self.same_series(other)
+    }
+}
+
+impl Deletion {
+    fn same_series(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Matcher, &Matcher)| (&a.name, a.op, &a.value) == (&b.name, b.op, &b.value);
+        self.matchers.len() == other.matchers.len() && self.matchers.iter().zip(&other.matchers).all(same)
+    }
+
+    /// Whether the other one deletes nothing more.
+    pub(crate) fn includes(&self, other: &Self) -> bool {
+        let (own, others) = (self.range, other.range);
+        own.from <= others.from && own.to >= others.to && self.before >= other.before && self.same_series(other)
+    }
+
+    pub(crate) fn selects(&self, labels: &Labels) -> bool {
+        self.matchers.iter().all(|matcher| matcher.matches_labels(labels))
+    }
+
+    /// Whether the block may have something of it.
+    pub(crate) fn concerns(&self, block: &Footer) -> bool {
+        block.number < self.before && self.range.overlaps(block.first, block.last)
+    }
+
+    /// Bytes that its matchers take.
+    pub(crate) fn matcher_bytes(matchers: &[Matcher]) -> usize {
+        matchers.iter().map(|matcher| matcher.name.len() + matcher.value.len() + 1).sum()
+    }
+}
+
+/// The deletions that concern a block within a range.
+pub(crate) fn of_block<'a>(standing: &'a Standing, block: &Footer, range: Range) -> Vec<&'a Deletion> {
+    let within = |deletion: &&Deletion| deletion.range.overlaps(range.from, range.to) && deletion.concerns(block);
+    standing.iter().map(|deletion| &**deletion).filter(within).collect()
+}
+
+/// The ranges in which nothing is left of a series.
+pub(crate) fn ranges_of(deletions: &[&Deletion], labels: &Labels) -> Vec<Range> {
+    deletions.iter().filter(|deletion| deletion.selects(labels)).map(|deletion| deletion.range).collect()
+}
+
+/// Whether the time is in one of the ranges.
+pub(crate) fn is_in(ranges: &[Range], at: i64) -> bool {
+    ranges.iter().any(|range| range.from <= at && at <= range.to)
+}
+
+/// Appends how many there are, and each.
+pub(crate) fn put(out: &mut Vec<u8>, deletions: &[Arc<Deletion>]) {
+    varint::put(out, deletions.len() as u64);
+    for deletion in deletions {
+        varint::put(out, deletion.before);
+        out.extend_from_slice(&deletion.range.from.to_le_bytes());
+        out.extend_from_slice(&deletion.range.to.to_le_bytes());
+        varint::put(out, deletion.matchers.len() as u64);
+        for matcher in &deletion.matchers {
+            let code = OPERATORS.iter().position(|op| *op == matcher.op);
+            out.push(code.expect("every operator is listed") as u8);
+            put_sized(out, matcher.name.as_bytes());
+            put_sized(out, matcher.value.as_bytes());
+        }
+    }
+}
+
+/// Reads what [`put`] wrote.
+pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Vec<Arc<Deletion>>> {
+    let mut deletions = Vec::new();
+    for _ in 0..reader.varint()? {
+        let before = reader.varint()?;
+        let range = Range { from: reader.i64()?, to: reader.i64()? };
+        let mut matchers = Vec::new();
+        for _ in 0..reader.varint()? {
+            let op = *OPERATORS.get(usize::from(reader.u8()?))?;
+            let (name, value) = (reader.text()?, reader.text()?);
+            matchers.push(Matcher::new(name, op, value).ok()?);
+        }
+        deletions.push(Arc::new(Deletion { matchers, range, before }));
+    }
+    Some(deletions)
+}

@@ -1,0 +1,197 @@
+//! Deleting what is kept before its time, and the standing deletions' own life.
+//!
+//! A deletion stands while a block may have something of it. Whether one has is found out by looking into it, once; what
+//! stands longest and is written out by merges ends with them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use watchfire_shared::matcher::Matcher;
+use watchfire_shared::time::Timestamp;
+
+use super::Store;
+use super::memory::Memory;
+use crate::block::{Block, Range};
+use crate::deletion::{Deletion, MAX_MATCHER_BYTES, MAX_STANDING, Standing};
+use crate::disk::Disk;
+use crate::error::{AppendError, DeleteError, SyncError};
+use crate::index::SourceId;
+use crate::wal::record::{self, Record};
+
+#[derive(Default)]
+pub(super) struct Deletions {
+    pub(super) standing: Standing,
+    /// Of each the blocks that were looked into, and whether they have something of it.
+    looked: Vec<BTreeMap<u64, bool>>,
+    /// The segment of the log that has, or with the next sync will have, all of them.
+    pub(super) segment: u64,
+    /// Above the numbers of all blocks that any deletion was told to concern.
+    pub(super) before: u64,
+    /// Blocks below this number are to be written anew, if they have something of one.
+    pub(super) clean_before: u64,
+}
+
+impl Deletions {
+    /// Takes one more, which may make others needless.
+    pub(super) fn add(&mut self, deletion: Arc<Deletion>) {
+        self.before = self.before.max(deletion.before);
+        self.retain(|other, _| !deletion.includes(other));
+        Arc::make_mut(&mut self.standing).push(deletion);
+        self.looked.push(BTreeMap::new());
+    }
+
+    /// Takes these and no others.
+    pub(super) fn replace(&mut self, deletions: Vec<Arc<Deletion>>) {
+        self.before = deletions.iter().map(|deletion| deletion.before).fold(self.before, u64::max);
+        self.looked = vec![BTreeMap::new(); deletions.len()];
+        self.standing = Arc::new(deletions);
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Deletion, &BTreeMap<u64, bool>) -> bool) {
+        let kept: Vec<bool> =
+            self.standing.iter().zip(&self.looked).map(|(deletion, looked)| keep(deletion, looked)).collect();
+        if kept.iter().all(|kept| *kept) {
+            return;
+        }
+        let is_kept = |at: usize| kept[at];
+        let standing = self.standing.iter().enumerate().filter(|(at, _)| is_kept(*at)).map(|(_, own)| Arc::clone(own));
+        self.standing = Arc::new(standing.collect());
+        let mut at = 0;
+        self.looked.retain(|_| {
+            at += 1;
+            is_kept(at - 1)
+        });
+    }
+}
+
+impl Memory {
+    /// Takes what the deletion selects out of the head.
+    pub(super) fn delete(&mut self, deletion: &Deletion) {
+        let mut by_source: BTreeMap<SourceId, RoaringBitmap> = BTreeMap::new();
+        for series in self.head.index.select(&deletion.matchers) {
+            let Some(entry) = self.head.index.get(series) else { continue };
+            entry.sources.iter().for_each(|source| {
+                by_source.entry(source).or_default().insert(series);
+            });
+        }
+        for stream in self.streams.values() {
+            if let Some(series) = by_source.get(&stream.id) {
+                let range = (deletion.range.from, deletion.range.to);
+                self.head.delete(stream.id, series, range, [&stream.wire.layout, &stream.wire.shown]);
+            }
+        }
+    }
+}
+
+impl<D: Disk> Store<D> {
+    /// Deletes what each of the selectors selects within the times, both ends included. What comes later stays, of
+    /// whatever time it is. Snapshots that were taken before keep what they have.
+    ///
+    /// It is durable then, and with it everything that was pending. Costs a copy of what the head has of the sources of
+    /// these series; what blocks have is hidden, and removed from disk by later merges.
+    ///
+    /// # Errors
+    /// Nothing was deleted. After [`DeleteError::Unsynced`] it may be, should the log be opened again.
+    pub fn delete(&mut self, selectors: &[Vec<Matcher>], from: Timestamp, to: Timestamp) -> Result<(), DeleteError> {
+        let range = Range { from: from.as_millis(), to: to.as_millis() };
+        if selectors.is_empty() || range.from > range.to {
+            return Ok(());
+        }
+        let bytes = selectors.iter().map(|matchers| Deletion::matcher_bytes(matchers)).max().unwrap_or_default();
+        if bytes > MAX_MATCHER_BYTES {
+            return Err(DeleteError::TooLarge { bytes, limit: MAX_MATCHER_BYTES });
+        }
+        self.accepting().map_err(|error| match error {
+            AppendError::Failed(reason) => SyncError::Failed(reason),
+            _ => SyncError::Full,
+        })?;
+        let before = self.blocks.next_number();
+        let of = |matchers: &Vec<Matcher>| Arc::new(Deletion { matchers: matchers.clone(), range, before });
+        let new: Vec<Arc<Deletion>> = selectors.iter().map(of).collect();
+        self.end_deletions();
+        let standing = &self.memory.deletions.standing;
+        let remaining = standing.iter().filter(|old| !new.iter().any(|new| new.includes(old))).count();
+        if self.is_concerned(&new[0]) && remaining + new.len() > MAX_STANDING {
+            return Err(DeleteError::TooMany { standing: standing.len(), limit: MAX_STANDING });
+        }
+        self.log_standing();
+        let pending = self.wal.pending.len();
+        record::put(&mut self.wal.pending, &Record::Delete(new.clone()));
+        if let Err(error) = self.sync() {
+            self.wal.pending.truncate(pending);
+            return Err(error.into());
+        }
+        for deletion in new {
+            self.memory.delete(&deletion);
+            self.memory.deletions.add(deletion);
+        }
+        self.end_deletions();
+        Ok(())
+    }
+
+    /// Asks for the merges that remove from disk what has been deleted so far. They are made by
+    /// [`maintain`](Self::maintain), between others; a restart forgets that they were asked for.
+    pub fn clean_deleted(&mut self) {
+        self.memory.deletions.clean_before = self.blocks.next_number();
+    }
+
+    /// Puts all standing deletions into a segment that has not got them yet.
+    pub(super) fn log_standing(&mut self) {
+        let deletions = &mut self.memory.deletions;
+        if deletions.segment != self.wal.active_number() && !deletions.standing.is_empty() {
+            record::put(&mut self.wal.pending, &Record::Standing(deletions.standing.to_vec()));
+        }
+        deletions.segment = self.wal.active_number();
+    }
+
+    /// Whether a block, or one that is being made, may have something of the deletion.
+    fn is_concerned(&self, deletion: &Deletion) -> bool {
+        self.has_unlooked(deletion, &BTreeMap::new()) || self.mover.number().is_some_and(|own| own < deletion.before)
+    }
+
+    fn has_unlooked(&self, deletion: &Deletion, looked: &BTreeMap<u64, bool>) -> bool {
+        let may_have = |block: &Arc<Block>| looked.get(&block.footer.number) != Some(&false);
+        self.blocks.list().iter().any(|block| deletion.concerns(&block.footer) && may_have(block))
+    }
+
+    /// Forgets deletions of which no block has anything.
+    pub(super) fn end_deletions(&mut self) {
+        if self.memory.deletions.standing.is_empty() {
+            return;
+        }
+        let mut deletions = std::mem::take(&mut self.memory.deletions);
+        deletions.retain(|deletion, looked| {
+            let is_made = self.mover.number().is_some_and(|own| own < deletion.before);
+            is_made || self.has_unlooked(deletion, looked)
+        });
+        self.memory.deletions = deletions;
+    }
+
+    /// Looks into the blocks for what one deletion selects. Returns whether there was a block to look into. Reads the
+    /// lists of names of a few dozen blocks at most.
+    pub(super) fn look_for_deleted(&mut self) -> bool {
+        let deletions = &mut self.memory.deletions;
+        for (deletion, looked) in deletions.standing.iter().zip(&mut deletions.looked) {
+            let before = looked.len();
+            for block in self.blocks.list().iter().filter(|block| deletion.concerns(&block.footer)) {
+                looked.entry(block.footer.number).or_insert_with(|| block.may_have(&deletion.matchers));
+            }
+            if looked.len() > before {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// A block to be written anew without what was deleted of it, because somebody asked for it or because half of the
+    /// deletions that there may be stand.
+    pub(super) fn to_clean(&self) -> Option<Arc<Block>> {
+        let deletions = &self.memory.deletions;
+        let many = deletions.standing.len() > MAX_STANDING / 2;
+        let clean_before = if many { u64::MAX } else { deletions.clean_before };
+        let has = |number: u64| deletions.looked.iter().any(|looked| looked.get(&number) == Some(&true));
+        let due = |block: &&Arc<Block>| block.footer.number < clean_before && has(block.footer.number);
+        self.blocks.list().iter().find(due).cloned()
+    }
+}
