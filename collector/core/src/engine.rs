@@ -183,6 +183,8 @@ impl<D: Disk> Engine<D> {
             Input::Exported(progress) => self.exported(now, *progress),
             Input::Remediation(command) => self.command(now, command, effects),
             Input::Simulate { remediation, node } => self.simulate(now, &remediation, &node),
+            Input::Delete { selectors, from, to } => self.delete(now, &selectors, from, to, effects),
+            Input::CleanDeleted => self.clean_deleted(now),
             Input::Reload(settings) => self.reload(now, *settings, effects, &mut out),
         }
         self.absorb(now, out, effects);

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 
 use watchfire_promql::Storage;
 use watchfire_shared::frame::FrameError;
+use watchfire_shared::matcher::Matcher;
 use watchfire_shared::member::{MemberChange, NodeId};
 use watchfire_shared::order::Order;
 use watchfire_shared::time::Timestamp;
+use watchfire_store::DeleteError;
 
 use super::Settings;
 use super::storage::SnapshotStorage;
@@ -59,6 +61,10 @@ pub enum Input {
     Remediation(remediation::Command),
     /// Somebody asks what a remediation would do if its alert fired on a node. Answered.
     Simulate { remediation: String, node: String },
+    /// What one of the selectors selects within the times, both ends included, is deleted. Answered once it is durable.
+    Delete { selectors: Vec<Vec<Matcher>>, from: Timestamp, to: Timestamp },
+    /// What was deleted is to be removed from disk soon.
+    CleanDeleted,
     /// The configuration was read again and is valid.
     Reload(Box<Settings>),
 }
@@ -94,6 +100,7 @@ pub enum Effect {
 pub enum Answer {
     Notification(notify::Answer),
     Remediation(remediation::Answer),
+    Deleted(Result<(), DeleteError>),
 }
 
 /// An evaluation of one rule group over a picture of the store: computation only, for any thread.

@@ -1,9 +1,11 @@
-//! The store's upkeep: history moves to blocks and goes, a little at a time between other inputs.
+//! The store's upkeep: history moves to blocks and goes, a little at a time between other inputs, or goes at once because
+//! somebody deletes it.
 
+use watchfire_shared::matcher::Matcher;
 use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::{Disk, Event};
 
-use super::{Effect, Engine, MAINTENANCE};
+use super::{Answer, Effect, Engine, MAINTENANCE};
 use crate::fact::{Fact, Level};
 
 /// Between two pieces of work, which take up to some tens of milliseconds each: inputs that came meanwhile go first.
@@ -28,6 +30,32 @@ impl<D: Disk> Engine<D> {
             }
         }
         self.next_upkeep = now + next;
+    }
+
+    pub(super) fn delete(
+        &mut self,
+        now: Timestamp,
+        selectors: &[Vec<Matcher>],
+        from: Timestamp,
+        to: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let deleted = self.store.delete(selectors, from, to);
+        let fact = match &deleted {
+            Ok(()) => Fact::new(Level::Info, "series were deleted"),
+            Err(error) => Fact::new(Level::Warn, "series were not deleted").with("error", error),
+        };
+        let selectors: Vec<String> = selectors.iter().map(|matchers| format!("{matchers:?}")).collect();
+        let fact = fact.with("selectors", selectors.join(" ")).with("from", from).with("to", to);
+        effects.push(Effect::Fact(fact));
+        // Whether blocks have anything of it is found out soon.
+        self.next_upkeep = now;
+        self.answer = Some(Answer::Deleted(deleted));
+    }
+
+    pub(super) fn clean_deleted(&mut self, now: Timestamp) {
+        self.store.clean_deleted();
+        self.next_upkeep = now;
     }
 }
 

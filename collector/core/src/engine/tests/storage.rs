@@ -1,10 +1,14 @@
 //! A disk that is full, or that fails.
 
 use watchfire_shared::frame::message::{Lane, Message, Ping};
+use watchfire_shared::matcher::Matcher;
 use watchfire_shared::member::{MemberState, NodeId};
 use watchfire_shared::order::{Actions, OfferedAction};
+use watchfire_shared::time::Timestamp;
+use watchfire_store::disk::CrashKeeps;
 
 use super::world::{FakeAgent, World, seconds};
+use crate::engine::Input;
 use crate::remediation;
 
 const RULES: &str = r#"
@@ -137,8 +141,23 @@ fn an_order_that_left_is_known_after_a_crash_and_is_not_sent_again() {
     let [(conn, order)] = world.orders.as_slice() else { panic!("{:?}", world.orders) };
     assert_eq!((*conn, order.target, &*order.action), (agent.conn, NodeId(1), "a"));
     let (id, now) = (order.id, world.now);
-    let mut world = world.crash(watchfire_store::disk::CrashKeeps::NOTHING, now);
+    let mut world = world.crash(CrashKeeps::NOTHING, now);
     world.run(seconds(1.0));
     assert_eq!(world.view().remediation.orders.iter().map(|order| order.id).collect::<Vec<_>>(), [id]);
     assert_eq!(world.orders, []);
+}
+
+#[test]
+fn a_deletion_is_durable_once_it_is_answered() {
+    let mut world = World::new("groups: []");
+    let mut agent = FakeAgent::join(&mut world, 1, "web-1", 2);
+    agent.live(&mut world, 3);
+    assert_eq!(world.points("m0").len(), 1);
+    let selectors = vec![vec![Matcher::equal("__name__", "m0")]];
+    world.input(Input::Delete { selectors, from: Timestamp::MIN, to: Timestamp::MAX });
+    assert_eq!((world.deleted.clone(), world.said("series were deleted")), (vec![Ok(())], 1));
+    world.input(Input::CleanDeleted);
+    let at = world.now;
+    let world = world.crash(CrashKeeps::NOTHING, at);
+    assert!(world.points("m0").is_empty() && world.points("m1").len() == 1);
 }

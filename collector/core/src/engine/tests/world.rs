@@ -13,8 +13,8 @@ use watchfire_shared::member::{DownCause, Member, MemberChange, MemberState, Nod
 use watchfire_shared::order::Order;
 use watchfire_shared::sample::{MetricKind, is_stale};
 use watchfire_shared::time::{Span, Timestamp};
-use watchfire_store::SimDisk;
 use watchfire_store::disk::CrashKeeps;
+use watchfire_store::{DeleteError, SimDisk};
 
 use crate::alertmanager;
 use crate::catalogue::Policy;
@@ -100,6 +100,8 @@ pub(super) struct World {
     pub(super) answers: Vec<(Answer, bool)>,
     /// The same of remediation.
     pub(super) told: Vec<crate::remediation::Answer>,
+    /// What became of deletions.
+    pub(super) deleted: Vec<Result<(), DeleteError>>,
     pub(super) written: Vec<(WriteId, Outcome)>,
     /// Effects of the current life that are performed; the process dies after them.
     pub(super) dies_after: usize,
@@ -130,6 +132,7 @@ impl World {
             arrived: Vec::new(),
             answers: Vec::new(),
             told: Vec::new(),
+            deleted: Vec::new(),
             written: Vec::new(),
             dies_after: usize::MAX,
             effects: 0,
@@ -176,6 +179,7 @@ impl World {
                         self.answers.push((answer, durable));
                     }
                     Effect::Answer { answer: crate::engine::Answer::Remediation(answer), .. } => self.told.push(answer),
+                    Effect::Answer { answer: crate::engine::Answer::Deleted(answer), .. } => self.deleted.push(answer),
                     Effect::Written { id, outcome } => self.written.push((id, outcome)),
                     Effect::Fact(fact) => self.facts.push(fact),
                     Effect::Fatal { reason } => self.fatal.push(reason),
