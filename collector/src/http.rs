@@ -51,6 +51,8 @@ mod alertmanager;
 
 mod admin;
 
+mod deletion;
+
 mod metrics;
 
 mod openapi;
@@ -134,6 +136,14 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/query", get(links::graph))
         .merge(prometheus_routes())
         .route("/api/v1/write", guard.over(post(write::write)))
+        .route(
+            "/api/v1/admin/tsdb/delete_series",
+            guard.over(post(deletion::delete_series).put(deletion::delete_series)),
+        )
+        .route(
+            "/api/v1/admin/tsdb/clean_tombstones",
+            guard.over(post(deletion::clean_tombstones).put(deletion::clean_tombstones)),
+        )
         .merge(alertmanager::routes(&app.guard))
         .merge(DOCUMENT.route())
         .with_state(app.clone())

@@ -96,9 +96,9 @@ impl Published {
         tokio::time::timeout(MAX_ASK_TIME, asked).await.ok()?
     }
 
-    /// Asks the engine something that changes nothing.
+    /// Asks the engine something that changes nothing of the view.
     ///
-    /// `None` if the engine has stopped, or has not answered in time.
+    /// `None` if the engine has stopped, or has not answered in time; it may do it later.
     pub(crate) async fn consult(&self, input: Input) -> Option<Answer> {
         let (asker, answer) = oneshot::channel();
         let asked = async {

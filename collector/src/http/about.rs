@@ -128,7 +128,7 @@ pub(super) async fn flags(State(app): State<Arc<App>>) -> Success<BTreeMap<&'sta
         ("storage.tsdb.path", settings.data_dir.display().to_string()),
         ("storage.tsdb.retention.size", format!("{}B", settings.storage.max_bytes)),
         ("storage.tsdb.retention.time", settings.storage.retention.to_string()),
-        ("web.enable-admin-api", "false".to_owned()),
+        ("web.enable-admin-api", app.is_local.to_string()),
         ("web.enable-lifecycle", yes()),
         ("web.external-url", settings.external_url.clone().unwrap_or_default()),
         ("web.listen-address", settings.http_bind.to_string()),

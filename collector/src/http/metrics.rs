@@ -171,6 +171,7 @@ fn store(app: &App, out: &mut Exposition) {
         .gauge("watchfire_store_blocks", "Blocks of history on disk.", stats.blocks as f64)
         .gauge("watchfire_store_block_bytes", "Length of the blocks.", stats.block_bytes as f64)
         .gauge("watchfire_store_block_samples", "Samples in the blocks.", stats.block_samples as f64)
+        .gauge("watchfire_store_deletions", "Deletions of which blocks may still hold samples.", stats.deletions as f64)
         .counter("watchfire_store_cuts_total", "Blocks made of what was in memory.", stats.cuts)
         .counter("watchfire_store_compactions_total", "Blocks made of other blocks.", stats.merges)
         .counter("watchfire_store_blocks_dropped_total", "Blocks dropped for age or size.", stats.dropped_blocks)

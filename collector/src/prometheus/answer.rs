@@ -54,6 +54,8 @@ pub(crate) enum ErrorKind {
     Canceled,
     Timeout,
     Internal,
+    /// It is switched off.
+    Unavailable,
 }
 
 impl ErrorKind {
@@ -65,6 +67,8 @@ impl ErrorKind {
             Self::Canceled => ("canceled", StatusCode::from_u16(499).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)),
             Self::Timeout => ("timeout", StatusCode::SERVICE_UNAVAILABLE),
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
+            // So it is in Prometheus.
+            Self::Unavailable => ("unavailable", StatusCode::INTERNAL_SERVER_ERROR),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Parameters as Prometheus takes them: from the URL, or from the form of a POST.
 
 use axum::extract::{Form, FromRequest, Query, Request};
-use axum::http::Method;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Method};
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::answer::ApiError;
@@ -15,7 +16,7 @@ impl<S: Send + Sync> FromRequest<S> for Parameters {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let Query(mut pairs) = Query::<Vec<(String, String)>>::try_from_uri(request.uri())
             .map_err(|rejection| ApiError::bad_data(rejection.body_text()))?;
-        if request.method() == Method::POST {
+        if [Method::POST, Method::PUT].contains(request.method()) && is_form(request.headers()) {
             let form = Form::<Vec<(String, String)>>::from_request(request, state).await;
             let Form(mut form) = form.map_err(|rejection| ApiError::bad_data(rejection.body_text()))?;
             // In Go the form's values stand before those of the URL.
@@ -23,6 +24,19 @@ impl<S: Send + Sync> FromRequest<S> for Parameters {
             pairs = form;
         }
         Ok(Self(pairs))
+    }
+}
+
+/// A body of another type, or none, is no form and says nothing.
+fn is_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
+#[cfg(test)]
+impl Parameters {
+    pub(crate) fn of(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
     }
 }
 

@@ -24,6 +24,8 @@ use crate::load::load;
 
 mod catalogue;
 
+mod deleting;
+
 /// Generous: a loaded machine must not fail a test that a quiet one passes at once.
 const SOON: Duration = Duration::from_secs(60);
 

@@ -48,6 +48,20 @@ pub(super) const FOREIGN: &[Operation] = &[
         is_foreign: true,
         ..Operation::new("post", "/api/v1/write", "Prometheus: remote write 1.0.")
     },
+    done(
+        "post",
+        "/api/v1/admin/tsdb/delete_series",
+        "Prometheus: deletes series within a time; taken on loopback only.",
+        &[MATCH, START, END],
+    ),
+    done("put", "/api/v1/admin/tsdb/delete_series", "The same.", &[MATCH, START, END]),
+    done(
+        "post",
+        "/api/v1/admin/tsdb/clean_tombstones",
+        "Prometheus: removes from disk what was deleted; it is begun, not waited for. Taken on loopback only.",
+        &[],
+    ),
+    done("put", "/api/v1/admin/tsdb/clean_tombstones", "The same.", &[]),
     asked("get", "/api/v2/status", "Alertmanager: its state and configuration.", &[]),
     asked("get", "/api/v2/receivers", "Alertmanager: names of receivers.", &[]),
     asked("get", "/api/v2/alerts", "Alertmanager: alerts.", &[]),
@@ -78,6 +92,15 @@ const fn asked(
     parameters: &'static [Parameter],
 ) -> Operation {
     Operation { parameters, is_foreign: true, ..Operation::new(method, path, summary) }
+}
+
+const fn done(
+    method: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    parameters: &'static [Parameter],
+) -> Operation {
+    Operation { answer: Answer::Empty, ..asked(method, path, summary, parameters) }
 }
 
 const fn text(method: &'static str, path: &'static str, summary: &'static str) -> Operation {
