@@ -26,6 +26,8 @@ pub(super) struct Deletions {
     looked: Vec<BTreeMap<u64, bool>>,
     /// The segment of the log that has, or with the next sync will have, all of them.
     pub(super) segment: u64,
+    /// How many the log has behind the last record of all that stand.
+    logged: usize,
     /// Above the numbers of all blocks that any deletion was told to concern.
     pub(super) before: u64,
     /// Blocks below this number are to be written anew, if they have something of one.
@@ -116,8 +118,12 @@ impl<D: Disk> Store<D> {
             return Err(DeleteError::TooMany { standing: standing.len(), limit: MAX_STANDING });
         }
         self.log_standing();
+        if self.memory.deletions.logged >= MAX_STANDING {
+            self.put_standing();
+        }
         let pending = self.wal.pending.len();
         record::put(&mut self.wal.pending, &Record::Delete(new.clone()));
+        self.memory.deletions.logged += new.len();
         if let Err(error) = self.sync() {
             self.wal.pending.truncate(pending);
             return Err(error.into());
@@ -138,11 +144,18 @@ impl<D: Disk> Store<D> {
 
     /// Puts all standing deletions into a segment that has not got them yet.
     pub(super) fn log_standing(&mut self) {
-        let deletions = &mut self.memory.deletions;
-        if deletions.segment != self.wal.active_number() && !deletions.standing.is_empty() {
-            record::put(&mut self.wal.pending, &Record::Standing(deletions.standing.to_vec()));
+        if self.memory.deletions.segment != self.wal.active_number() && !self.memory.deletions.standing.is_empty() {
+            self.put_standing();
         }
-        deletions.segment = self.wal.active_number();
+        self.memory.deletions.segment = self.wal.active_number();
+    }
+
+    /// Tells the log which stand, and so which do not any more: a replay does not look into blocks, and would gather all
+    /// that a segment has.
+    fn put_standing(&mut self) {
+        let deletions = &mut self.memory.deletions;
+        record::put(&mut self.wal.pending, &Record::Standing(deletions.standing.to_vec()));
+        deletions.logged = 0;
     }
 
     /// Whether a block, or one that is being made, may have something of the deletion.

@@ -4,6 +4,7 @@
 //! length, so bytes with a right checksum and wrong content are refused, never believed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use watchfire_shared::frame::body::{Coding, ValueState};
 use watchfire_shared::frame::message::{Lane, Position};

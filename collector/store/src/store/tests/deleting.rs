@@ -397,3 +397,63 @@ fn many_deletions_leave_no_memory_behind() {
     world.crash(CrashKeeps::NOTHING);
     assert_eq!(world.store.stats().deletions, 0);
 }
+
+#[test]
+fn a_head_of_which_nothing_is_left_becomes_blocks_of_nothing() {
+    let mut world = two_series(Options { block_span: Span::from_seconds(7200), ..small_blocks() });
+    assert_eq!(world.store.stats().blocks, 0);
+    let (from, to) = ever();
+    world.delete(&[vec![]], from, to);
+    world.sync();
+    for _ in 0..6 {
+        world.now += Span::from_seconds(7200);
+        world.maintain();
+    }
+    let stats = world.store.stats();
+    assert!(stats.blocks > 0 && stats.block_samples == 0, "{stats:?}");
+    check_names(&world, from, to);
+    assert_eq!(verify(&world.disk).unwrap().faults, []);
+    world.crash(CrashKeeps::NOTHING);
+    world.tick(&live(1), |slot| slot as f64);
+    world.sync();
+    world.crash(CrashKeeps::NOTHING);
+}
+
+#[test]
+fn a_series_that_goes_piece_by_piece_is_listed_no_more() {
+    let mut world = two_series(small_blocks());
+    world.now += Span::from_seconds(7200);
+    world.maintain();
+    let (from, to) = ever();
+    for piece in (0..).map(|i| world.now - Span::from_seconds(12_000 - i * 1001)).take(20).collect::<Vec<_>>() {
+        world.delete(&[named("a")], piece, piece + Span::from_seconds(1001));
+        world.check();
+    }
+    check_names(&world, from, to);
+    world.store.clean_deleted();
+    world.maintain();
+    let stats = world.store.stats();
+    assert_eq!((stats.deletions, stats.block_samples), (0, 400), "{stats:?}");
+    world.check();
+    check_names(&world, from, to);
+    assert_eq!(world.store.snapshot().series(&named("a"), from, to), []);
+    assert_eq!(verify(&world.disk).unwrap().faults, []);
+    world.crash(CrashKeeps::NOTHING);
+}
+
+#[test]
+fn a_replay_of_many_holds_no_more_of_them_than_stood() {
+    let mut world = two_series(Options { segment_bytes: 1 << 20, ..small_blocks() });
+    let (from, to) = ever();
+    for round in 0..5 {
+        let many: Vec<_> = (0..200).map(|number| named(&format!("none {round} {number}"))).collect();
+        world.delete(&many, from, to);
+        world.maintain();
+        assert_eq!(world.store.stats().deletions, 0);
+    }
+    world.crash(CrashKeeps::NOTHING);
+    let stood = world.store.stats().deletions;
+    assert!(stood <= 2 * MAX_STANDING, "{stood} of 1000");
+    world.maintain();
+    assert_eq!(world.store.stats().deletions, 0);
+}
