@@ -1,11 +1,14 @@
 //! Label matchers with Prometheus' meaning: an absent label is the empty text, and expressions match the whole value.
 
+mod expand;
+
 use std::fmt;
 
 use regex::Regex;
 
 use crate::labels::{Labels, Quoted, is_label_name};
 use crate::limits;
+pub use expand::expand;
 
 /// How a matcher compares.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

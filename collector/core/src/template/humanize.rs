@@ -136,7 +136,7 @@ pub(super) fn replace_all(pattern: &str, replacement: &str, text: &str) -> Resul
     for captures in regex.captures_iter(text) {
         let Some(whole) = captures.get(0) else { continue };
         out.push_str(&text[end..whole.start()]);
-        captures.expand(replacement, &mut out);
+        matcher::expand(&captures, replacement, &mut out);
         end = whole.end();
         if out.len() > MAX_OUTPUT_BYTES {
             return Err(too_long());

@@ -1,7 +1,7 @@
 //! Functions that change labels and leave the values alone.
 
 use watchfire_shared::labels::METRIC_NAME;
-use watchfire_shared::matcher::anchored;
+use watchfire_shared::matcher::{anchored, expand};
 
 use crate::error::QueryError;
 use crate::eval::{Call, Column, Evaluator, Row};
@@ -36,7 +36,7 @@ pub(super) fn label_replace(evaluator: &mut Evaluator<'_>, call: &Call<'_>) -> R
     set_label(rows, label, |row| {
         let captures = regex.captures(row.labels.value(source))?;
         let mut value = String::new();
-        captures.expand(replacement, &mut value);
+        expand(&captures, replacement, &mut value);
         Some(value)
     })
 }
