@@ -115,7 +115,7 @@ pub const KEYS: &[ConfigKey] = &[
         "rules.external_labels",
         ConfigKind::Labels,
         "{}",
-        "Labels of every alert that leaves this collector, and of every sample of /federate, unless they have such a label.",
+        "Labels of every alert that leaves this collector, and of every sample of /federate and of remote write, unless they have such a label.",
     ),
     key(
         "query.features",
@@ -189,7 +189,9 @@ pub const KEYS: &[ConfigKey] = &[
         ConfigKind::Tables(export::config::check),
         export::config::EXAMPLE,
         "Engines that everything is copied to by Prometheus remote write, any number. Needed: url. Then the defaults; besides, \
-         basic_auth, authorization, bearer_token_file, tls_config, proxy_url and http_headers as in Prometheus.",
+         basic_auth, authorization, bearer_token_file, tls_config, proxy_url and http_headers as in Prometheus. A series is \
+         sent if it satisfies a selector of match (all are, without any), gets labels and rules.external_labels where it has \
+         none of that name, and then goes through write_relabel_configs, which are Prometheus'.",
     ),
     common::SECURITY_INSECURE,
     common::LOG_LEVEL,
@@ -363,7 +365,7 @@ pub fn read(config: Option<&Path>, overrides: Vec<(String, String)>) -> Result<S
 fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
     let raw = loaded.value;
     let entries: Vec<_> = loaded.tables.into_iter().map(|table| (table.file, table.node)).collect();
-    let remotes = export::config::read_all(&entries).map_err(SettingsError::Remotes)?;
+    let remotes = export::config::read_all(&entries, &raw.rules.external_labels).map_err(SettingsError::Remotes)?;
     let ingest_tls = raw.ingest.tls.clone().resolve()?;
     let plain_ingest = ingest_tls.is_none().then_some(("ingest.bind", raw.ingest.bind));
     let plain = raw.gossip.plain_bind().into_iter().chain([("http.bind", raw.http.bind)]).chain(plain_ingest);

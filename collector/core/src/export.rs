@@ -26,6 +26,8 @@ mod cursors;
 
 mod plan;
 
+mod memo;
+
 pub mod encode;
 
 pub mod series;

@@ -20,6 +20,10 @@ pub mod ingest;
 
 pub mod remote_write;
 
+pub mod md5;
+
+pub mod relabel;
+
 pub mod export;
 
 pub mod catalogue;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use watchfire_collector_core::export::config::Remote;
-use watchfire_collector_core::export::{Answer, Batch, encode};
+use watchfire_collector_core::export::encode::{self, Encoder};
+use watchfire_collector_core::export::{Answer, Batch};
 use watchfire_collector_core::metadata::Metadata;
 use watchfire_shared::time::Span;
 use watchfire_store::Feed;
@@ -25,21 +26,27 @@ const HEADERS: &[(&str, &str)] = &[
 pub(super) struct Sender {
     remote: Arc<Remote>,
     clients: Clients,
+    /// Away while it encodes.
+    encoder: Option<Encoder>,
     metadata_at: Option<Instant>,
 }
 
 impl Sender {
     pub(super) fn new(remote: Arc<Remote>) -> Self {
-        Self { remote, clients: Clients::default(), metadata_at: None }
+        let encoder = Some(Encoder::new(Arc::clone(&remote), rand::random()));
+        Self { remote, clients: Clients::default(), encoder, metadata_at: None }
     }
 
     /// Sends a batch.
     pub(super) async fn send(&mut self, feed: Feed, batch: Batch, metadata: Metadata) -> Answer {
-        let remote = Arc::clone(&self.remote);
-        let encoded = tokio::task::spawn_blocking(move || encode::batch(&feed, &batch, &remote)).await;
-        let encoded = encoded.expect("encoding does not panic, and is not cancelled while the runtime lives");
+        let encoder = self.encoder.take();
+        let mut encoder = encoder.unwrap_or_else(|| Encoder::new(Arc::clone(&self.remote), rand::random()));
+        let encoded = tokio::task::spawn_blocking(move || (encoder.batch(&feed, &batch), encoder)).await;
+        let (encoded, encoder) =
+            encoded.expect("encoding does not panic, and is not cancelled while the runtime lives");
+        self.encoder = Some(encoder);
         if encoded.samples == 0 {
-            // The remote's selectors leave everything out.
+            // The remote's selectors or rules leave everything out.
             return Answer::Taken { samples: 0 };
         }
         let answer = self.post(encoded.body).await;
@@ -98,6 +105,8 @@ fn judged(status: u16, retry_after: Option<Span>, reason: String) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use watchfire_collector_core::export::config::read_all;
     use watchfire_shared::document::{Report, Value, toml};
 
@@ -113,7 +122,7 @@ mod tests {
         let mut report = Report::new("collector.toml");
         let Value::Table(mut tables) = toml::parse(&text, &mut report).unwrap().value else { panic!() };
         let Value::List(mut entries) = tables.remove(0).1.value else { panic!() };
-        let remote = read_all(&[("collector.toml".to_owned(), entries.remove(0))]).unwrap().remove(0);
+        let remote = read_all(&[("collector.toml".to_owned(), entries.remove(0))], &BTreeMap::new()).unwrap().remove(0);
         let _ = rustls::crypto::ring::default_provider().install_default();
         let answer = Sender::new(Arc::new(remote)).post(Vec::new()).await;
         assert!(matches!(&answer, Err(Answer::Later { reason, .. }) if reason.contains("ca")), "{answer:?}");

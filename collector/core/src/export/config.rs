@@ -13,6 +13,7 @@ use watchfire_shared::time::Span;
 
 use crate::alertmanager::http::{self, HttpConfig};
 use crate::alertmanager::{Secret, check_url};
+use crate::relabel::{self, Rule};
 
 /// How many engines may be written to; each costs a look at every source.
 const MAX_REMOTES: usize = 16;
@@ -38,8 +39,10 @@ pub struct Remote {
     pub resend: Span,
     /// Only series that satisfy one of these; all if there is none.
     pub matchers: Vec<Vec<Matcher>>,
-    /// Labels of every series that has none of that name.
+    /// Labels of every series that has none of that name, sorted by it; the collector's external labels are among them.
     pub labels: Vec<(String, String)>,
+    /// What then becomes of the labels of a series, and whether it is sent.
+    pub relabel: Vec<Rule>,
     pub http: HttpConfig,
 }
 
@@ -56,6 +59,7 @@ history = \"0s\"
 resend = \"30s\"
 match = []
 labels = {}
+write_relabel_configs = []
 headers = {}";
 
 /// Checks one entry.
@@ -63,16 +67,23 @@ pub fn check(node: &Node, report: &mut Report) {
     let _ = read(node, report);
 }
 
-/// Reads all entries: files with their tables.
+/// Reads all entries: files with their tables. Every engine gets the external labels of the collector, unless its entry has
+/// a label of that name.
 ///
 /// # Errors
 /// Every mistake, names that are used twice included.
-pub fn read_all(entries: &[(String, Node)]) -> Result<Vec<Remote>, Vec<String>> {
+pub fn read_all(
+    entries: &[(String, Node)],
+    external_labels: &BTreeMap<String, String>,
+) -> Result<Vec<Remote>, Vec<String>> {
     let mut remotes: Vec<Remote> = Vec::new();
     let mut mistakes = Vec::new();
     for (file, node) in entries {
         let mut report = Report::new(file.clone());
-        if let Some(remote) = read(node, &mut report) {
+        if let Some(mut remote) = read(node, &mut report) {
+            let mut labels = external_labels.clone();
+            labels.extend(std::mem::take(&mut remote.labels));
+            remote.labels = labels.into_iter().filter(|(_, value)| !value.is_empty()).collect();
             if remotes.iter().any(|other| other.name == remote.name) {
                 report
                     .add(node.at, format!("there is another remote_write called {:?}; give it a `name`", remote.name));
@@ -107,6 +118,7 @@ fn read(node: &Node, report: &mut Report) -> Option<Remote> {
     let batch = table.optional(report, "batch_samples", document::integer(100, 200_000)).unwrap_or(10_000);
     let matchers = table.optional(report, "match", document::list(selector)).unwrap_or_default();
     let labels = table.optional(report, "labels", labels).unwrap_or_default();
+    let relabel = table.optional(report, "write_relabel_configs", document::list(relabel::read)).unwrap_or_default();
     let headers = table.optional(report, "headers", http::plain_headers).unwrap_or_default();
     let mut http = http::read_rest(table, report);
     http.headers.extend(headers);
@@ -121,6 +133,7 @@ fn read(node: &Node, report: &mut Report) -> Option<Remote> {
         resend,
         matchers,
         labels,
+        relabel,
         http,
     })
 }

@@ -4,14 +4,19 @@
 //! Field numbers are those of Prometheus' `prompb/remote.proto` and `prompb/types.proto`; the protocol is
 //! <https://prometheus.io/docs/specs/prw/remote_write_spec/>. Stale markers keep their bits.
 
+use std::cmp::Ordering;
+use std::sync::Arc;
+
 use watchfire_shared::frame::varint::put;
 use watchfire_shared::labels::Labels;
 use watchfire_shared::matcher::Matcher;
 use watchfire_store::Feed;
 
 use super::config::Remote;
+use super::memo::{Memo, Outcome};
 use super::plan::Batch;
 use crate::metadata::Metadata;
+use crate::relabel;
 
 /// Families in one body.
 const MAX_FAMILIES: usize = 1000;
@@ -23,22 +28,67 @@ pub struct Encoded {
     pub samples: usize,
 }
 
-/// Reads the batch's rows and encodes those series that the remote is to have.
-#[must_use]
-pub fn batch(feed: &Feed, batch: &Batch, remote: &Remote) -> Encoded {
-    let mut out = Vec::new();
-    let mut samples = 0;
-    let mut series = Vec::new();
-    for run in &batch.runs {
-        feed.read(&run.source, run.after, run.until(), &mut |labels, points| {
-            if is_wanted(&remote.matchers, labels) {
-                samples += points.len();
-                put_series(labels, &remote.labels, points, &mut series);
-                put_bytes(&mut out, 1, &series);
+/// Encodes for one engine.
+#[derive(Debug)]
+pub struct Encoder {
+    remote: Arc<Remote>,
+    memo: Memo,
+}
+
+impl Encoder {
+    /// `seed` is of the table that remembers what became of a series' labels.
+    #[must_use]
+    pub fn new(remote: Arc<Remote>, seed: u64) -> Self {
+        Self { remote, memo: Memo::new(seed) }
+    }
+
+    /// Reads the batch's rows and encodes those series that the engine is to have.
+    #[must_use]
+    pub fn batch(&mut self, feed: &Feed, batch: &Batch) -> Encoded {
+        let mut out = Vec::new();
+        let mut samples = 0;
+        let mut series = Vec::new();
+        for run in &batch.runs {
+            feed.read(&run.source, run.after, run.until(), &mut |labels, points| {
+                series.clear();
+                if self.put_labels(labels, &mut series) {
+                    samples += points.len();
+                    put_points(points, &mut series);
+                    put_bytes(&mut out, 1, &series);
+                }
+            });
+        }
+        self.memo.grow_old();
+        Encoded { body: compress(&out), samples }
+    }
+
+    /// Appends the labels as the engine is to have them; returns whether it is to have the series.
+    fn put_labels(&mut self, labels: &Labels, out: &mut Vec<u8>) -> bool {
+        let Remote { matchers, labels: added, relabel, .. } = &*self.remote;
+        if !is_wanted(matchers, labels) {
+            return false;
+        }
+        if relabel.is_empty() {
+            merged(labels, added).for_each(|(name, value)| put_label(name, value, out));
+            return true;
+        }
+        let outcome = self.memo.outcome(labels, || {
+            let all = with_added(labels, added);
+            match relabel::apply(relabel, &all) {
+                // Nobody takes a series without a name.
+                Some(changed) if changed.metric_name().is_empty() => Outcome::Dropped,
+                Some(changed) if changed == all => Outcome::Unchanged,
+                Some(changed) => Outcome::Changed(changed),
+                None => Outcome::Dropped,
             }
         });
+        match outcome {
+            Outcome::Dropped => return false,
+            Outcome::Unchanged => merged(labels, added).for_each(|(name, value)| put_label(name, value, out)),
+            Outcome::Changed(changed) => changed.iter().for_each(|(name, value)| put_label(name, value, out)),
+        }
+        true
     }
-    Encoded { body: compress(&out), samples }
 }
 
 fn is_wanted(selectors: &[Vec<Matcher>], labels: &Labels) -> bool {
@@ -46,17 +96,33 @@ fn is_wanted(selectors: &[Vec<Matcher>], labels: &Labels) -> bool {
     selectors.is_empty() || selectors.iter().any(matches)
 }
 
-fn put_series(labels: &Labels, added: &[(String, String)], points: &[(i64, f64)], out: &mut Vec<u8>) {
-    out.clear();
-    if added.iter().all(|(name, _)| labels.get(name).is_some()) {
-        labels.iter().for_each(|(name, value)| put_label(name, value, out));
-    } else {
-        let mut builder = labels.to_builder();
-        for (name, value) in added.iter().filter(|(name, _)| labels.get(name).is_none()) {
-            builder.set(name.as_str(), value.as_str());
-        }
-        builder.build().iter().for_each(|(name, value)| put_label(name, value, out));
+fn with_added(labels: &Labels, added: &[(String, String)]) -> Labels {
+    let mut builder = labels.to_builder_for(added.len());
+    for (name, value) in added.iter().filter(|(name, _)| labels.get(name).is_none()) {
+        builder.set(name.as_str(), value.as_str());
     }
+    builder.build()
+}
+
+/// The same, without building it: the labels, and those of `added` whose names they do not have, in the order of their names.
+fn merged<'a>(labels: &'a Labels, added: &'a [(String, String)]) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let (mut own, mut added) = (labels.iter().peekable(), added.iter().peekable());
+    std::iter::from_fn(move || {
+        while let Some((name, value)) = added.peek() {
+            match own.peek().map(|(first, _)| first.cmp(&name.as_str())) {
+                Some(Ordering::Less) => return own.next(),
+                Some(Ordering::Equal) => drop(added.next()),
+                _ => {
+                    added.next();
+                    return Some((name.as_str(), value.as_str()));
+                }
+            }
+        }
+        own.next()
+    })
+}
+
+fn put_points(points: &[(i64, f64)], out: &mut Vec<u8>) {
     for (at, value) in points {
         // A sample: a double of 9 bytes with its key, a time of a varint with its key.
         let mut time = Vec::with_capacity(10);

@@ -18,6 +18,7 @@ struct World {
     store: Store<SimDisk>,
     remote: Arc<Remote>,
     exporter: Exporter,
+    encoder: encode::Encoder,
     copied: CopiedBlocks,
     engine: Content,
     /// What the engine says to a batch; `None` is that it takes it.
@@ -27,14 +28,14 @@ struct World {
     figures: Figures,
 }
 
-fn remote(text: &str) -> Remote {
+fn remote(text: &str, external: &BTreeMap<String, String>) -> Remote {
     let text = format!("[[remote_write]]\nurl = \"http://engine/write\"\n{text}");
     let mut report = Report::new("collector.toml");
     let root = toml::parse(&text, &mut report).unwrap();
     let document::Value::Table(mut entries) = root.value else { panic!() };
     let document::Value::List(items) = entries.remove(0).1.value else { panic!() };
     let entries: Vec<_> = items.into_iter().map(|item| ("collector.toml".to_owned(), item)).collect();
-    read_all(&entries).unwrap().remove(0)
+    read_all(&entries, external).unwrap().remove(0)
 }
 
 use watchfire_shared::document;
@@ -49,15 +50,20 @@ fn takes(_: &Batch) -> Option<Answer> {
 
 impl World {
     fn new(text: &str) -> Self {
+        Self::with(text, &BTreeMap::new())
+    }
+
+    fn with(text: &str, external: &BTreeMap<String, String>) -> Self {
         let now = Timestamp::from_millis(1_800_000_000_000);
         let options = Options { block_span: Span::from_seconds(300), min_free_bytes: 0, ..Options::default() };
         let (store, _) = Store::open(SimDisk::new(), options).unwrap();
-        let remote = Arc::new(remote(text));
+        let remote = Arc::new(remote(text, external));
         let exporter = Exporter::new(now, Arc::clone(&remote), None, 7);
         Self {
             now,
             store,
             exporter,
+            encoder: encode::Encoder::new(Arc::clone(&remote), 3),
             remote,
             copied: CopiedBlocks::default(),
             engine: Content::new(),
@@ -103,7 +109,7 @@ impl World {
     fn answer(&mut self, feed: &Feed, batch: &Batch) -> Answer {
         self.sends += 1;
         assert!(batch.samples() <= self.remote.batch_samples.max(20), "{} samples", batch.samples());
-        let encoded = encode::batch(feed, batch, &self.remote);
+        let encoded = self.encoder.batch(feed, batch);
         if let Some(answer) = (self.say)(batch) {
             return answer;
         }
@@ -349,6 +355,32 @@ fn selectors_and_labels_apply() {
 }
 
 #[test]
+fn external_labels_come_before_the_rules_and_yield_to_the_entrys_own() {
+    let external = [("collector", "x"), ("instance", "y"), ("replica", "a"), ("none", "")];
+    let external = external.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut world = World::with(
+        "labels = { collector = \"w\" }\nwrite_relabel_configs = [\n\
+         { source_labels = [\"__name__\", \"replica\"], regex = \"m1[0-9];a|m2;a\", action = \"keep\" },\n\
+         { source_labels = [\"__name__\"], regex = \"m11\", target_label = \"__name__\", replacement = \"\" },\n\
+         { source_labels = [\"__name__\"], regex = \"m12\", target_label = \"__name__\", replacement = \"renamed\" }]\n",
+        &BTreeMap::from(external),
+    );
+    (0..3).for_each(|_| world.tick());
+    let mut expected: Vec<String> = (0..2)
+        .flat_map(|node| {
+            let names = ["m2", "m10", "renamed", "m13", "m14", "m15", "m16", "m17", "m18", "m19"];
+            names.map(|name| format!("{name}{{collector=\"w\", instance=\"{node}\", replica=\"a\"}}"))
+        })
+        .collect();
+    expected.sort();
+    let mut found: Vec<String> = world.engine.keys().map(ToString::to_string).collect();
+    found.sort();
+    assert_eq!(found, expected);
+    assert!(world.engine.values().all(|points| points.len() == 3));
+    assert_eq!(world.figures.sent_samples, 60);
+}
+
+#[test]
 fn cursors_survive_their_bytes_and_nothing_else_does() {
     let mut world = World::new("");
     (0..5).for_each(|_| world.tick());
@@ -362,7 +394,7 @@ fn cursors_survive_their_bytes_and_nothing_else_does() {
 
 #[test]
 fn every_mistake_of_an_entry_is_told_at_its_place() {
-    let text = "[[remote_write]]\nurl = \"ftp://x\"\ntimout = \"1s\"\nsend_every = \"1ms\"\nmatch = [\"{\"]\nlabels = { \"a-b\" = \"1\" }\nbasic_auth = { username = \"u\" }\nbearer_token = \"t\"\n";
+    let text = "[[remote_write]]\nurl = \"ftp://x\"\ntimout = \"1s\"\nsend_every = \"1ms\"\nmatch = [\"{\"]\nlabels = { \"a-b\" = \"1\" }\nwrite_relabel_configs = [{ action = \"kep\", regex = \"(\" }]\nbasic_auth = { username = \"u\" }\nbearer_token = \"t\"\n";
     let mut report = Report::new("collector.toml");
     let root = toml::parse(text, &mut report).unwrap();
     let document::Value::Table(entries) = root.value else { panic!() };
@@ -375,12 +407,14 @@ fn every_mistake_of_an_entry_is_told_at_its_place() {
         "collector.toml:4:14: 1ms is not between 100ms and 1h",
         "collector.toml:5:10: ",
         "collector.toml:6:10: `a-b` is no label name",
-        "collector.toml:8:1: at most one of basic_auth, bearer_token may be set",
+        "collector.toml:7:37: unknown word \"kep\", did you mean `keep`?",
+        "collector.toml:7:52: invalid regular expression \"(\": unclosed group",
+        "collector.toml:9:1: at most one of basic_auth, bearer_token may be set",
     ];
     assert_eq!(mistakes.len(), starts.len(), "{mistakes:#?}");
     for (mistake, start) in mistakes.iter().zip(starts) {
         assert!(mistake.starts_with(start), "{mistake}");
     }
     let entries: Vec<_> = ["a.toml", "b.toml"].map(|file| (file.to_owned(), items[0].clone())).into();
-    assert!(read_all(&entries).is_err());
+    assert!(read_all(&entries, &BTreeMap::new()).is_err());
 }

@@ -1,0 +1,111 @@
+//! What relabelling made of a series' labels, so that its rules run once for a series and not for each of its rows.
+//!
+//! Two generations of a hash table: what is asked for lives in the young one, and once every series was asked for a few
+//! times the old one goes with what nobody has asked for since. So it holds what is sent now, and not what once was.
+
+use hashbrown::HashTable;
+use watchfire_shared::labels::Labels;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// How often a series is asked for, on average, before those that were not are forgotten.
+const ASKED_PER_SERIES: usize = 8;
+/// Fewer are not worth forgetting.
+const FEW: usize = 10_000;
+
+/// What became of a series' labels.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The series is not sent.
+    Dropped,
+    /// They are what they were, with the labels that are added to all.
+    Unchanged,
+    Changed(Labels),
+}
+
+#[derive(Debug)]
+struct Entry {
+    hash: u64,
+    labels: Labels,
+    outcome: Outcome,
+}
+
+/// Outcomes by labels. Nothing iterates it, so its order is nobody's.
+#[derive(Debug)]
+pub(super) struct Memo {
+    seed: u64,
+    young: HashTable<Entry>,
+    old: HashTable<Entry>,
+    /// Since the young one is young.
+    asked: usize,
+    /// The text that is hashed.
+    text: Vec<u8>,
+}
+
+impl Memo {
+    /// Texts of labels come from outside, so their hash is not to be foreseen: `seed` is random.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { seed, young: HashTable::new(), old: HashTable::new(), asked: 0, text: Vec::new() }
+    }
+
+    /// What became of these labels; `make` finds out if it is not known.
+    pub(super) fn outcome(&mut self, labels: &Labels, make: impl FnOnce() -> Outcome) -> &Outcome {
+        self.asked += 1;
+        let hash = self.hash(labels);
+        let is_it = |entry: &Entry| entry.hash == hash && entry.labels == *labels;
+        if self.young.find(hash, is_it).is_none() {
+            let known = self.old.find_entry(hash, is_it).ok().map(|entry| entry.remove().0);
+            let entry = known.unwrap_or_else(|| Entry { hash, labels: labels.clone(), outcome: make() });
+            self.young.insert_unique(hash, entry, |entry| entry.hash);
+        }
+        &self.young.find(hash, is_it).expect("it was there, or was put there just now").outcome
+    }
+
+    fn hash(&mut self, labels: &Labels) -> u64 {
+        self.text.clear();
+        for text in labels.iter().flat_map(|(name, value)| [name, value]) {
+            self.text.extend_from_slice(text.as_bytes());
+            // No text holds this byte.
+            self.text.push(0xff);
+        }
+        xxh3_64_with_seed(&self.text, self.seed)
+    }
+
+    /// Forgets what was not asked for for long; to be called now and then.
+    pub(super) fn grow_old(&mut self) {
+        if self.asked >= ASKED_PER_SERIES * self.young.len().max(FEW) {
+            self.old = std::mem::take(&mut self.young);
+            self.asked = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_is_looked_at_once_while_it_is_asked_for() {
+        let mut memo = Memo::new(7);
+        let series = |number: usize| Labels::new([("__name__", format!("m{number}"))]);
+        let mut made = 0;
+        let ask = |memo: &mut Memo, number: usize, made: &mut usize| {
+            let outcome = memo.outcome(&series(number), || {
+                *made += 1;
+                if number.is_multiple_of(2) { Outcome::Dropped } else { Outcome::Changed(series(number + 1)) }
+            });
+            match outcome {
+                Outcome::Dropped => assert_eq!(number % 2, 0),
+                Outcome::Changed(labels) => assert_eq!(*labels, series(number + 1)),
+                Outcome::Unchanged => panic!("nothing made that"),
+            }
+            memo.grow_old();
+        };
+        for round in 0..100 {
+            (0..3000).for_each(|number| ask(&mut memo, number, &mut made));
+            // A hundred that come once.
+            (0..100).for_each(|number| ask(&mut memo, 10_000 + round * 100 + number, &mut made));
+        }
+        assert_eq!(made, 3000 + 100 * 100);
+        assert!(memo.young.len() + memo.old.len() < 3000 + 7000, "{} {}", memo.young.len(), memo.old.len());
+    }
+}
