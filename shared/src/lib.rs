@@ -9,6 +9,8 @@ pub mod labels;
 
 pub mod matcher;
 
+pub mod essential;
+
 pub mod sample;
 
 pub mod member;

@@ -5,10 +5,12 @@
 //! and no allocation.
 //!
 //! Invariants: a slot belongs to one series until the round that reports it as removed; a series that was not sampled in
-//! a round has the stale marker as its value; there are never more than [`MAX_SERIES_PER_AGENT`] slots.
+//! a round has the stale marker as its value; there are never more than [`MAX_SERIES_PER_AGENT`] slots; each essential
+//! family has [`KEPT`] of them that nobody else gets, so that a host with ten thousand devices still tells of its memory.
 
 use std::collections::BTreeMap;
 
+use watchfire_shared::essential;
 use watchfire_shared::frame::message::SeriesEntry;
 use watchfire_shared::labels::{Labels, LabelsBuilder, METRIC_NAME};
 use watchfire_shared::limits::{MAX_LABEL_VALUE_BYTES, MAX_NAME_BYTES, MAX_SERIES_PER_AGENT};
@@ -18,6 +20,11 @@ use watchfire_shared::time::Timestamp;
 /// Rounds for which a vanished series keeps its slot: one that comes and goes (a device that flaps) must not cost a
 /// dictionary each time.
 const ROUNDS_KEPT: u64 = 60;
+/// Slots that each essential family has for itself: those of CPU of a machine with 25 threads, of 35 filesystems. What a
+/// family has beyond that it takes from what is left to all.
+const KEPT: usize = 250;
+/// Slots that are left to all.
+const COMMON: usize = MAX_SERIES_PER_AGENT - KEPT * essential::FAMILIES.len();
 
 /// A metric, or a group of metrics whose names share a beginning and an end.
 ///
@@ -79,6 +86,8 @@ pub struct Series {
     /// The highest value so far, of a counter that is held.
     held: f64,
     hash: u64,
+    /// Its essential family.
+    essential: Option<usize>,
 }
 
 impl Series {
@@ -116,6 +125,10 @@ pub struct Sink {
     round: u64,
     added: Vec<u32>,
     removed: Vec<u32>,
+    /// Slots that are taken, by essential family.
+    essential: [usize; essential::FAMILIES.len()],
+    /// Slots that the rest has taken.
+    others: usize,
     malformed: u64,
     dropped: u64,
 }
@@ -211,6 +224,7 @@ impl Sink {
         for slot in 0..self.series.len() {
             let old = |series: &Series| series.seen + ROUNDS_KEPT <= self.round;
             let Some(series) = self.series[slot].take_if(|series| old(series)) else { continue };
+            *self.taken_by(series.essential) -= 1;
             let slot = slot as u32;
             self.by_hash.remove(&(series.hash, slot));
             self.free.push(slot);
@@ -240,13 +254,27 @@ impl Sink {
         Some(slot)
     }
 
+    fn taken_by(&mut self, essential: Option<usize>) -> &mut usize {
+        match essential {
+            Some(family) => &mut self.essential[family],
+            None => &mut self.others,
+        }
+    }
+
+    fn has_room_for(&self, essential: Option<usize>) -> bool {
+        let beyond: usize = self.essential.iter().map(|taken| taken.saturating_sub(KEPT)).sum();
+        essential.is_some_and(|family| self.essential[family] < KEPT) || self.others + beyond < COMMON
+    }
+
     fn add(&mut self, hash: u64, family: &'static Family, field: &str, labels: &[Label<'_>]) -> Option<u32> {
         let name = family.name(field);
         let too_long = name.len() > MAX_NAME_BYTES || labels.iter().any(|(_, v)| v.len() > MAX_LABEL_VALUE_BYTES);
-        if too_long || (self.free.is_empty() && self.series.len() >= MAX_SERIES_PER_AGENT) {
+        let essential = essential::family(&name);
+        if too_long || !self.has_room_for(essential) {
             self.dropped += 1;
             return None;
         }
+        *self.taken_by(essential) += 1;
         let mut builder = LabelsBuilder::default();
         builder.set(METRIC_NAME, name);
         for (label, value) in labels {
@@ -261,6 +289,7 @@ impl Sink {
             position: 0,
             held: 0.0,
             hash,
+            essential,
         };
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -352,7 +381,43 @@ mod tests {
         for i in 0..MAX_SERIES_PER_AGENT + 3 {
             sink.emit(&FIELD, &i.to_string(), &[], 0.0);
         }
-        assert_eq!((sink.finish(Timestamp::EPOCH).values.len(), sink.dropped_total()), (MAX_SERIES_PER_AGENT, 3));
+        assert_eq!((sink.finish(Timestamp::EPOCH).values.len(), sink.dropped_total()), (COMMON, KEPT as u64 * 9 + 3));
+    }
+
+    #[test]
+    fn what_a_host_is_judged_by_is_not_crowded_out() {
+        static NETWORK: Family = Family::fields("node_network_", "", MetricKind::Gauge, "Of {}.");
+        static MEMORY: Family = Family::fields("node_memory_", "_bytes", MetricKind::Gauge, "Of {}.");
+        let emit = |sink: &mut Sink, family: &'static Family, count: usize| {
+            (0..count).for_each(|number| sink.emit(family, &number.to_string(), &[], 0.0));
+        };
+        let held = |sink: &Sink, family: &Family| {
+            sink.sampled().filter(|(series, _)| std::ptr::eq(series.family, family)).count()
+        };
+        let mut sink = Sink::default();
+        let mut added = 0;
+        for _ in 0..3 {
+            sink.begin();
+            // Neither a crowd of others nor one of another essential family is in the way.
+            emit(&mut sink, &FIELD, 5000);
+            emit(&mut sink, &NETWORK, 12_000);
+            emit(&mut sink, &MEMORY, KEPT);
+            added += sink.finish(Timestamp::EPOCH).added.len();
+            let found = [&FIELD, &NETWORK, &MEMORY].map(|family| held(&sink, family));
+            assert_eq!(found, [5000, COMMON - 5000 + KEPT, KEPT]);
+        }
+        assert_eq!(added, COMMON + 2 * KEPT);
+        assert_eq!(sink.dropped_total(), 3 * (5000 + 12_000 + KEPT - added) as u64);
+        // What is gone leaves its room to others.
+        for _ in 0..=ROUNDS_KEPT {
+            sink.begin();
+            emit(&mut sink, &MEMORY, 10);
+            sink.finish(Timestamp::EPOCH);
+        }
+        sink.begin();
+        emit(&mut sink, &MEMORY, MAX_SERIES_PER_AGENT);
+        sink.finish(Timestamp::EPOCH);
+        assert_eq!(held(&sink, &MEMORY), COMMON + KEPT);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use watchfire_shared::essential;
 use watchfire_shared::labels::{INSTANCE, JOB, Labels, METRIC_NAME, Text, is_label_name, is_metric_name};
 use watchfire_shared::limits::{MAX_LABEL_VALUE_BYTES, MAX_LABELS_PER_SERIES, MAX_NAME_BYTES};
 use watchfire_shared::member::NodeId;
@@ -21,22 +22,9 @@ pub const RESERVED: [&str; 8] = [
     "watchfire_node_clock_offset_seconds",
 ];
 
-/// How the names begin that a node is judged by: the default rules read them, and so does everybody.
-const ESSENTIAL: [&str; 9] = [
-    "node_cpu_",
-    "node_memory_",
-    "node_load",
-    "node_filesystem_",
-    "node_network_",
-    "node_boot_time_",
-    "node_time_",
-    "node_uname_",
-    "watchfire_agent_",
-];
-
 /// Whether a series is admitted first where there is no room for all.
 pub(crate) fn is_essential(labels: &Labels) -> bool {
-    ESSENTIAL.iter().any(|family| labels.metric_name().starts_with(family))
+    essential::family(labels.metric_name()).is_some()
 }
 
 /// A text with places for facts of a node: `{name}`, `{id}`, `{cluster}` and `{labels.NAME}`.
