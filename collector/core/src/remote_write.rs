@@ -26,6 +26,7 @@ mod groups;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -136,8 +137,15 @@ struct Times {
     out_of_order: i64,
 }
 
-/// What the table said before the request, to be taken back if the store has no room.
-type Undo = Vec<(u128, Option<Seen>)>;
+/// What the table said of a series before the request, to be taken back if the store has no room.
+struct Before {
+    key: u128,
+    entry: Option<Seen>,
+    /// What was known of the series, whatever its labels were called in.
+    seen: Seen,
+}
+
+type Undo = Vec<Before>;
 
 /// Takes requests, in the engine's thread.
 pub(crate) struct Writer {
@@ -214,13 +222,14 @@ impl Writer {
         }
         self.take_late(store, &mut refusal);
         match self.store(store, &mut refusal) {
-            Ok(()) => {
+            Ok(kept_out) => {
+                self.take_back(&undo, &kept_out);
                 let outcome = refusal.outcome(&mut self.counters);
                 self.waiting.push((id, outcome));
                 None
             }
             Err(error) => {
-                self.table.restore(undo);
+                self.table.restore(undo.into_iter().map(|before| (before.key, before.entry)));
                 self.groups.forget_new();
                 Some((id, Outcome::Unavailable(error.to_string())))
             }
@@ -260,6 +269,7 @@ impl Writer {
                 Err(reason) => return refusal.add(Reason::Labels, series.samples.len(), || reason.to_string()),
             },
         };
+        undo.push(Before { key: series.key, entry: known, seen });
         for (at, value) in series.samples {
             let told = || series.labels().map(|labels| labels.to_string()).unwrap_or_default();
             if !times.kept.contains(&Timestamp::from_millis(*at)) {
@@ -278,7 +288,6 @@ impl Writer {
                 self.pending.push(Pending { place: seen.place, at: *at, value: *value });
             }
         }
-        undo.push((series.key, known));
         self.table.set(series.key, seen);
     }
 
@@ -309,8 +318,12 @@ impl Writer {
         }
     }
 
-    /// Writes the rows of the request.
-    fn store<D: Disk>(&mut self, store: &mut Store<D>, refusal: &mut Refusal) -> Result<(), AppendError> {
+    /// Writes the rows of the request; returns the places and times that the store has kept out.
+    fn store<D: Disk>(
+        &mut self,
+        store: &mut Store<D>,
+        refusal: &mut Refusal,
+    ) -> Result<BTreeSet<(Place, i64)>, AppendError> {
         let refused = self.groups.add_new(store)?;
         if let Some(RefusedSlot { labels, reason, .. }) = refused.first().map(|(_, slot)| slot) {
             let mut gone: Vec<Place> = refused.iter().map(|(place, _)| *place).collect();
@@ -323,22 +336,50 @@ impl Writer {
         }
         // Rows are the same group at the same time; within a row the order of slots makes equal requests equal bytes.
         self.pending.sort_unstable_by_key(|pending| (pending.place.group, pending.at, pending.place.slot));
-        let mut row: Vec<(u32, f64)> = Vec::new();
+        let (mut row, mut kept_out): (Vec<(u32, f64)>, _) = (Vec::new(), BTreeSet::new());
         for samples in self.pending.chunk_by(|a, b| (a.place.group, a.at) == (b.place.group, b.at)) {
             row.clear();
             row.extend(samples.iter().map(|sample| (sample.place.slot, sample.value)));
             let at = Timestamp::from_millis(samples[0].at);
-            match self.groups.append(store, samples[0].place.group, at, &row)? {
+            let group = samples[0].place.group;
+            let mut keep_out = |slot| {
+                kept_out.insert((Place { group, slot }, samples[0].at));
+            };
+            match self.groups.append(store, group, at, &row)? {
                 Some(refused) => {
-                    self.counters.samples += (row.len() - refused.samples) as u64;
-                    if refused.samples > 0 {
-                        refusal.add(Reason::Limit, refused.samples, || refused.first);
+                    self.counters.samples += (row.len() - refused.slots.len()) as u64;
+                    if !refused.slots.is_empty() {
+                        refused.slots.iter().copied().for_each(keep_out);
+                        refusal.add(Reason::Limit, refused.slots.len(), || refused.first);
                     }
                 }
-                None => refusal.add(Reason::OutOfOrder, row.len(), || format!("out of order samples at {at}")),
+                None => {
+                    row.iter().for_each(|(slot, _)| keep_out(*slot));
+                    refusal.add(Reason::OutOfOrder, row.len(), || format!("out of order samples at {at}"));
+                }
             }
         }
-        Ok(())
+        Ok(kept_out)
+    }
+
+    /// Makes what is known of a series true again where the store has kept samples out: the newest is what it has taken.
+    fn take_back(&mut self, undo: &Undo, kept_out: &BTreeSet<(Place, i64)>) {
+        if kept_out.is_empty() {
+            return;
+        }
+        let places: BTreeSet<Place> = kept_out.iter().map(|(place, _)| *place).collect();
+        let mut newest: BTreeMap<Place, (i64, u64)> = BTreeMap::new();
+        for Pending { place, at, value } in &self.pending {
+            if places.contains(place) && !kept_out.contains(&(*place, *at)) {
+                let newest = newest.entry(*place).or_insert((*at, value.to_bits()));
+                *newest = (*newest).max((*at, value.to_bits()));
+            }
+        }
+        // A series that came twice is told of twice; the first is what was before.
+        for Before { key, seen, .. } in undo.iter().rev().filter(|before| places.contains(&before.seen.place)) {
+            let taken = newest.get(&seen.place).filter(|(at, _)| *at > seen.at);
+            self.table.set(*key, taken.map_or(*seen, |(at, bits)| Seen { at: *at, bits: *bits, ..*seen }));
+        }
     }
 
     /// Gives up the places of series that have ended.

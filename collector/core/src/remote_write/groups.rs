@@ -42,10 +42,10 @@ struct Lane {
     slots: [u64; SERIES_PER_GROUP / 64],
 }
 
-/// What the store kept out of a row: how many samples, and why it did the first.
+/// What the store kept out of a row: the slots of its samples, and why it did the first.
 #[derive(Default, Debug)]
 pub(super) struct KeptOut {
-    pub(super) samples: usize,
+    pub(super) slots: Vec<u32>,
     pub(super) first: String,
 }
 
@@ -100,7 +100,7 @@ impl Group {
         for (slot, _) in row.iter().filter(|(slot, _)| !self.lanes[lane].has(*slot)) {
             match self.labels_of(store, *slot) {
                 Some(labels) => missing.push((*slot, labels)),
-                None => refused.add(|| "the store has forgotten the series".to_owned()),
+                None => refused.add(*slot, || "the store has forgotten the series".to_owned()),
             }
         }
         let wanted: Vec<u32> = missing.iter().map(|(slot, _)| *slot).collect();
@@ -115,7 +115,7 @@ impl Group {
                 Some(RefusedSlot { labels, .. }) if store.labels_of(&own.name, slot).as_ref() == Some(labels) => {
                     own.take(slot);
                 }
-                Some(RefusedSlot { labels, reason, .. }) => refused.add(|| format!("{labels}: {reason}")),
+                Some(RefusedSlot { labels, reason, .. }) => refused.add(slot, || format!("{labels}: {reason}")),
             }
         }
         Ok(refused)
@@ -123,11 +123,11 @@ impl Group {
 }
 
 impl KeptOut {
-    fn add(&mut self, reason: impl FnOnce() -> String) {
-        if self.samples == 0 {
+    fn add(&mut self, slot: u32, reason: impl FnOnce() -> String) {
+        if self.slots.is_empty() {
             self.first = reason();
         }
-        self.samples += 1;
+        self.slots.push(slot);
     }
 }
 

@@ -1,9 +1,9 @@
 //! Which pushed series is where: a hash table by the hash of a series' labels, since every sample asks it.
 //!
 //! Keys are 128 bits of a hash that spreads well, so they are compared instead of the labels, and their low bits are the
-//! place in the table. Nothing iterates it but the sweep, whose result is sorted.
+//! hash of the table. Nothing iterates it but the sweep, whose result is sorted.
 
-use std::collections::BTreeSet;
+use hashbrown::HashTable;
 
 use super::groups::Place;
 
@@ -23,85 +23,52 @@ impl Seen {
     }
 }
 
-/// Open addressing with linear probing; a power of two of slots, at most three quarters of them taken.
 #[derive(Default)]
-pub(super) struct Table {
-    slots: Vec<Option<(u128, Seen)>>,
-    taken: usize,
+pub(super) struct Table(HashTable<(u128, Seen)>);
+
+fn hash(key: u128) -> u64 {
+    key as u64
 }
 
-const FEWEST_SLOTS: usize = 64;
-
 impl Table {
-    fn probe(&self, key: u128) -> impl Iterator<Item = usize> + use<> {
-        let mask = self.slots.len().wrapping_sub(1);
-        let first = key as usize;
-        (0..self.slots.len()).map(move |step| first.wrapping_add(step) & mask)
-    }
-
     pub(super) fn get(&self, key: u128) -> Option<Seen> {
-        for at in self.probe(key) {
-            match &self.slots[at] {
-                Some((own, seen)) if *own == key => return Some(*seen),
-                Some(_) => {}
-                None => return None,
-            }
-        }
-        None
+        self.0.find(hash(key), |(own, _)| *own == key).map(|(_, seen)| *seen)
     }
 
     pub(super) fn set(&mut self, key: u128, seen: Seen) {
-        if (self.taken + 1) * 4 > self.slots.len() * 3 {
-            self.rebuild(|_| true);
+        match self.0.find_mut(hash(key), |(own, _)| *own == key) {
+            Some((_, old)) => *old = seen,
+            None => drop(self.0.insert_unique(hash(key), (key, seen), |(key, _)| hash(*key))),
         }
-        for at in self.probe(key) {
-            match &mut self.slots[at] {
-                Some((own, old)) if *own == key => {
-                    *old = seen;
-                    return;
-                }
-                Some(_) => {}
-                slot @ None => {
-                    *slot = Some((key, seen));
-                    self.taken += 1;
-                    return;
-                }
-            }
+    }
+
+    fn forget(&mut self, key: u128) {
+        if let Ok(found) = self.0.find_entry(hash(key), |(own, _)| *own == key) {
+            found.remove();
         }
     }
 
     /// Makes entries what they were; of one that is named twice, what it was first.
-    pub(super) fn restore(&mut self, entries: Vec<(u128, Option<Seen>)>) {
-        let mut gone = BTreeSet::new();
-        for (key, seen) in entries.into_iter().rev() {
+    pub(super) fn restore(&mut self, entries: impl DoubleEndedIterator<Item = (u128, Option<Seen>)>) {
+        for (key, seen) in entries.rev() {
             match seen {
                 Some(seen) => self.set(key, seen),
-                None => drop(gone.insert(key)),
+                None => self.forget(key),
             }
-        }
-        if !gone.is_empty() {
-            self.rebuild(|(key, _)| !gone.contains(key));
         }
     }
 
     /// Removes entries; returns their places, sorted, each once.
     pub(super) fn remove(&mut self, is_gone: impl Fn(&Seen) -> bool) -> Vec<Place> {
-        let entries = self.slots.iter().flatten().map(|(_, seen)| seen);
-        let mut gone: Vec<Place> = entries.filter(|seen| is_gone(seen)).map(|seen| seen.place).collect();
-        if !gone.is_empty() {
-            self.rebuild(|(_, seen)| !is_gone(seen));
-        }
+        let gone = self.0.extract_if(|(_, seen)| is_gone(seen));
+        let mut gone: Vec<Place> = gone.map(|(_, seen)| seen.place).collect();
         gone.sort_unstable();
         gone.dedup();
+        // What was many once is not paid for for ever.
+        if self.0.len() < self.0.capacity() / 4 {
+            self.0.shrink_to_fit(|(key, _)| hash(*key));
+        }
         gone
-    }
-
-    /// Puts what is kept into a table of the right size.
-    fn rebuild(&mut self, keep: impl Fn(&(u128, Seen)) -> bool) {
-        let kept: Vec<(u128, Seen)> = self.slots.drain(..).flatten().filter(|entry| keep(entry)).collect();
-        self.slots = vec![None; ((kept.len() + 1) * 2).next_power_of_two().max(FEWEST_SLOTS)];
-        self.taken = 0;
-        kept.into_iter().for_each(|(key, seen)| self.set(key, seen));
     }
 }
 
@@ -118,10 +85,10 @@ mod tests {
         fn it_is_a_map(changes in prop::collection::vec((0u128..200, any::<bool>()), 0..600)) {
             let (mut table, mut model) = (Table::default(), BTreeMap::new());
             for (number, (key, is_removal)) in changes.into_iter().enumerate() {
-                // Keys that share their low bits are neighbours in the table.
-                let key = key << 3;
+                // Keys may share the hash of the table.
+                let key = key << 62;
                 if is_removal {
-                    table.restore(vec![(key, None)]);
+                    table.restore([(key, None)].into_iter());
                     model.remove(&key);
                 } else {
                     let seen = Seen { at: number as i64, ..Seen::new(Place { group: 0, slot: number as u32 }) };
@@ -129,7 +96,7 @@ mod tests {
                     model.insert(key, seen);
                 }
             }
-            for key in 0..1600 {
+            for key in (0..200).map(|key| key << 62) {
                 prop_assert_eq!(table.get(key), model.get(&key).copied());
             }
         }

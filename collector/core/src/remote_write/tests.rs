@@ -259,6 +259,28 @@ fn what_a_lane_has_no_room_for_is_counted() {
     assert_eq!(world.stored(), ["a{x=\"1\"} -15:2 0:1", "b{x=\"1\"} 0:1"]);
 }
 
+/// What the store has no room for is not there, so it is no repetition when it comes again.
+#[test]
+fn what_was_refused_and_comes_again_is_refused_again() {
+    let mut world = World::new(Options::default());
+    assert_eq!(world.write(&[(A, &[(-30, 1.0)]), (B, &[(-30, 1.0)])]), Outcome::Taken);
+    world.restart_with(Options { max_dictionary_bytes_per_source: 16, ..Options::default() });
+    // The first lane is past what comes now, and the second, which A has opened, has no room for the name of B.
+    assert_eq!(world.write(&[(A, &[(0, 2.0)])]), Outcome::Taken);
+    assert_eq!(world.write(&[(A, &[(-25, 1.5)])]), Outcome::Taken);
+    let late: &[Pushed<'_>] = &[(A, &[(0, 2.0)]), (B, &[(-20, 2.0), (-10, 3.0), (0, 4.0)])];
+    assert!(refused(&world.write(late)).contains("3 samples refused"));
+    assert!(refused(&world.write(late)).contains("3 samples refused"));
+    let counters = world.writer.counters();
+    assert_eq!((counters.samples, counters.repeated, counters.refused.limit), (2, 2, 6));
+    // With room it is taken, once.
+    let dictionary = Options::default().max_dictionary_bytes_per_source;
+    world.restart_with(Options { max_dictionary_bytes_per_source: dictionary, ..Options::default() });
+    assert_eq!(world.write(late), Outcome::Taken);
+    assert_eq!(world.write(late), Outcome::Taken);
+    assert_eq!(world.stored(), ["a{x=\"1\"} -30:1 -25:1.5 0:2", "b{x=\"1\"} -30:1 -20:2 -10:3 0:4"]);
+}
+
 /// The store forgets a lane all rows of which are older than the retention; what comes for it later goes on.
 #[test]
 fn lanes_that_the_store_has_forgotten_are_used_again() {
