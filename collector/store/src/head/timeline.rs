@@ -243,10 +243,12 @@ impl Timeline {
 
     /// The newest point of the series within the range, both ends included.
     pub(crate) fn latest(&self, series: SeriesId, from: i64, to: i64) -> Option<Point> {
-        let rows = self.tail.iter().rev().skip_while(|row| row.at > to).take_while(|row| row.at >= from);
+        // Whoever looks for late samples does not go through all that is later.
+        let tail = &self.tail[..self.tail.partition_point(|row| row.at <= to)];
+        let rows = tail.iter().rev().take_while(|row| row.at >= from);
         let mut points = rows.filter_map(|row| row.value(series).map(|value| (row.at, row.order, value)));
-        let chunks = self.sealed.iter().rev().skip_while(|chunk| chunk.first_at() > to);
-        let mut chunks = chunks.take_while(|chunk| chunk.last_at() >= from);
+        let sealed = &self.sealed[..self.sealed.partition_point(|chunk| chunk.first_at() <= to)];
+        let mut chunks = sealed.iter().rev().take_while(|chunk| chunk.last_at() >= from);
         points.next().or_else(|| chunks.find_map(|chunk| chunk.latest(series, from, to)))
     }
 
