@@ -106,10 +106,10 @@ const THEIRS: &[Different] = &[
         why: "they are not stored",
     },
     Different {
-        example: "1 + on () x",
+        example: "1 + fill (0) x",
         refusal: "vector matching only allowed between instant vectors",
-        marks: &["()", "fill"],
-        why: "Prometheus overlooks a clause without labels, which matches nothing to a scalar either",
+        marks: &["fill"],
+        why: "a number has no sample that could be missing",
     },
 ];
 

@@ -1,7 +1,7 @@
 //! Operators between two expressions: precedence, `bool`, matching and grouping.
 
 use super::{Parser, error_at};
-use crate::ast::{BinaryOp, Cardinality, Expr, ExprKind, Matching};
+use crate::ast::{BinaryOp, Cardinality, Expr, ExprKind, Matching, Place};
 use crate::error::ParseError;
 use crate::lexer::TokenKind;
 
@@ -54,26 +54,27 @@ impl Parser<'_> {
         if bool_modifier && !op.is_comparison() {
             return Err(error_at(operator, "bool modifier can only be used on comparison operators"));
         }
-        let (explicit, matching) = self.matching(op)?;
+        let matching = self.matching(op, operator)?;
         // The power operator alone groups from the right.
         let right = self.expression(if op == BinaryOp::Pow { power - 1 } else { power })?;
         let place = self.place_from(left.place);
-        let (left, right) = (Box::new(left), Box::new(right));
-        if explicit {
-            super::check::matching_allowed(&left, &right, operator)?;
+        if !bool_modifier {
+            super::check::needs_bool(op, &left, &right, operator)?;
         }
+        let matching = super::check::without_needless(matching, &left, &right);
+        let (left, right) = (Box::new(left), Box::new(right));
         self.node(ExprKind::Binary { op, left, right, bool_modifier, matching }, place)
     }
 
-    fn matching(&mut self, op: BinaryOp) -> Result<(bool, Matching), ParseError> {
+    fn matching(&mut self, op: BinaryOp, operator: Place) -> Result<Matching, ParseError> {
         let mut matching = Matching::default();
         if op.is_set() {
             matching.cardinality = Cardinality::ManyToMany;
         }
         let on = self.at_word("on");
         if !on && !self.at_word("ignoring") {
-            let filled = self.fill(&mut matching, op)?;
-            return Ok((filled, matching));
+            self.fill(&mut matching, op)?;
+            return Ok(matching);
         }
         self.next();
         matching.on = on;
@@ -91,21 +92,20 @@ impl Parser<'_> {
         }
         if let Some(label) = matching.include.iter().find(|label| on && matching.labels.contains(label)) {
             let message = format!("label {label:?} must not occur in ON and GROUP clause at once");
-            return Err(error_at(group.place, message));
+            return Err(error_at(operator, message));
         }
         self.fill(&mut matching, op)?;
-        Ok((true, matching))
+        Ok(matching)
     }
 
-    /// `fill(x)`, `fill_left(x)` and `fill_right(x)`, each at most once; whether there were any.
-    fn fill(&mut self, matching: &mut Matching, op: BinaryOp) -> Result<bool, ParseError> {
-        let mut any = false;
+    /// `fill(x)`, `fill_left(x)` and `fill_right(x)`, each at most once.
+    fn fill(&mut self, matching: &mut Matching, op: BinaryOp) -> Result<(), ParseError> {
         loop {
             let (word, next) = (self.peek(), self.peek_second());
             let called = next.kind == TokenKind::Symbol && next.text == "(";
             let lower = word.text.to_ascii_lowercase();
             if !called || !matches!(lower.as_str(), "fill" | "fill_left" | "fill_right") {
-                return Ok(any);
+                return Ok(());
             }
             self.require(self.syntax.fill, word.place, "binop fill modifiers are experimental and not enabled")?;
             if op.is_set() {
@@ -115,7 +115,6 @@ impl Parser<'_> {
             if (left && matching.fill.0.is_some()) || (right && matching.fill.1.is_some()) {
                 return Err(error_at(word.place, "fill modifiers must not fill a side twice"));
             }
-            any = true;
             let value = self.fill_value()?;
             matching.fill.0 = if left { Some(value) } else { matching.fill.0 };
             matching.fill.1 = if right { Some(value) } else { matching.fill.1 };

@@ -3,7 +3,7 @@
 use watchfire_shared::labels::is_label_name;
 
 use super::{Syntax, error_at};
-use crate::ast::{AggregateOp, BinaryOp, Expr, ExprKind, Place, Type};
+use crate::ast::{AggregateOp, BinaryOp, Expr, ExprKind, Matching, Place, Type};
 use crate::error::ParseError;
 use crate::func::{self, Function};
 use crate::lexer::Token;
@@ -30,9 +30,7 @@ pub(super) fn check(expr: &Expr, _syntax: Syntax) -> Result<(), ParseError> {
     match &expr.kind {
         ExprKind::Call { function, args } => check_call(function, args, expr.place),
         ExprKind::Aggregate { op, expr, param, grouping, .. } => check_aggregate(*op, expr, param.as_deref(), grouping),
-        ExprKind::Binary { op, left, right, bool_modifier, .. } => {
-            check_binary(*op, left, right, *bool_modifier, expr.place)
-        }
+        ExprKind::Binary { op, left, right, matching, .. } => check_binary(*op, (left, right), matching, expr.place),
         ExprKind::Unary { expr: operand, .. } => match operand.value_type() {
             Type::Scalar | Type::InstantVector => Ok(()),
             found => {
@@ -85,15 +83,30 @@ fn check_aggregate(op: AggregateOp, expr: &Expr, param: Option<&Expr>, _grouping
     Ok(())
 }
 
-/// Matching clauses need vectors on both sides.
-pub(super) fn matching_allowed(left: &Expr, right: &Expr, operator: Place) -> Result<(), ParseError> {
-    if left.value_type() == Type::InstantVector && right.value_type() == Type::InstantVector {
-        return Ok(());
-    }
-    Err(error_at(operator, "vector matching only allowed between instant vectors"))
+/// A clause needs vectors on both sides. One that names no label says nothing, and goes, as in Prometheus.
+pub(super) fn without_needless(matching: Matching, left: &Expr, right: &Expr) -> Matching {
+    let says_nothing = matching.labels.is_empty() && matching.fill == (None, None);
+    if says_nothing && !are_vectors(left, right) { Matching::default() } else { matching }
 }
 
-fn check_binary(op: BinaryOp, left: &Expr, right: &Expr, bool_modifier: bool, place: Place) -> Result<(), ParseError> {
+/// A comparison of numbers filters nothing, so it has to say that it answers 0 or 1.
+pub(super) fn needs_bool(op: BinaryOp, left: &Expr, right: &Expr, operator: Place) -> Result<(), ParseError> {
+    if op.is_comparison() && left.value_type() == Type::Scalar && right.value_type() == Type::Scalar {
+        return Err(error_at(operator, "comparisons between scalars must use BOOL modifier"));
+    }
+    Ok(())
+}
+
+fn are_vectors(left: &Expr, right: &Expr) -> bool {
+    left.value_type() == Type::InstantVector && right.value_type() == Type::InstantVector
+}
+
+fn check_binary(
+    op: BinaryOp,
+    (left, right): (&Expr, &Expr),
+    matching: &Matching,
+    place: Place,
+) -> Result<(), ParseError> {
     let (left_type, right_type) = (left.value_type(), right.value_type());
     for (side, side_type) in [(left, left_type), (right, right_type)] {
         if !matches!(side_type, Type::Scalar | Type::InstantVector) {
@@ -101,9 +114,8 @@ fn check_binary(op: BinaryOp, left: &Expr, right: &Expr, bool_modifier: bool, pl
             return Err(error_at(side.place, message));
         }
     }
-    let scalars = left_type == Type::Scalar && right_type == Type::Scalar;
-    if op.is_comparison() && scalars && !bool_modifier {
-        return Err(error_at(place, "comparisons between scalars must use BOOL modifier"));
+    if !are_vectors(left, right) && *matching != Matching::default() {
+        return Err(error_at(place, "vector matching only allowed between instant vectors"));
     }
     if op.is_set() && (left_type == Type::Scalar || right_type == Type::Scalar) {
         let message = format!("set operator {:?} not allowed in binary scalar expression", op.as_str());

@@ -40,6 +40,9 @@ fn expressions_print_canonically() {
     check("a / ON(b) GROUP_LEFT(c) d", "a / on (b) group_left (c) d");
     check("a > bool ignoring (b) d", "a > bool ignoring (b) d");
     check("a and on() b or c unless d", "a and on () b or c unless d");
+    check("1 + on () x", "1 + x");
+    check("x > bool ignoring () group_left (a) 1", "x > bool 1");
+    check("1 + on () 2", "1 + 2");
     check("predict_linear(x[1h], 4h)", "predict_linear(x[1h], 4h)");
     check("sum + by", "sum + by");
     check("a:b:c + (d)", "a:b:c + (d)");
@@ -52,8 +55,16 @@ fn mistakes_have_a_place_and_prometheus_words() {
     refused("foo bar", r#"1:5: parse error: unexpected identifier "bar""#);
     refused("1 +", "1:4: parse error: unexpected end of input");
     refused("a\n+ b)", r#"2:4: parse error: unexpected ")""#);
-    refused("1 == 1", "1:1: parse error: comparisons between scalars must use BOOL modifier");
+    refused("1 == 1", "1:3: parse error: comparisons between scalars must use BOOL modifier");
     refused("1 and a", r#"1:1: parse error: set operator "and" not allowed in binary scalar expression"#);
+    refused("1 and on(a) x", "1:1: parse error: vector matching only allowed between instant vectors");
+    refused("  1 + on(a) x", "1:3: parse error: vector matching only allowed between instant vectors");
+    refused("1 < on() 2", "1:3: parse error: comparisons between scalars must use BOOL modifier");
+    refused("\"a\" + on(a) x", "1:1: parse error: binary expression must contain only scalar and instant vector types");
+    refused(
+        "x + on(a) group_left(a) 1",
+        r#"1:3: parse error: label "a" must not occur in ON and GROUP clause at once"#,
+    );
     refused("{}", "1:1: parse error: vector selector must contain at least one non-empty matcher");
     refused(
         "rate(x)",
