@@ -1,25 +1,29 @@
 //! `/federate`: the latest samples of the series that were asked for, as another Prometheus scrapes them.
 
+mod escaping;
+
 use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use watchfire_collector_core::engine::SnapshotStorage;
 use watchfire_promql::{Options, Selection, Storage, format_float, parse_selector};
-use watchfire_shared::labels::{Labels, METRIC_NAME, is_label_name, is_metric_name};
+use watchfire_shared::labels::{Labels, METRIC_NAME, is_metric_name};
 use watchfire_shared::sample::{Sample, is_stale};
-use watchfire_shell::http::METRICS_CONTENT_TYPE;
 
 use super::App;
 use super::lookup::MAX_SELECTORS;
 use crate::prometheus::parameters::Parameters;
+use escaping::{Escaping, quoted};
 
 /// The label that a scraper would set by itself, were it not there.
 const INSTANCE: &str = "instance";
 
-pub(super) async fn federate(State(app): State<Arc<App>>, parameters: Parameters) -> Response {
+pub(super) async fn federate(State(app): State<Arc<App>>, headers: HeaderMap, parameters: Parameters) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let escaping = Escaping::negotiated(accept);
     let refused = |message: String| (StatusCode::BAD_REQUEST, message + "\n").into_response();
     if parameters.all("match[]").count() > MAX_SELECTORS {
         return refused(format!("more than {MAX_SELECTORS} selectors"));
@@ -37,18 +41,27 @@ pub(super) async fn federate(State(app): State<Arc<App>>, parameters: Parameters
     let task = tokio::task::spawn_blocking(move || {
         let _place = place;
         let read = |matchers: &Vec<_>| storage.latest(&Selection { matchers, from, to });
-        let samples = selectors.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        Ok::<_, watchfire_promql::StorageError>(exposition(samples.into_iter().flatten().collect(), &external))
+        // Without a matcher nothing is selected, as in Prometheus.
+        let selectors = selectors.iter().filter(|matchers| !matchers.is_empty());
+        let samples = selectors.map(read).collect::<Result<Vec<_>, _>>()?;
+        Ok::<_, watchfire_promql::StorageError>(exposition(
+            samples.into_iter().flatten().collect(),
+            &external,
+            escaping,
+        ))
     });
     match task.await {
-        Ok(Ok(text)) => ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], text).into_response(),
+        Ok(Ok(text)) => {
+            let kind = format!("text/plain; version=0.0.4; charset=utf-8; escaping={}", escaping.as_str());
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
         Ok(Err(_)) | Err(_) => failed(),
     }
 }
 
 /// The samples as text, each series once: those of a name together, with the external labels that they do not have
 /// themselves. Stale markers cannot be told in this format, nor series without a name.
-fn exposition(mut samples: Vec<Sample>, external: &Labels) -> String {
+fn exposition(mut samples: Vec<Sample>, external: &Labels, escaping: Escaping) -> String {
     samples.retain(|sample| !is_stale(sample.value) && sample.labels.get(METRIC_NAME).is_some());
     samples.sort_by(|left, right| {
         left.labels.get(METRIC_NAME).cmp(&right.labels.get(METRIC_NAME)).then_with(|| left.labels.cmp(&right.labels))
@@ -63,36 +76,26 @@ fn exposition(mut samples: Vec<Sample>, external: &Labels) -> String {
         let name = sample.labels.get(METRIC_NAME);
         if name != family {
             family = name;
-            let name = written(name.unwrap_or_default(), is_metric_name);
-            let _ = writeln!(out, "# TYPE {name} untyped");
+            let _ = writeln!(out, "# TYPE {} untyped", escaping.written(name.unwrap_or_default()));
         }
-        line(sample, &added, &mut out);
+        line(sample, &added, escaping, &mut out);
     }
     out
 }
 
-fn line(sample: &Sample, added: &[(&str, &str)], out: &mut String) {
+fn line(sample: &Sample, added: &[(&str, &str)], escaping: Escaping, out: &mut String) {
     let name = sample.labels.get(METRIC_NAME).unwrap_or_default();
-    out.push_str(&written(name, is_metric_name));
+    // A name in quotes stands among the labels.
+    let is_inside = escaping == Escaping::AllowUtf8 && !is_metric_name(name);
+    let _ = write!(out, "{}{}", if is_inside { "{" } else { "" }, escaping.written(name));
     let own = sample.labels.iter().filter(|(name, _)| *name != METRIC_NAME);
     let missing = added.iter().copied().filter(|(name, _)| sample.labels.get(name).is_none());
-    let mut before = '{';
+    let mut before = if is_inside { ',' } else { '{' };
     for (name, value) in own.chain(missing) {
-        let value = value.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"");
-        let _ = write!(out, "{before}{}=\"{value}\"", written(name, is_label_name));
+        let _ = write!(out, "{before}{}=\"{}\"", escaping.written(name), quoted(value));
         before = ',';
     }
     let _ = writeln!(out, "}} {} {}", format_float(sample.value), sample.at.as_millis());
-}
-
-/// A name as the format can write it: whatever is no letter, digit or underscore becomes one.
-fn written(name: &str, is_plain: fn(&str) -> bool) -> String {
-    if is_plain(name) {
-        return name.to_owned();
-    }
-    let first = name.chars().next().filter(char::is_ascii_digit).map(|_| '_');
-    let plain = |character: char| if character.is_ascii_alphanumeric() { character } else { '_' };
-    first.into_iter().chain(name.chars().map(plain)).collect()
 }
 
 #[cfg(test)]
@@ -122,7 +125,10 @@ mod tests {
                         # TYPE up untyped\n\
                         up{cluster=\"eu\",instance=\"\",zone=\"1\"} NaN 1435781430781\n\
                         up{instance=\"b\",job=\"a \\\"b\\\"\\\\\\n\",cluster=\"eu\",zone=\"1\"} 1 1435781430781\n";
-        assert_eq!(exposition(samples, &Labels::new([("cluster", "eu"), ("zone", "1")])), expected);
-        assert_eq!(exposition(Vec::new(), &Labels::default()), "");
+        let external = Labels::new([("cluster", "eu"), ("zone", "1")]);
+        assert_eq!(exposition(samples.clone(), &external, Escaping::Underscores), expected);
+        assert_eq!(exposition(Vec::new(), &Labels::default(), Escaping::Values), "");
+        let quoted = expected.replace("# TYPE load_1 ", "# TYPE \"load.1\" ").replace("load_1{", "{\"load.1\",");
+        assert_eq!(exposition(samples, &external, Escaping::AllowUtf8), quoted);
     }
 }
