@@ -24,9 +24,9 @@ RULES = [
     {"source_labels": ["device"], "target_label": "DEVICE", "action": "uppercase"},
     {"source_labels": ["DEVICE"], "target_label": "device_again", "action": "lowercase"},
     {"source_labels": ["absent"], "target_label": "absent_too", "action": "keepequal"},
-    {"source_labels": ["mountpoint"], "regex": "(/).*", "target_label": "root", "replacement": "$1"},
-    {"source_labels": ["mountpoint"], "target_label": "root", "action": "dropequal"},
-    {"source_labels": ["device"], "regex": "lo", "target_label": "device", "replacement": ""},
+    {"source_labels": ["instance", "device"], "regex": "(.*;lo)", "target_label": "loop"},
+    {"source_labels": ["instance", "device"], "target_label": "loop", "action": "dropequal"},
+    {"source_labels": ["device"], "regex": "(e|/dev).*", "target_label": "device", "replacement": ""},
     {"regex": "[^rv].*|re[^l].*|ro.*", "action": "labelkeep"},
     {"target_label": "both", "replacement": "x y"},
 ]
