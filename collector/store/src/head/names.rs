@@ -1,39 +1,40 @@
 //! Which series has these labels: a hash table of series' numbers. Their labels are in the index, and only there.
 
+use std::hash::{BuildHasher, RandomState};
+
 use hashbrown::HashTable;
 use watchfire_shared::labels::Labels;
 
 use crate::index::{Index, SeriesId};
 
-/// Nothing iterates it, so its order is nobody's.
+/// Nothing iterates it, so its order is nobody's, and a seed of this process' own changes nothing but that nobody can send
+/// names that all fall into one place.
 #[derive(Default)]
-pub(super) struct Names(HashTable<SeriesId>);
-
-/// The bits of FNV are uneven; a multiplication by Knuth's constant spreads them, and the table reads both ends.
-fn hash(labels: &Labels) -> u64 {
-    let spread = labels.fingerprint().0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    spread ^ spread >> 32
+pub(super) struct Names {
+    table: HashTable<SeriesId>,
+    seed: RandomState,
 }
 
 impl Names {
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.table.len()
     }
 
     /// The number of the series with these labels.
     pub(super) fn find(&self, index: &Index, labels: &Labels) -> Option<SeriesId> {
-        self.0.find(hash(labels), has(index, labels)).copied()
+        self.table.find(self.seed.hash_one(labels), has(index, labels)).copied()
     }
 
     /// Adds a series that the index has and this has not.
     pub(super) fn insert(&mut self, index: &Index, id: SeriesId) {
-        let hash_of = |id: &SeriesId| index.get(*id).map_or(0, |entry| hash(&entry.labels));
-        self.0.insert_unique(hash_of(&id), id, hash_of);
+        let seed = &self.seed;
+        let hash_of = |id: &SeriesId| index.get(*id).map_or(0, |entry| seed.hash_one(&entry.labels));
+        self.table.insert_unique(hash_of(&id), id, hash_of);
     }
 
     /// Removes a series that the index still has.
     pub(super) fn remove(&mut self, index: &Index, labels: &Labels) {
-        if let Ok(found) = self.0.find_entry(hash(labels), has(index, labels)) {
+        if let Ok(found) = self.table.find_entry(self.seed.hash_one(labels), has(index, labels)) {
             found.remove();
         }
     }
