@@ -143,7 +143,7 @@ impl Task {
             Effect::Look(cursors) => Some(self.look(cursors).await),
             Effect::Send(feed, batch) => {
                 let metadata = self.context.published.view().metadata.clone();
-                Some(Input::Answered(self.sender.send(feed, batch, metadata).await))
+                Some(Input::Answered(self.sender.send(self.context.clock.wall(), feed, batch, metadata).await))
             }
             Effect::Save(cursors, figures) => {
                 self.save(cursors, figures).await;

@@ -6,7 +6,7 @@
 //!
 //! Invariants: a slot belongs to one series until the round that reports it as removed; a series that was not sampled in
 //! a round has the stale marker as its value; there are never more than [`MAX_SERIES_PER_AGENT`] slots; each essential
-//! family has [`KEPT`] of them that nobody else gets, so that a host with ten thousand devices still tells of its memory.
+//! family has some ([`KEPT`]) of them that nobody else gets, so that a host with ten thousand devices still tells of its memory.
 
 use std::collections::BTreeMap;
 
@@ -20,11 +20,18 @@ use watchfire_shared::time::Timestamp;
 /// Rounds for which a vanished series keeps its slot: one that comes and goes (a device that flaps) must not cost a
 /// dictionary each time.
 const ROUNDS_KEPT: u64 = 60;
-/// Slots that each essential family has for itself: those of CPU of a machine with 25 threads, of 35 filesystems. What a
-/// family has beyond that it takes from what is left to all.
-const KEPT: usize = 250;
+/// Slots that each essential family has for itself, in the order of [`essential::FAMILIES`]: those of CPU of a machine with
+/// 25 threads, of 35 filesystems, all there are of load. What a family has beyond that it takes from what is left to all.
+const KEPT: [usize; essential::FAMILIES.len()] = [250, 100, 4, 250, 250, 2, 20, 2, 100];
 /// Slots that are left to all.
-const COMMON: usize = MAX_SERIES_PER_AGENT - KEPT * essential::FAMILIES.len();
+const COMMON: usize = {
+    let (mut left, mut family) = (MAX_SERIES_PER_AGENT, 0);
+    while family < KEPT.len() {
+        left -= KEPT[family];
+        family += 1;
+    }
+    left
+};
 
 /// A metric, or a group of metrics whose names share a beginning and an end.
 ///
@@ -262,8 +269,8 @@ impl Sink {
     }
 
     fn has_room_for(&self, essential: Option<usize>) -> bool {
-        let beyond: usize = self.essential.iter().map(|taken| taken.saturating_sub(KEPT)).sum();
-        essential.is_some_and(|family| self.essential[family] < KEPT) || self.others + beyond < COMMON
+        let beyond: usize = self.essential.iter().zip(KEPT).map(|(taken, kept)| taken.saturating_sub(kept)).sum();
+        essential.is_some_and(|family| self.essential[family] < KEPT[family]) || self.others + beyond < COMMON
     }
 
     fn add(&mut self, hash: u64, family: &'static Family, field: &str, labels: &[Label<'_>]) -> Option<u32> {
@@ -381,7 +388,10 @@ mod tests {
         for i in 0..MAX_SERIES_PER_AGENT + 3 {
             sink.emit(&FIELD, &i.to_string(), &[], 0.0);
         }
-        assert_eq!((sink.finish(Timestamp::EPOCH).values.len(), sink.dropped_total()), (COMMON, KEPT as u64 * 9 + 3));
+        assert_eq!(
+            (sink.finish(Timestamp::EPOCH).values.len(), sink.dropped_total()),
+            (COMMON, KEPT.iter().sum::<usize>() as u64 + 3)
+        );
     }
 
     #[test]
@@ -394,6 +404,8 @@ mod tests {
         let held = |sink: &Sink, family: &Family| {
             sink.sampled().filter(|(series, _)| std::ptr::eq(series.family, family)).count()
         };
+        let [kept_of_memory, kept_of_network] =
+            ["node_memory_", "node_network_"].map(|name| KEPT[essential::family(name).unwrap()]);
         let mut sink = Sink::default();
         let mut added = 0;
         for _ in 0..3 {
@@ -401,13 +413,13 @@ mod tests {
             // Neither a crowd of others nor one of another essential family is in the way.
             emit(&mut sink, &FIELD, 5000);
             emit(&mut sink, &NETWORK, 12_000);
-            emit(&mut sink, &MEMORY, KEPT);
+            emit(&mut sink, &MEMORY, kept_of_memory);
             added += sink.finish(Timestamp::EPOCH).added.len();
             let found = [&FIELD, &NETWORK, &MEMORY].map(|family| held(&sink, family));
-            assert_eq!(found, [5000, COMMON - 5000 + KEPT, KEPT]);
+            assert_eq!(found, [5000, COMMON - 5000 + kept_of_network, kept_of_memory]);
         }
-        assert_eq!(added, COMMON + 2 * KEPT);
-        assert_eq!(sink.dropped_total(), 3 * (5000 + 12_000 + KEPT - added) as u64);
+        assert_eq!(added, COMMON + kept_of_network + kept_of_memory);
+        assert_eq!(sink.dropped_total(), 3 * (5000 + 12_000 + kept_of_memory - added) as u64);
         // What is gone leaves its room to others.
         for _ in 0..=ROUNDS_KEPT {
             sink.begin();
@@ -417,7 +429,7 @@ mod tests {
         sink.begin();
         emit(&mut sink, &MEMORY, MAX_SERIES_PER_AGENT);
         sink.finish(Timestamp::EPOCH);
-        assert_eq!(held(&sink, &MEMORY), COMMON + KEPT);
+        assert_eq!(held(&sink, &MEMORY), COMMON + kept_of_memory);
     }
 
     #[test]

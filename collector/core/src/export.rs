@@ -76,8 +76,10 @@ pub enum Input {
 /// What became of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// It was taken, with so many samples in it.
-    Taken { samples: usize },
+    /// It was taken, with so many samples in it; so many were left out by the remote's selectors or rules.
+    Taken { samples: usize, left_out: usize },
+    /// They leave out all of it, so nothing was asked.
+    Nothing { left_out: usize },
     /// A status that says that sending it again would not help.
     Refused { status: u16, reason: String },
     /// 429 or 5xx, or there was no answer in time.
@@ -110,6 +112,8 @@ pub struct Figures {
     pub expired_samples: u64,
     /// Samples that it refused and may have had.
     pub repeated_samples: u64,
+    /// Samples that the remote's selectors or rules leave out.
+    pub left_out_samples: u64,
     /// Samples that wait to be sent, about.
     pub pending_samples: u64,
     /// The latest time of a sample that was taken.
@@ -225,8 +229,11 @@ impl Exporter {
     /// Keeps what the cursors are for as long as `resend` may need it. While requests fail the engine has acknowledged
     /// nothing that is not remembered.
     fn remember(&mut self, now: Timestamp) {
-        let is_recent = self.past.back().is_some_and(|(at, _)| now.since(*at) < REMEMBER_EVERY);
-        if !self.remote.resend.is_positive() || self.figures.failing_since.is_some() || is_recent {
+        let last = self.past.back().map(|(at, _)| *at);
+        let is_recent = last.is_some_and(|at| now.since(at) < REMEMBER_EVERY);
+        // Nothing was acknowledged that the last does not cover, however much was left out since.
+        let is_enough = last.zip(self.figures.last_success_at).is_some_and(|(at, success)| success < at);
+        if !self.remote.resend.is_positive() || self.figures.failing_since.is_some() || is_recent || is_enough {
             return;
         }
         self.past.push_back((now, self.cursors.clone()));
@@ -269,7 +276,15 @@ impl Exporter {
         let State::Sending(work) = &mut self.state else { return };
         let Some(batch) = work.batches.pop_front() else { return };
         match answer {
-            Answer::Taken { samples } => self.taken(now, &batch, samples, effects),
+            Answer::Taken { samples, left_out } => {
+                self.figures.left_out_samples += left_out as u64;
+                self.taken(now, &batch, samples, effects);
+            }
+            // It says nothing of whoever is there, and acknowledges nothing.
+            Answer::Nothing { left_out } => {
+                self.figures.left_out_samples += left_out as u64;
+                self.pass(&batch);
+            }
             Answer::Refused { status, reason } => self.refused(now, &batch, status, reason, effects),
             Answer::Later { retry_after, reason } => return self.failed(now, retry_after, reason, effects),
             Answer::Gone { reason } => {

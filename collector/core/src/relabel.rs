@@ -52,16 +52,17 @@ impl PartialEq for Rule {
     }
 }
 
-/// The labels of a series after the rules, one after the other; `None` if one of them drops the series.
+/// The labels of a series after the rules, one after the other; `None` if one of them drops the series. Some of them it
+/// did not have at `first`, before external ones were added.
 #[must_use]
-pub fn apply(rules: &[Rule], labels: &Labels) -> Option<Labels> {
+pub fn apply(rules: &[Rule], labels: &Labels, first: &Labels) -> Option<Labels> {
     let mut builder = labels.to_builder();
-    rules.iter().all(|rule| rule.apply(&mut builder)).then(|| builder.build())
+    rules.iter().all(|rule| rule.apply(&mut builder, first)).then(|| builder.build())
 }
 
 impl Rule {
     /// Changes the labels; returns whether the series is kept.
-    fn apply(&self, labels: &mut LabelsBuilder) -> bool {
+    fn apply(&self, labels: &mut LabelsBuilder, first: &Labels) -> bool {
         let value = self.source(labels);
         match self.action {
             Action::Keep => return self.regex.is_match(&value),
@@ -74,7 +75,7 @@ impl Rule {
                 let number = u64::from_be_bytes([a, b, c, d, e, f, g, h]) % self.modulus;
                 labels.set(self.target.as_str(), number.to_string());
             }
-            Action::LabelMap => self.map(labels),
+            Action::LabelMap => self.map(labels, first),
             Action::LabelDrop => drop(labels.retain(|name| !self.regex.is_match(name))),
             Action::LabelKeep => drop(labels.retain(|name| self.regex.is_match(name))),
             Action::Lowercase => drop(labels.set(self.target.as_str(), value.chars().map(lower).collect::<String>())),
@@ -99,13 +100,18 @@ impl Rule {
         }
     }
 
-    /// Copies labels to the names that theirs give; they were all read before the first is written.
-    fn map(&self, labels: &mut LabelsBuilder) {
-        for (name, value) in labels.clone().build().iter() {
+    /// Copies labels to the names that theirs give; they were all read before the first is written. Where two go to one
+    /// name, that which was added or changed before wins over what was there at first.
+    fn map(&self, labels: &mut LabelsBuilder, first: &Labels) {
+        let all = labels.clone().build();
+        let (old, set): (Vec<_>, Vec<_>) = all.iter().partition(|(name, value)| first.get(name) == Some(*value));
+        for (name, value) in old.into_iter().chain(set) {
             if let Some(captures) = self.regex.captures(name) {
                 let mut target = String::new();
                 expand(&captures, &self.replacement, &mut target);
-                labels.set(target, value);
+                if !target.is_empty() {
+                    labels.set(target, value);
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use watchfire_collector_core::export::config::Remote;
 use watchfire_collector_core::export::encode::{self, Encoder};
 use watchfire_collector_core::export::{Answer, Batch};
 use watchfire_collector_core::metadata::Metadata;
-use watchfire_shared::time::Span;
+use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::Feed;
 
 use crate::sender::client::{Clients, Raw};
@@ -38,22 +38,22 @@ impl Sender {
     }
 
     /// Sends a batch.
-    pub(super) async fn send(&mut self, feed: Feed, batch: Batch, metadata: Metadata) -> Answer {
+    pub(super) async fn send(&mut self, now: Timestamp, feed: Feed, batch: Batch, metadata: Metadata) -> Answer {
         let encoder = self.encoder.take();
         let mut encoder = encoder.unwrap_or_else(|| Encoder::new(Arc::clone(&self.remote), rand::random()));
-        let encoded = tokio::task::spawn_blocking(move || (encoder.batch(&feed, &batch), encoder)).await;
+        let encoded = tokio::task::spawn_blocking(move || (encoder.batch(now, &feed, &batch), encoder)).await;
         let (encoded, encoder) =
             encoded.expect("encoding does not panic, and is not cancelled while the runtime lives");
         self.encoder = Some(encoder);
-        if encoded.samples == 0 {
-            // The remote's selectors or rules leave everything out.
-            return Answer::Taken { samples: 0 };
+        let (samples, left_out) = (encoded.samples, encoded.left_out);
+        if samples == 0 {
+            return Answer::Nothing { left_out };
         }
         let answer = self.post(encoded.body).await;
         if answer.is_ok() {
             self.send_metadata(metadata).await;
         }
-        answer.map_or_else(|answer| answer, |()| Answer::Taken { samples: encoded.samples })
+        answer.map_or_else(|answer| answer, |()| Answer::Taken { samples, left_out })
     }
 
     /// Engines may do without it, so what becomes of it does not matter.

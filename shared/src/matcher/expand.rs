@@ -1,6 +1,11 @@
 //! Templates of replacements, as Go's `regexp.Expand` reads them.
 
-use regex::Captures;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+
+/// What a name may begin with: Go's `unicode.IsLetter` and `unicode.IsDigit`, which take neither `²` nor `Ⅷ`.
+static NAME: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^[\p{L}\p{Nd}_]*").expect("it is right"));
 
 /// Appends `template` to `out` with `$1`, `$name` and `${name}` filled in, and `$$` as one `$`. A group that does not
 /// exist, or has matched nothing, is empty; a `$` that begins no name is text.
@@ -31,9 +36,7 @@ pub fn expand(captures: &Captures<'_>, template: &str, out: &mut String) {
 fn group(text: &str) -> Option<(&str, &str)> {
     let inside = text.strip_prefix('{');
     let text = inside.unwrap_or(text);
-    let length =
-        text.find(|char: char| !(char.is_alphabetic() || char.is_numeric() || char == '_')).unwrap_or(text.len());
-    let (name, rest) = text.split_at(length);
+    let (name, rest) = text.split_at(NAME.find(text).map_or(0, |name| name.end()));
     let rest = if inside.is_some() { rest.strip_prefix('}')? } else { rest };
     (!name.is_empty()).then_some((name, rest))
 }
@@ -63,6 +66,8 @@ mod tests {
             ("5 $", "5 $"),
             ("$-$1", "$-ab"),
             ("$é", ""),
+            ("$1²", "ab²"),
+            ("$1٣", ""),
         ];
         for (template, expected) in cases {
             let mut out = String::new();

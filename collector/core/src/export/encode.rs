@@ -10,6 +10,7 @@ use std::sync::Arc;
 use watchfire_shared::frame::varint::put;
 use watchfire_shared::labels::Labels;
 use watchfire_shared::matcher::Matcher;
+use watchfire_shared::time::Timestamp;
 use watchfire_store::Feed;
 
 use super::config::Remote;
@@ -26,6 +27,8 @@ const MAX_FAMILIES: usize = 1000;
 pub struct Encoded {
     pub body: Vec<u8>,
     pub samples: usize,
+    /// Samples of the batch that are not in it.
+    pub left_out: usize,
 }
 
 /// Encodes for one engine.
@@ -44,9 +47,9 @@ impl Encoder {
 
     /// Reads the batch's rows and encodes those series that the engine is to have.
     #[must_use]
-    pub fn batch(&mut self, feed: &Feed, batch: &Batch) -> Encoded {
+    pub fn batch(&mut self, now: Timestamp, feed: &Feed, batch: &Batch) -> Encoded {
         let mut out = Vec::new();
-        let mut samples = 0;
+        let (mut samples, mut left_out) = (0, 0);
         let mut series = Vec::new();
         for run in &batch.runs {
             feed.read(&run.source, run.after, run.until(), &mut |labels, points| {
@@ -55,11 +58,13 @@ impl Encoder {
                     samples += points.len();
                     put_points(points, &mut series);
                     put_bytes(&mut out, 1, &series);
+                } else {
+                    left_out += points.len();
                 }
             });
         }
-        self.memo.grow_old();
-        Encoded { body: compress(&out), samples }
+        self.memo.grow_old(now);
+        Encoded { body: compress(&out), samples, left_out }
     }
 
     /// Appends the labels as the engine is to have them; returns whether it is to have the series.
@@ -74,7 +79,7 @@ impl Encoder {
         }
         let outcome = self.memo.outcome(labels, || {
             let all = with_added(labels, added);
-            match relabel::apply(relabel, &all) {
+            match relabel::apply(relabel, &all, labels) {
                 // Nobody takes a series without a name.
                 Some(changed) if changed.metric_name().is_empty() => Outcome::Dropped,
                 Some(changed) if changed == all => Outcome::Unchanged,
@@ -166,7 +171,7 @@ pub fn metadata(metadata: &Metadata) -> Vec<Encoded> {
             put_bytes(&mut own, 5, family.unit.as_bytes());
             put_bytes(&mut out, 3, &own);
         }
-        Encoded { body: compress(&out), samples: 0 }
+        Encoded { body: compress(&out), samples: 0, left_out: 0 }
     });
     bodies.collect()
 }

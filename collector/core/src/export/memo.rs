@@ -1,16 +1,17 @@
 //! What relabelling made of a series' labels, so that its rules run once for a series and not for each of its rows.
 //!
-//! Two generations of a hash table: what is asked for lives in the young one, and once every series was asked for a few
-//! times the old one goes with what nobody has asked for since. So it holds what is sent now, and not what once was.
+//! Two generations of a hash table: what is asked for lives in the young one, and the old one goes now and then with what
+//! nobody has asked for since. So it holds what is sent now, and not what once was.
 
 use hashbrown::HashTable;
 use watchfire_shared::labels::Labels;
+use watchfire_shared::time::{Span, Timestamp};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// How often a series is asked for, on average, before those that were not are forgotten.
-const ASKED_PER_SERIES: usize = 8;
-/// Fewer are not worth forgetting.
-const FEW: usize = 10_000;
+/// How long a series is known that nobody asks for, and at most as long again. Rows come every few seconds or minutes.
+const KNOWN_FOR: Span = Span::from_seconds(600);
+/// Series of one generation; what it takes then is some 200 MiB. With more, rules run again for those that were forgotten.
+const MOST: usize = 500_000;
 
 /// What became of a series' labels.
 #[derive(Debug)]
@@ -35,8 +36,8 @@ pub(super) struct Memo {
     seed: u64,
     young: HashTable<Entry>,
     old: HashTable<Entry>,
-    /// Since the young one is young.
-    asked: usize,
+    /// Since when the young one is there; `None` before the first batch.
+    young_since: Option<Timestamp>,
     /// The text that is hashed.
     text: Vec<u8>,
 }
@@ -44,12 +45,11 @@ pub(super) struct Memo {
 impl Memo {
     /// Texts of labels come from outside, so their hash is not to be foreseen: `seed` is random.
     pub(super) fn new(seed: u64) -> Self {
-        Self { seed, young: HashTable::new(), old: HashTable::new(), asked: 0, text: Vec::new() }
+        Self { seed, young: HashTable::new(), old: HashTable::new(), young_since: None, text: Vec::new() }
     }
 
     /// What became of these labels; `make` finds out if it is not known.
     pub(super) fn outcome(&mut self, labels: &Labels, make: impl FnOnce() -> Outcome) -> &Outcome {
-        self.asked += 1;
         let hash = self.hash(labels);
         let is_it = |entry: &Entry| entry.hash == hash && entry.labels == *labels;
         if self.young.find(hash, is_it).is_none() {
@@ -70,11 +70,13 @@ impl Memo {
         xxh3_64_with_seed(&self.text, self.seed)
     }
 
-    /// Forgets what was not asked for for long; to be called now and then.
-    pub(super) fn grow_old(&mut self) {
-        if self.asked >= ASKED_PER_SERIES * self.young.len().max(FEW) {
+    /// Forgets what was not asked for for long; to be called after each batch.
+    pub(super) fn grow_old(&mut self, now: Timestamp) {
+        let since = *self.young_since.get_or_insert(now);
+        // A clock that went back must not keep what is there for ever.
+        if now.since(since) >= KNOWN_FOR || now < since || self.young.len() >= MOST {
             self.old = std::mem::take(&mut self.young);
-            self.asked = 0;
+            self.young_since = Some(now);
         }
     }
 }
@@ -86,6 +88,7 @@ mod tests {
     #[test]
     fn a_series_is_looked_at_once_while_it_is_asked_for() {
         let mut memo = Memo::new(7);
+        let mut now = Timestamp::EPOCH;
         let series = |number: usize| Labels::new([("__name__", format!("m{number}"))]);
         let mut made = 0;
         let ask = |memo: &mut Memo, number: usize, made: &mut usize| {
@@ -98,14 +101,16 @@ mod tests {
                 Outcome::Changed(labels) => assert_eq!(*labels, series(number + 1)),
                 Outcome::Unchanged => panic!("nothing made that"),
             }
-            memo.grow_old();
         };
         for round in 0..100 {
-            (0..3000).for_each(|number| ask(&mut memo, number, &mut made));
+            (0..300).for_each(|number| ask(&mut memo, number, &mut made));
             // A hundred that come once.
             (0..100).for_each(|number| ask(&mut memo, 10_000 + round * 100 + number, &mut made));
+            memo.grow_old(now);
+            now += Span::from_seconds(60);
         }
-        assert_eq!(made, 3000 + 100 * 100);
-        assert!(memo.young.len() + memo.old.len() < 3000 + 7000, "{} {}", memo.young.len(), memo.old.len());
+        assert_eq!(made, 300 + 100 * 100);
+        // Those of twenty minutes.
+        assert!(memo.young.len() + memo.old.len() <= 2 * 300 + 22 * 100, "{} {}", memo.young.len(), memo.old.len());
     }
 }

@@ -38,6 +38,11 @@ pub const FAMILIES: &[Family] = &[
         "Samples that a remote engine does not get, by reason.",
     ),
     family(
+        "watchfire_remote_write_left_out_samples_total",
+        MetricKind::Counter,
+        "Samples that `match` or `write_relabel_configs` leave out.",
+    ),
+    family(
         "watchfire_remote_write_pending_samples",
         MetricKind::Gauge,
         "Samples that wait to be sent to a remote engine, about.",
@@ -58,7 +63,7 @@ pub const FAMILIES: &[Family] = &[
 /// The figures, family by family.
 #[must_use]
 pub fn of(figures: &Figures) -> Vec<Series> {
-    let values: [&[(Option<&'static str>, f64)]; 7] = [
+    let values: [&[(Option<&'static str>, f64)]; 8] = [
         &[(None, figures.sent_samples as f64)],
         &[(None, figures.failed_requests as f64)],
         &[
@@ -66,6 +71,7 @@ pub fn of(figures: &Figures) -> Vec<Series> {
             (Some("expired"), figures.expired_samples as f64),
             (Some("repeated"), figures.repeated_samples as f64),
         ],
+        &[(None, figures.left_out_samples as f64)],
         &[(None, figures.pending_samples as f64)],
         &[(None, figures.highest_sent_at.map_or(0.0, |at| at.as_seconds()))],
         &[(None, figures.behind_seconds)],

@@ -109,7 +109,11 @@ impl World {
     fn answer(&mut self, feed: &Feed, batch: &Batch) -> Answer {
         self.sends += 1;
         assert!(batch.samples() <= self.remote.batch_samples.max(20), "{} samples", batch.samples());
-        let encoded = self.encoder.batch(feed, batch);
+        let encoded = self.encoder.batch(self.now, feed, batch);
+        let (samples, left_out) = (encoded.samples, encoded.left_out);
+        if samples == 0 {
+            return Answer::Nothing { left_out };
+        }
         if let Some(answer) = (self.say)(batch) {
             return answer;
         }
@@ -119,7 +123,7 @@ impl World {
                 assert_eq!(*series.entry(at).or_insert(bits), bits, "what comes again is the same");
             }
         }
-        Answer::Taken { samples: encoded.samples }
+        Answer::Taken { samples, left_out }
     }
 
     /// We begin anew with what was saved.
@@ -192,6 +196,30 @@ fn what_a_dead_engine_had_taken_last_is_sent_again() {
     world.say = takes;
     world.settle();
     assert_eq!(world.engine, world.held());
+}
+
+#[test]
+fn rows_that_are_left_out_acknowledge_nothing() {
+    let mut world = World::new("resend = \"30s\"\nmatch = ['{__name__=\"rare\"}']\n");
+    let rare = |world: &mut World| {
+        world.store.append_local("rare", world.now + Span::from_seconds(1), &[(labels("rare", 0), 1.0)]).unwrap();
+        world.tick();
+    };
+    rare(&mut world);
+    // It dies and forgets, and for five minutes nothing is sent by which that would be known.
+    assert_eq!(std::mem::take(&mut world.engine).len(), 1);
+    (0..30).for_each(|_| world.tick());
+    world.say = gone;
+    rare(&mut world);
+    (0..3).for_each(|_| world.tick());
+    assert!(world.sends < 60, "it is waited for: {}", world.sends);
+    world.say = takes;
+    world.settle();
+    let mut held = world.held();
+    held.retain(|labels, _| labels.metric_name() == "rare");
+    assert_eq!(world.engine, held);
+    assert_eq!(world.figures.sent_samples, 3, "one of them twice");
+    assert!(world.figures.left_out_samples >= (1 + 30 + 1 + 3) * 40);
 }
 
 /// It hangs for a while before it dies; we may go meanwhile too.

@@ -106,7 +106,8 @@ fn demand(action: Action, table: &Table<'_>, report: &mut Report) {
     if needs_target && is_absent("target_label", "") {
         report.add(table.at(), format!("the action {name} needs a `target_label`"));
     }
-    if action == Action::HashMod && is_absent("modulus", "0") {
+    if action == Action::HashMod && text("modulus").and_then(|text| text.parse::<i64>().ok()).is_none_or(|own| own == 0)
+    {
         report.add(table.at(), "the action hashmod needs a `modulus` that is not 0");
     }
     if action == Action::LabelMap && text("replacement") == Some("") {

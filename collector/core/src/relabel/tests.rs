@@ -16,7 +16,7 @@ fn rules(text: &str) -> Result<Vec<Rule>, Vec<String>> {
 /// Labels as `a=foo b=bar`; what is dropped is `-`.
 fn check(labels: &str, text: &str, expected: &str) {
     let labels = Labels::new(labels.split_whitespace().map(|pair| pair.split_once('=').unwrap()));
-    let found = apply(&rules(text).unwrap(), &labels);
+    let found = apply(&rules(text).unwrap(), &labels, &labels);
     let found = found.map_or("-".to_owned(), |found| {
         let pairs = found.iter().map(|(name, value)| format!("{name}={value}"));
         pairs.collect::<Vec<_>>().join(" ")
@@ -115,10 +115,23 @@ fn series_become_what_prometheus_makes_of_them() {
 }
 
 #[test]
+fn of_two_labels_that_are_mapped_to_one_name_that_which_was_set_later_wins() {
+    let rules = rules(r#"[{regex: "(cluster|zone|x)", replacement: region, action: labelmap}]"#).unwrap();
+    let (first, all) = (Labels::new([("zone", "1")]), Labels::new([("cluster", "eu"), ("zone", "1")]));
+    assert_eq!(apply(&rules, &all, &first).unwrap().get("region"), Some("eu"));
+    assert_eq!(apply(&rules, &all, &all).unwrap().get("region"), Some("1"));
+    check("a=foo b=bar", r#"[{regex: "a(x?)", replacement: "$1", action: labelmap}]"#, "a=foo b=bar");
+}
+
+#[test]
 fn what_an_action_does_not_look_at_must_not_be_said() {
     let cases = [
         ("[{source_labels: [a]}]", "f:1:2: the action replace needs a `target_label`"),
         ("[{action: hashmod, target_label: b}]", "f:1:2: the action hashmod needs a `modulus` that is not 0"),
+        (
+            "[{action: hashmod, target_label: b, modulus: -0}]",
+            "f:1:2: the action hashmod needs a `modulus` that is not 0",
+        ),
         (
             "[{action: lowercase, target_label: b, replacement: x}]",
             "f:1:39: the action lowercase takes no `replacement`",

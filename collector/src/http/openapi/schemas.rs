@@ -415,6 +415,11 @@ const STATUS: NamedSchema = NamedSchema {
                 field("refused_samples", Schema::Integer, "Samples that the engine refused."),
                 field("expired_samples", Schema::Integer, "Samples that were too old before they could be sent."),
                 field("repeated_samples", Schema::Integer, "Samples that it refused and may have had."),
+                field(
+                    "left_out_samples",
+                    Schema::Integer,
+                    "Samples that `match` or `write_relabel_configs` leave out.",
+                ),
                 field("pending_samples", Schema::Integer, "Samples that wait to be sent, about."),
                 field("highest_sent_at", TIME_OR_NOT, "The latest time of a sample that was taken."),
                 field("behind_seconds", Schema::Number, "How old the oldest live sample is that waits."),

@@ -89,7 +89,7 @@ impl Document {
     pub fn route<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         let own = *self;
         let answer = move || async move { ([(header::CONTENT_TYPE, "application/json")], own.json().to_string()) };
-        Router::new().route(PATH, get(answer))
+        Router::new().route("/v1/openapi.json", get(answer))
     }
 }
 
