@@ -24,6 +24,9 @@ pub(crate) const MAX_STANDING: usize = 256;
 /// Names, values and operators of one deletion's matchers, bytes; selectors that people write have a hundred.
 pub(crate) const MAX_MATCHER_BYTES: usize = 4096;
 
+/// The highest number that a block can have: one a microsecond for two thousand centuries.
+const MAX_BLOCK_NUMBER: u64 = u64::MAX >> 1;
+
 /// In the order of their codes on disk.
 const OPERATORS: [MatchOp; 4] = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
 
@@ -109,7 +112,8 @@ pub(crate) fn put(out: &mut Vec<u8>, deletions: &[Arc<Deletion>]) {
 pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Vec<Arc<Deletion>>> {
     let mut deletions = Vec::new();
     for _ in 0..reader.varint()? {
-        let before = reader.varint()?;
+        // Numbers count what was written; one from which nobody can count on was not.
+        let before = reader.varint().filter(|before| *before <= MAX_BLOCK_NUMBER)?;
         let range = Range { from: reader.i64()?, to: reader.i64()? };
         let mut matchers = Vec::new();
         for _ in 0..reader.varint()? {
