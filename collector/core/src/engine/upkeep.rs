@@ -46,7 +46,12 @@ impl<D: Disk> Engine<D> {
             Err(error) => Fact::new(Level::Warn, "series were not deleted").with("error", error),
         };
         let selectors: Vec<String> = selectors.iter().map(|matchers| format!("{matchers:?}")).collect();
-        let fact = fact.with("selectors", selectors.join(" ")).with("from", from).with("to", to);
+        let mut fact = fact.with("selectors", selectors.join(" "));
+        for (name, at) in [("from", from), ("to", to)] {
+            if ![Timestamp::MIN, Timestamp::MAX].contains(&at) {
+                fact = fact.with(name, at);
+            }
+        }
         effects.push(Effect::Fact(fact));
         // Whether blocks have anything of it is found out soon.
         self.next_upkeep = now;

@@ -135,6 +135,7 @@ impl<D: Disk> Store<D> {
         if self.look_for_deleted() {
             return Ok(true);
         }
+        self.end_cleaning();
         let inputs = self.to_merge(now);
         if inputs.is_empty() || !self.has_room_for(&inputs) {
             return Ok(false);

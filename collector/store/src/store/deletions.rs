@@ -197,6 +197,13 @@ impl<D: Disk> Store<D> {
         false
     }
 
+    /// Once all is clean, what is deleted later waits until somebody asks again.
+    pub(super) fn end_cleaning(&mut self) {
+        if self.to_clean().is_none() {
+            self.memory.deletions.clean_before = 0;
+        }
+    }
+
     /// A block to be written anew without what was deleted of it, because somebody asked for it or because half of the
     /// deletions that there may be stand.
     pub(super) fn to_clean(&self) -> Option<Arc<Block>> {

@@ -133,7 +133,11 @@ fn cleaning_removes_it_from_disk_and_ends_the_deletions() {
     assert_eq!(world.store.stats().deletions, 0, "nothing of it is left on disk, whatever the log says");
 
     // All there is: blocks without anything go.
+    world.delete(&[named("b")], from, world.now - Span::from_seconds(9000));
+    world.store.clean_deleted();
+    assert_ne!(world.maintain(), []);
     world.delete(&[named("b")], from, to);
+    assert_eq!(world.maintain(), [], "what was asked for earlier is over");
     world.store.clean_deleted();
     world.maintain();
     assert_eq!((world.store.stats().blocks, world.store.stats().deletions), (0, 0));
