@@ -4,10 +4,14 @@
 //! before the reader sees them, for they stop chance and not malice. The fuzzers in `tests/fuzz` call these entries with
 //! bytes that they make up; the ordinary tests call them with the corpora that the fuzzers have left, and with variations.
 
+// The fuzzers include this file by its path, and then its modules would be looked for beside it.
+#[path = "fuzz/network.rs"]
 mod network;
 
+#[path = "fuzz/store.rs"]
 mod store;
 
+#[path = "fuzz/text.rs"]
 mod text;
 
 /// One entry.
