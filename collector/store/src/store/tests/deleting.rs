@@ -461,3 +461,39 @@ fn a_replay_of_many_holds_no_more_of_them_than_stood() {
     world.maintain();
     assert_eq!(world.store.stats().deletions, 0);
 }
+
+#[test]
+fn a_deletion_outlives_the_segment_that_it_was_written_to() {
+    let mut world = two_series(small_blocks());
+    let (from, to) = ever();
+    world.delete(&[named("a")], from, to);
+    let segments = world.disk.list("wal").unwrap();
+    for i in 0..70 {
+        world.tick(&live(1), |slot| f64::from(i) + slot as f64);
+        world.sync();
+        world.maintain();
+    }
+    assert!(segments.iter().all(|name| world.disk.content(&format!("wal/{name}")).is_none()), "{segments:?}");
+    assert_eq!(world.store.stats().deletions, 1);
+    world.check();
+    world.crash(CrashKeeps::NOTHING);
+}
+
+#[test]
+fn the_number_of_a_block_that_was_never_whole_is_not_given_to_what_comes_later() {
+    let mut world = two_series(small_blocks());
+    world.disk.set_quota(Some(0));
+    let fails = |minutes: i64| world.store.maintain(world.now + Span::from_seconds(minutes * 60)).is_err();
+    assert!((0..20).any(fails), "a cut has no room");
+    world.disk.set_quota(None);
+    let (from, to) = ever();
+    world.delete(&[named("a")], from, to);
+    world.crash(CrashKeeps::NOTHING);
+    for i in 0..100 {
+        world.tick(&live(1), |slot| f64::from(i) + slot as f64);
+        world.sync();
+        world.maintain();
+        world.check();
+    }
+    world.crash(CrashKeeps::NOTHING);
+}
