@@ -144,6 +144,11 @@ const OWN: &[(&str, &str, &str)] = &[
         "gauge",
         "The latest time of a sample that a remote engine took.",
     ),
+    (
+        "watchfire_remote_write_left_out_samples_total",
+        "counter",
+        "Samples that `match` or `write_relabel_configs` leave out.",
+    ),
     ("watchfire_remote_write_pending_samples", "gauge", "Samples that wait to be sent to a remote engine, about."),
     ("watchfire_remote_write_refused_samples_total", "counter", "Pushed samples that were refused, by reason."),
     ("watchfire_remote_write_repeated_samples_total", "counter", "Pushed samples that were there already."),

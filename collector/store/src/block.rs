@@ -59,7 +59,9 @@ pub(crate) fn path(number: u64) -> String {
 /// The number in a block's file name; `None` for other files.
 pub(crate) fn number_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".block")?;
-    (digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
+    let is_number = digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    // None of ours has the last number there is, which no other could follow.
+    is_number.then(|| digits.parse().ok())?.filter(|number| *number < u64::MAX)
 }
 
 /// Why a part of a block cannot be read.

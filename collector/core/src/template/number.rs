@@ -1,5 +1,8 @@
 //! Go's text forms of floating point numbers (`strconv.FormatFloat`).
 
+/// More digits than a double has behind its point, after which only zeros come.
+const MOST_DIGITS: usize = 1100;
+
 /// `FormatFloat(value, verb, precision, 64)` for the verbs `e E f F g G`; no precision means the shortest digits that
 /// read back as the same number.
 pub(crate) fn format_float(value: f64, verb: char, precision: Option<usize>) -> String {
@@ -12,7 +15,7 @@ pub(crate) fn format_float(value: f64, verb: char, precision: Option<usize>) -> 
     let text = match verb {
         'e' | 'E' => exponent_form(value, precision),
         'f' | 'F' => match precision {
-            Some(precision) => format!("{value:.precision$}"),
+            Some(precision) => fixed(value, precision),
             None => format!("{value}"),
         },
         _ => general_form(value, precision),
@@ -25,14 +28,22 @@ pub(crate) fn print_float(value: f64) -> String {
     format_float(value, 'g', None)
 }
 
+/// With so many digits behind the point; Rust itself refuses to write more than 65,535.
+fn fixed(value: f64, precision: usize) -> String {
+    let written = precision.min(MOST_DIGITS);
+    format!("{value:.written$}") + &"0".repeat(precision - written)
+}
+
 fn exponent_form(value: f64, precision: Option<usize>) -> String {
-    let text = match precision {
-        Some(precision) => format!("{value:.precision$e}"),
+    let written = precision.map(|precision| precision.min(MOST_DIGITS));
+    let text = match written {
+        Some(written) => format!("{value:.written$e}"),
         None => format!("{value:e}"),
     };
+    let zeros = "0".repeat(precision.unwrap_or(0) - written.unwrap_or(0));
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
-    format!("{digits}e{sign}{exponent:0>2}")
+    format!("{digits}{zeros}e{sign}{exponent:0>2}")
 }
 
 fn general_form(value: f64, precision: Option<usize>) -> String {
@@ -51,7 +62,7 @@ fn general_form(value: f64, precision: Option<usize>) -> String {
         None => format!("{value}"),
         Some(digits) => {
             let places = usize::try_from(i64::try_from(digits).unwrap_or(0) - 1 - i64::from(exponent)).unwrap_or(0);
-            trim_zeros(&format!("{value:.places$}")).to_owned()
+            trim_zeros(&fixed(value, places.min(MOST_DIGITS))).to_owned()
         }
     }
 }
@@ -72,6 +83,16 @@ mod tests {
             assert_eq!(format_float(value, 'e', None), text);
         }
         assert_eq!(format_float(f64::NEG_INFINITY, 'e', None), "-Inf");
+    }
+
+    #[test]
+    fn a_million_digits_are_written() {
+        let zeros = |count: usize| "0".repeat(count);
+        assert_eq!(format_float(0.5, 'f', Some(1_000_000)), format!("0.5{}", zeros(999_999)));
+        assert_eq!(format_float(-2.5e9, 'e', Some(100_000)), format!("-2.5{}e+09", zeros(99_999)));
+        assert_eq!(format_float(0.5, 'g', Some(1_000_000)), "0.5");
+        let smallest = format_float(5e-324, 'f', Some(70_000));
+        assert_eq!((smallest.len(), smallest.trim_end_matches('0').len()), (70_002, 1076));
     }
 
     #[test]

@@ -224,7 +224,8 @@ impl Verb {
             'U' => return format!("U+{digits:04X}"),
             _ => ("", digits.to_string()),
         };
-        let digits = format!("{digits:0>width$}", width = self.precision.unwrap_or(0));
+        let missing = self.precision.unwrap_or(0).saturating_sub(digits.len());
+        let digits = "0".repeat(missing) + &digits;
         if value < 0 { format!("-{prefix}{digits}") } else { self.signed(format!("{prefix}{digits}")) }
     }
 

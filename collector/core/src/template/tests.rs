@@ -180,6 +180,7 @@ fn a_template_cannot_run_away() {
     assert!(expand(doubling).unwrap_err().contains("longer than"));
     let deep = format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000));
     assert!(expand(&deep).unwrap_err().contains("nested deeper"));
+    assert_eq!(expand(r#"{{ printf "%.70000d" 7 | len }}"#), Ok("70000".to_owned()));
     let replaced = r#"{{ $x := printf "%500000d" 1 }}{{ reReplaceAll "." $x $x }}"#;
     assert!(expand(replaced).unwrap_err().contains("longer than"));
 }
