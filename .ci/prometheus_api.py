@@ -54,9 +54,18 @@ QUERIES = [
     "label_replace(max_over_time((rate(a_long_metric_name_total{code=~\"5..\", handler=\"/api/v1/query\"}[5m]) > 0)[1h:1m] offset 5m), \"a\", \"$1\", \"b\", \"(.*)\")",
     "a_long_metric_name_total{code=~\"5..\", handler=\"/api/v1/query\"} / on (instance, job) group_left (version, revision) build_info_of_it",
     "sum(", "rate(up)", "up[5m", "foo bar", "1 and up", "{}", "sum(up", "", "up{a=}", "topk(up)",
+    # Clauses beside a number.
+    "1 + on () up", "1 + ignoring () group_left (a) 2", "1 + on (a) up", "1 and on (a) up", "1 < on () 2", "1 == 1",
+    "up + on (a) group_left (a) 1", '"a" + on (a) up',
 ]
 # Other texts, and the statuses with which they come.
-TEXTS = ["federate", "federate?match[]=no_such_metric", "federate?match[]=1%2B1"]
+TEXTS = ["federate", "federate?match[]=no_such_metric", "federate?match[]=1%2B1", "federate?match[]=%7B%7D"]
+# What a scraper takes, and so the kind of text that it gets.
+ACCEPTS = [
+    "", "*/*", "text/html", "text/plain;version=0.0.4", "text/plain;version=1.0.0;escaping=allow-utf-8",
+    "text/plain;version=0.0.4;escaping=dots", "text/plain;version=1.0.0;escaping=values;q=0.5,text/plain;escaping=dots;q=0.4",
+    "text/plain;version=1.0.0;escaping=nonsense", "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8",
+]
 # Requests of which the fields have to be there, whatever they hold.
 FIELDS = ["status/buildinfo", "status/runtimeinfo", "status/tsdb", "status/config", "metadata?limit=1", "scrape_pools", "rules",
           "alerts", "targets?state=active", "query?query=1&stats=all"]
@@ -122,6 +131,12 @@ def main(ours, theirs):
         if answers[0][0] != answers[1][0] or answers[0][2] != answers[1][2]:
             failed += 1
             print(f"FAILED: {path}\n  ours   {answers[0][0]} {answers[0][2]}\n  theirs {answers[1][0]} {answers[1][2]}")
+    for accept in ACCEPTS:
+        answers = [ask(base, "federate?match[]=up", headers={"Accept": accept}, root="") for base in (ours, theirs)]
+        kinds = [answer[1].get("Content-Type", answer[1].get("content-type")) for answer in answers]
+        if kinds[0] != kinds[1]:
+            failed += 1
+            print(f"FAILED: Accept: {accept}\n  ours   {kinds[0]}\n  theirs {kinds[1]}")
     for path in FIELDS:
         bodies = [json.loads(ask(base, path)[2]) for base in (ours, theirs)]
         if path.startswith("metadata"):

@@ -34,7 +34,7 @@ impl Escaping {
         for entry in entries {
             let scheme = SCHEMES.iter().find(|(name, _)| *name == entry.escaping);
             escaping = scheme.map_or(escaping, |(_, scheme)| *scheme);
-            if entry.media == "text/plain" && ["", "0.0.4", "1.0.0"].contains(&entry.version) {
+            if entry.media == "text/plain" && ["", "0.0.4"].contains(&entry.version) {
                 break;
             }
         }
@@ -137,6 +137,8 @@ mod tests {
             ("text/plain;escaping=values;q=0.5, text/plain;escaping=dots;q=0.6", "dots"),
             ("text/plain;version=0.0.4,text/plain;escaping=values", "underscores"),
             ("application/openmetrics-text;version=1.0.0", "underscores"),
+            // The text's version 1.0.0 is none that it writes, so it looks on.
+            ("text/plain;version=1.0.0;escaping=values;q=0.5,text/plain;escaping=dots;q=0.4", "dots"),
             // What a Prometheus 3 sends.
             (
                 "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
