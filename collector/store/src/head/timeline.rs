@@ -244,10 +244,15 @@ impl Timeline {
     /// The newest point of the series within the range, both ends included.
     pub(crate) fn latest(&self, series: SeriesId, from: i64, to: i64) -> Option<Point> {
         // Whoever looks for late samples does not go through all that is later.
-        let tail = &self.tail[..self.tail.partition_point(|row| row.at <= to)];
+        let is_late = self.tail.last().is_some_and(|row| row.at > to);
+        let rows = if is_late { self.tail.partition_point(|row| row.at <= to) } else { self.tail.len() };
+        let tail = &self.tail[..rows];
         let rows = tail.iter().rev().take_while(|row| row.at >= from);
         let mut points = rows.filter_map(|row| row.value(series).map(|value| (row.at, row.order, value)));
-        let sealed = &self.sealed[..self.sealed.partition_point(|chunk| chunk.first_at() <= to)];
+        let is_late = self.sealed.last().is_some_and(|chunk| chunk.first_at() > to);
+        let chunks =
+            if is_late { self.sealed.partition_point(|chunk| chunk.first_at() <= to) } else { self.sealed.len() };
+        let sealed = &self.sealed[..chunks];
         let mut chunks = sealed.iter().rev().take_while(|chunk| chunk.last_at() >= from);
         points.next().or_else(|| chunks.find_map(|chunk| chunk.latest(series, from, to)))
     }
