@@ -54,10 +54,23 @@ impl Matcher {
     /// # Errors
     /// If the expression is malformed or its compiled form is larger than [`limits::MAX_REGEX_BYTES`].
     pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, RegexError> {
+        Self::within(name, op, value, limits::MAX_REGEX_BYTES)
+    }
+
+    /// The same where what an expression is compiled to may take so many bytes, for a matcher that is kept for long.
+    ///
+    /// # Errors
+    /// If the expression is malformed or its compiled form is larger.
+    pub fn within(
+        name: impl Into<String>,
+        op: MatchOp,
+        value: impl Into<String>,
+        bytes: usize,
+    ) -> Result<Self, RegexError> {
         let (name, value) = (name.into(), value.into());
         let regex = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(anchored(&value)?),
+            MatchOp::Regex | MatchOp::NotRegex => Some(compile(&whole(&value), &value, bytes)?),
         };
         Ok(Self { name, op, value, regex })
     }
@@ -92,7 +105,11 @@ impl Matcher {
 /// # Errors
 /// If the expression is malformed or its compiled form is larger than [`limits::MAX_REGEX_BYTES`].
 pub fn anchored(expression: &str) -> Result<Regex, RegexError> {
-    compile(&format!("^(?s:{})$", from_re2(expression)), expression)
+    compile(&whole(expression), expression, limits::MAX_REGEX_BYTES)
+}
+
+fn whole(expression: &str) -> String {
+    format!("^(?s:{})$", from_re2(expression))
 }
 
 /// Compiles an expression that may match anywhere, with RE2's syntax.
@@ -100,13 +117,13 @@ pub fn anchored(expression: &str) -> Result<Regex, RegexError> {
 /// # Errors
 /// As [`anchored`].
 pub fn unanchored(expression: &str) -> Result<Regex, RegexError> {
-    compile(&from_re2(expression), expression)
+    compile(&from_re2(expression), expression, limits::MAX_REGEX_BYTES)
 }
 
-fn compile(pattern: &str, expression: &str) -> Result<Regex, RegexError> {
+fn compile(pattern: &str, expression: &str, bytes: usize) -> Result<Regex, RegexError> {
     regex::RegexBuilder::new(pattern)
-        .size_limit(limits::MAX_REGEX_BYTES)
-        .dfa_size_limit(limits::MAX_REGEX_BYTES)
+        .size_limit(bytes)
+        .dfa_size_limit(bytes)
         .build()
         .map_err(|error| RegexError { expression: expression.to_owned(), reason: reason_of(&error) })
 }
@@ -223,6 +240,9 @@ mod tests {
         for expression in ["(", "a{2,1}", "(?:(?:(?:a{100}){100}){100}){100}"] {
             assert!(Matcher::new("l", MatchOp::Regex, expression).is_err(), "{expression}");
         }
+        let small = |expression: &str| Matcher::within("l", MatchOp::Regex, expression, 128 << 10);
+        assert!(small(r"node-\d+(\.example\.(com|org))?|\w+").is_ok());
+        assert_eq!(small(r"\w{50}").unwrap_err().reason, "it is too large once compiled");
     }
 
     #[test]

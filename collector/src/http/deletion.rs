@@ -10,13 +10,19 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use watchfire_collector_core::engine::{Answer, Input};
+use watchfire_shared::matcher::Matcher;
 use watchfire_shared::time::Timestamp;
-use watchfire_store::DeleteError;
+use watchfire_store::{DeleteError, deletable};
 
 use super::App;
 use super::lookup::{MAX_SELECTORS, selector};
 use crate::prometheus::answer::{ApiError, ErrorKind};
 use crate::prometheus::parameters::Parameters;
+
+/// A selector's text before it is read, since reading compiles its expressions: twice the bytes that its matchers may
+/// take, so that they may be quoted, and several times the expressions, which may be in values.
+const MAX_TEXT_BYTES: usize = 8192;
+const MAX_TEXT_EXPRESSIONS: usize = 64;
 
 /// `POST` or `PUT /api/v1/admin/tsdb/delete_series?match[]=&start=&end=`: 204 once it is durable and no query sees the
 /// samples any more.
@@ -57,9 +63,17 @@ fn deletion(parameters: &Parameters) -> Result<Input, ApiError> {
     if count > MAX_SELECTORS {
         return Err(ApiError::parameter("match[]", format!("more than {MAX_SELECTORS} selectors")));
     }
-    let selectors = parameters.all("match[]").map(selector).collect::<Result<Vec<_>, _>>();
-    let selectors = selectors.map_err(|error| ApiError::parameter("match[]", error))?;
+    let selectors = parameters.all("match[]").map(to_delete).collect::<Result<_, _>>()?;
     Ok(Input::Delete { selectors, from, to })
+}
+
+fn to_delete(text: &str) -> Result<Vec<Matcher>, ApiError> {
+    let expressions = text.matches("=~").count() + text.matches("!~").count();
+    if text.len() > MAX_TEXT_BYTES || expressions > MAX_TEXT_EXPRESSIONS {
+        return Err(ApiError::parameter("match[]", "the selector is too long for one that deletes"));
+    }
+    let matchers = selector(text).map_err(|error| ApiError::parameter("match[]", error))?;
+    deletable(&matchers).map_err(|error| refused(&error))
 }
 
 fn refused(error: &DeleteError) -> ApiError {
@@ -68,7 +82,9 @@ fn refused(error: &DeleteError) -> ApiError {
             let way = "POST /api/v1/admin/tsdb/clean_tombstones removes it, and with it these deletions";
             ApiError::new(ErrorKind::Execution, format!("{error}; {way}"))
         }
-        DeleteError::TooLarge { .. } => ApiError::parameter("match[]", error),
+        DeleteError::TooLarge { .. } | DeleteError::TooManyMatchers { .. } | DeleteError::Costly(_) => {
+            ApiError::parameter("match[]", error)
+        }
         DeleteError::Unsynced(_) => ApiError::new(ErrorKind::Internal, error.to_string()),
     }
 }
@@ -102,6 +118,17 @@ mod tests {
         check(
             &[("match[]", "{a=~\".*\"}")],
             "invalid parameter \"match[]\": match[] must contain at least one non-empty matcher",
+        );
+        let many = format!("{{{}}}", r#"a=~"\w{50}","#.repeat(65));
+        let long = format!("{{a={:?}}}", "x".repeat(9000));
+        for text in [many, long] {
+            let message = "invalid parameter \"match[]\": the selector is too long for one that deletes";
+            check(&[("match[]", &text)], message);
+        }
+        let several = format!("{{{}}}", r#"a=~"x.*","#.repeat(9));
+        check(
+            &[("match[]", &several)],
+            "invalid parameter \"match[]\": the selector has 9 regular expressions; one that deletes may have 8",
         );
     }
 

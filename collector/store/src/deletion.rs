@@ -13,16 +13,26 @@ use std::sync::Arc;
 
 use watchfire_shared::frame::varint;
 use watchfire_shared::labels::Labels;
-use watchfire_shared::matcher::{MatchOp, Matcher};
+use watchfire_shared::matcher::{MatchOp, Matcher, RegexError};
 
 use crate::block::{Footer, Range};
 use crate::codec::{Reader, put_sized};
+use crate::error::DeleteError;
 
-/// Deletions that may stand. Each query that reads files compares the series that it finds there with each of them, and
+/// Deletions that may stand, one of several expressions counted as so many. Each query that reads files compares the series that it finds there with each of them, and
 /// each segment of the log begins with all of them: a megabyte, if every one is as long as it may be.
 pub(crate) const MAX_STANDING: usize = 256;
 /// Names, values and operators of one deletion's matchers, bytes; selectors that people write have a hundred.
 pub(crate) const MAX_MATCHER_BYTES: usize = 4096;
+/// Matchers of one deletion; selectors that people write have two or three.
+pub(crate) const MAX_MATCHERS: usize = 32;
+/// Matchers of one deletion that are regular expressions.
+pub(crate) const MAX_EXPRESSIONS: usize = 8;
+/// What an expression of a deletion may be compiled to, bytes: with [`MAX_STANDING`] of them, both ways that they are
+/// compiled for, 64 MiB are the most that stands. `\w` takes a sixth of it, 4000 plain letters most of it.
+const MAX_COMPILED_BYTES: usize = 128 << 10;
+/// The same when it is read: what was taken has to be readable even if a later version compiles to more.
+const MAX_READ_BYTES: usize = 4 * MAX_COMPILED_BYTES;
 
 /// The highest number that a block can have: one a microsecond for two thousand centuries.
 const MAX_BLOCK_NUMBER: u64 = u64::MAX >> 1;
@@ -49,6 +59,11 @@ impl PartialEq for Deletion {
 }
 
 impl Deletion {
+    /// What it counts of those that may stand.
+    pub(crate) fn weight(&self) -> usize {
+        expressions(&self.matchers).max(1)
+    }
+
     fn same_series(&self, other: &Self) -> bool {
         let same = |(a, b): (&Matcher, &Matcher)| (&a.name, a.op, &a.value) == (&b.name, b.op, &b.value);
         self.matchers.len() == other.matchers.len() && self.matchers.iter().zip(&other.matchers).all(same)
@@ -68,11 +83,35 @@ impl Deletion {
     pub(crate) fn concerns(&self, block: &Footer) -> bool {
         block.number < self.before && self.range.overlaps(block.first, block.last)
     }
+}
 
-    /// Bytes that its matchers take.
-    pub(crate) fn matcher_bytes(matchers: &[Matcher]) -> usize {
-        matchers.iter().map(|matcher| matcher.name.len() + matcher.value.len() + 1).sum()
+/// The matchers of a selector that deletes, compiled to no more than what may stand.
+///
+/// # Errors
+/// If it has more of something than a selector that deletes may have.
+pub fn deletable(matchers: &[Matcher]) -> Result<Vec<Matcher>, DeleteError> {
+    let bytes: usize = matchers.iter().map(|matcher| matcher.name.len() + matcher.value.len() + 1).sum();
+    if bytes > MAX_MATCHER_BYTES {
+        return Err(DeleteError::TooLarge { bytes, limit: MAX_MATCHER_BYTES });
     }
+    for (found, limit, what) in
+        [(matchers.len(), MAX_MATCHERS, "matchers"), (expressions(matchers), MAX_EXPRESSIONS, "regular expressions")]
+    {
+        if found > limit {
+            return Err(DeleteError::TooManyMatchers { found, limit, what });
+        }
+    }
+    let small = |own: &Matcher| Matcher::within(&own.name, own.op, &own.value, MAX_COMPILED_BYTES);
+    Ok(matchers.iter().map(small).collect::<Result<_, RegexError>>()?)
+}
+
+fn expressions(matchers: &[Matcher]) -> usize {
+    matchers.iter().filter(|matcher| matches!(matcher.op, MatchOp::Regex | MatchOp::NotRegex)).count()
+}
+
+/// What all of them count together.
+pub(crate) fn weight(deletions: &[Arc<Deletion>]) -> usize {
+    deletions.iter().map(|deletion| deletion.weight()).sum()
 }
 
 /// The deletions that concern a block within a range.
@@ -119,7 +158,7 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Vec<Arc<Deletion>>> {
         for _ in 0..reader.varint()? {
             let op = *OPERATORS.get(usize::from(reader.u8()?))?;
             let (name, value) = (reader.text()?, reader.text()?);
-            matchers.push(Matcher::new(name, op, value).ok()?);
+            matchers.push(Matcher::within(name, op, value, MAX_READ_BYTES).ok()?);
         }
         deletions.push(Arc::new(Deletion { matchers, range, before }));
     }

@@ -139,10 +139,18 @@ pub enum AppendError {
 pub enum DeleteError {
     /// Until merges have written out what was deleted, or [`Store::clean_deleted`](crate::Store::clean_deleted) was
     /// asked for it.
-    #[error("{standing} deletions wait until what they select is removed from disk; there may be {limit}")]
+    #[error(
+        "{standing} deletions, or regular expressions of them, wait until what they select is removed from disk; there \
+         may be {limit}"
+    )]
     TooMany { standing: usize, limit: usize },
     #[error("the selector takes {bytes} bytes; one that deletes may take {limit}")]
     TooLarge { bytes: usize, limit: usize },
+    #[error("the selector has {found} {what}; one that deletes may have {limit}")]
+    TooManyMatchers { found: usize, limit: usize, what: &'static str },
+    /// It takes more memory than one that stays may take.
+    #[error(transparent)]
+    Costly(#[from] watchfire_shared::matcher::RegexError),
     #[error(transparent)]
     Unsynced(#[from] SyncError),
 }

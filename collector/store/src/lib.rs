@@ -58,6 +58,7 @@ mod state;
 
 mod verify;
 
+pub use deletion::deletable;
 pub use disk::{CrashKeeps, Disk, DiskFile, RealDisk, SimDisk};
 pub use error::{
     AppendError, DeleteError, DictionaryError, Quarantined, Recovery, Refusal, RefusedSlot, StateError, StoreError,

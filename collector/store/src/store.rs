@@ -192,9 +192,7 @@ impl<D: Disk> Store<D> {
     /// this again is the way to try again: what had been written in part is cut off, and all of it goes to a new
     /// segment. [`SyncError::Failed`] is final, since a disk that failed to sync says nothing reliable any more.
     pub fn sync(&mut self) -> Result<(), SyncError> {
-        if self.wal.recover()? {
-            self.move_pending();
-        }
+        self.recover()?;
         if !self.wal.pending.is_empty() {
             self.log_standing();
         }
@@ -205,6 +203,14 @@ impl<D: Disk> Store<D> {
             }
         }
         self.oldest_pending = None;
+        Ok(())
+    }
+
+    /// After a sync that failed for lack of space: cuts off what it had written, so that the next one may write again.
+    fn recover(&mut self) -> Result<(), SyncError> {
+        if self.wal.recover()? {
+            self.move_pending();
+        }
         Ok(())
     }
 

@@ -140,10 +140,11 @@ impl<D: Disk> Wal<D> {
         Ok(())
     }
 
-    /// Lets the next record start a new segment. Only while nothing is pending.
+    /// Lets the next record start a new segment. Only while nothing is pending, and not behind what a failed write has
+    /// left.
     pub(crate) fn roll(&mut self) {
         debug_assert!(self.pending.is_empty(), "pending records belong to the active segment");
-        if self.active.bytes > 0 {
+        if self.active.bytes > 0 && matches!(self.health, Health::Good) {
             self.closed.push_back(self.active);
             self.active = Segment { number: self.active.number + 1, bytes: 0, reach: Reach::default() };
             self.file = None;
@@ -160,11 +161,11 @@ impl<D: Disk> Wal<D> {
         }
         self.cut_back().map_err(|error| self.failed("cut back", &error))?;
         self.active.number += u64::from(self.active.bytes == 0);
+        self.health = Health::Good;
         let pending = std::mem::take(&mut self.pending);
         self.roll();
         self.pending = pending;
         self.file = None;
-        self.health = Health::Good;
         Ok(true)
     }
 

@@ -44,6 +44,8 @@ struct Inner {
     /// Whether [`Disk::free_bytes`] does not know of the capacity, as of a user's quota.
     hides_capacity: bool,
     failing_syncs: u32,
+    /// Of folders alone.
+    failing_folder_syncs: Option<(String, u32)>,
     power_off_in: Option<u64>,
     mutations: u64,
 }
@@ -169,6 +171,7 @@ impl SimDisk {
         inner.life += 1;
         inner.power_off_in = None;
         inner.failing_syncs = 0;
+        inner.failing_folder_syncs = None;
     }
 
     /// How many changes no sync has covered yet.
@@ -198,6 +201,11 @@ impl SimDisk {
     /// Lets the next `count` syncs fail.
     pub fn fail_syncs(&self, count: u32) {
         self.inner().failing_syncs = count;
+    }
+
+    /// Lets the next `count` syncs of this folder's names fail.
+    pub fn fail_folder_syncs(&self, folder: &str, count: u32) {
+        self.inner().failing_folder_syncs = Some((folder.to_owned(), count));
     }
 
     /// Lets `count` more changes and syncs pass and then fails all until [`crash`](Self::crash).
@@ -287,7 +295,15 @@ impl Disk for SimDisk {
     }
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
-        self.inner().sync(|change| match change {
+        let mut inner = self.inner();
+        if let Some((failing, left)) = &mut inner.failing_folder_syncs
+            && failing == folder
+            && *left > 0
+        {
+            *left -= 1;
+            return Err(io::Error::other("simulated failure of a folder's sync"));
+        }
+        inner.sync(|change| match change {
             Change::Names(names) => names.iter().any(|(path, _)| folder_of(path) == folder),
             Change::Write { .. } | Change::Length { .. } => false,
         })

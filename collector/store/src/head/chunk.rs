@@ -91,6 +91,17 @@ impl Columns {
     }
 }
 
+/// What tests count of the work that a thread does.
+#[cfg(test)]
+pub(crate) mod work {
+    use std::cell::Cell;
+
+    thread_local! {
+        pub(crate) static REBUILT: Cell<usize> = const { Cell::new(0) };
+        pub(crate) static DECODED: Cell<usize> = const { Cell::new(0) };
+    }
+}
+
 #[derive(Default)]
 struct Builder {
     columns: Vec<Column>,
@@ -232,6 +243,8 @@ impl Chunk {
 
     /// Appends the column's values.
     fn decode(&self, column: Column, bytes: &[u8], values: &mut Vec<f64>) {
+        #[cfg(test)]
+        work::DECODED.set(work::DECODED.get() + 1);
         dint::decode(bytes, usize::from(column.count), values).expect("a chunk in memory is what was encoded");
     }
 
@@ -303,6 +316,8 @@ impl Chunk {
         if rows.is_empty() || !self.columns_from(0).any(|(column, _)| is_hit(&column)) {
             return None;
         }
+        #[cfg(test)]
+        work::REBUILT.set(work::REBUILT.get() + 1);
         let mut builder = Builder::default();
         let mut values = Vec::new();
         for (column, bytes) in self.columns_from(0) {
@@ -312,10 +327,13 @@ impl Chunk {
                 builder.bytes.extend_from_slice(bytes);
                 continue;
             }
-            values.clear();
-            self.decode(column, bytes, &mut values);
             let (first, end) = (usize::from(column.first), usize::from(column.first + column.count));
             let (before, after) = (rows.start.max(first), rows.end.min(end));
+            if (before, after) == (first, end) {
+                continue;
+            }
+            values.clear();
+            self.decode(column, bytes, &mut values);
             builder.add(column.series, first, &values[..before - first]);
             builder.add(column.series, after, &values[after - first..]);
         }

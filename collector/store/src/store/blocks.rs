@@ -16,6 +16,10 @@ pub(super) struct Blocks {
     list: Arc<Vec<Arc<Block>>>,
     /// The number of the next block; none is used twice.
     next: u64,
+    /// Whether every name that was taken from the folder is durably gone.
+    settled: bool,
+    /// Blocks that are not in the list, but may be in the folder: naming them failed half way, and so did removing them.
+    unknown: Vec<u64>,
 }
 
 impl Blocks {
@@ -44,7 +48,7 @@ impl Blocks {
                 }
             }
         }
-        let mut blocks = Self { list: Arc::default(), next: numbers.last().map_or(1, |last| last + 1) };
+        let mut blocks = Self { next: numbers.last().map_or(1, |last| last + 1), ..Self::default() };
         let replaced: Vec<u64> = found.iter().flat_map(|block| block.footer.replaces.iter().copied()).collect();
         for block in found {
             if replaced.contains(&block.footer.number) {
@@ -99,7 +103,35 @@ impl Blocks {
     }
 
     fn forget(&mut self, number: u64) {
+        self.settled = false;
         Arc::make_mut(&mut self.list).retain(|block| block.footer.number != number);
+    }
+
+    /// Removes the file of a block that could not be given its name for good, if it has the name.
+    pub(super) fn remove_unknown(&mut self, disk: &impl Disk, number: u64) {
+        self.settled = false;
+        self.unknown.push(number);
+        // What fails is tried again by whoever has to rely on it.
+        let _ = self.settle(disk);
+    }
+
+    /// Makes sure that no block but those of the list is in the folder after a crash, unless one of them replaces it. At
+    /// the start nobody knows.
+    pub(super) fn settle(&mut self, disk: &impl Disk) -> io::Result<()> {
+        while let Some(number) = self.unknown.last() {
+            match disk.remove(&block::path(*number)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => self.unknown.pop(),
+            };
+        }
+        if !self.settled {
+            match disk.sync_folder(FOLDER) {
+                // Nothing comes back in a folder that was never made.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => self.settled = true,
+            }
+        }
+        Ok(())
     }
 
     /// Removes a block's file. Should its name come back after a crash, it is removed again for the same reason.

@@ -96,8 +96,9 @@ impl<D: Disk> Store<D> {
         if self.mover.mark.is_some() || (window(since) >= window(now) && !much) {
             return;
         }
-        // A segment ends between records that are durable. Whether they are is for the log's owner to know.
-        if !self.wal.pending.is_empty() && self.sync().is_err() {
+        // A segment ends between records that are durable, and with nothing that a failed write has left behind them.
+        // Whether they are durable is for the log's owner to know.
+        if self.sync().is_err() {
             return;
         }
         self.mover.marked_at = Some(now);
@@ -192,6 +193,7 @@ impl<D: Disk> Store<D> {
         let number = job.number();
         job.finish(&self.wal.disk, wal_through).inspect_err(|_| {
             let _ = self.wal.disk.remove(&block::new_path(number));
+            self.blocks.remove_unknown(&self.wal.disk, number);
         })
     }
 

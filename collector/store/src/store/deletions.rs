@@ -13,7 +13,7 @@ use watchfire_shared::time::Timestamp;
 use super::Store;
 use super::memory::Memory;
 use crate::block::{Block, Range};
-use crate::deletion::{Deletion, MAX_MATCHER_BYTES, MAX_STANDING, Standing};
+use crate::deletion::{self, Deletion, MAX_STANDING, Standing, deletable};
 use crate::disk::Disk;
 use crate::error::{AppendError, DeleteError, SyncError};
 use crate::index::SourceId;
@@ -68,10 +68,21 @@ impl Deletions {
 }
 
 impl Memory {
-    /// Takes what the deletion selects out of the head.
-    pub(super) fn delete(&mut self, deletion: &Deletion) {
+    /// Takes what these deletions select out of the head, and keeps them.
+    pub(super) fn delete(&mut self, deletions: Vec<Arc<Deletion>>) {
+        let range_of = |deletion: &Deletion| (deletion.range.from, deletion.range.to);
+        for deletions in deletions.chunk_by(|a, b| range_of(a) == range_of(b)) {
+            self.delete_from_head(deletions, range_of(&deletions[0]));
+        }
+        deletions.into_iter().for_each(|deletion| self.deletions.add(deletion));
+    }
+
+    /// All that they select in one pass, since it costs a copy of chunks.
+    fn delete_from_head(&mut self, deletions: &[Arc<Deletion>], range: (i64, i64)) {
+        let selected = deletions.iter().map(|deletion| self.head.index.select(&deletion.matchers));
+        let selected = selected.fold(RoaringBitmap::new(), |all, own| all | own);
         let mut by_source: BTreeMap<SourceId, RoaringBitmap> = BTreeMap::new();
-        for series in self.head.index.select(&deletion.matchers) {
+        for series in selected {
             let Some(entry) = self.head.index.get(series) else { continue };
             entry.sources.iter().for_each(|source| {
                 by_source.entry(source).or_default().insert(series);
@@ -79,7 +90,6 @@ impl Memory {
         }
         for stream in self.streams.values() {
             if let Some(series) = by_source.get(&stream.id) {
-                let range = (deletion.range.from, deletion.range.to);
                 self.head.delete(stream.id, series, range, [&stream.wire.layout, &stream.wire.shown]);
             }
         }
@@ -100,22 +110,19 @@ impl<D: Disk> Store<D> {
         if selectors.is_empty() || range.from > range.to {
             return Ok(());
         }
-        let bytes = selectors.iter().map(|matchers| Deletion::matcher_bytes(matchers)).max().unwrap_or_default();
-        if bytes > MAX_MATCHER_BYTES {
-            return Err(DeleteError::TooLarge { bytes, limit: MAX_MATCHER_BYTES });
-        }
+        let before = self.blocks.next_number();
+        let of = |matchers: &Vec<Matcher>| Ok(Arc::new(Deletion { matchers: deletable(matchers)?, range, before }));
+        let new: Vec<Arc<Deletion>> = selectors.iter().map(of).collect::<Result<_, DeleteError>>()?;
         self.accepting().map_err(|error| match error {
             AppendError::Failed(reason) => SyncError::Failed(reason),
             _ => SyncError::Full,
         })?;
-        let before = self.blocks.next_number();
-        let of = |matchers: &Vec<Matcher>| Arc::new(Deletion { matchers: matchers.clone(), range, before });
-        let new: Vec<Arc<Deletion>> = selectors.iter().map(of).collect();
         self.end_deletions();
         let standing = &self.memory.deletions.standing;
-        let remaining = standing.iter().filter(|old| !new.iter().any(|new| new.includes(old))).count();
-        if self.is_concerned(&new[0]) && remaining + new.len() > MAX_STANDING {
-            return Err(DeleteError::TooMany { standing: standing.len(), limit: MAX_STANDING });
+        let remaining = standing.iter().filter(|old| !new.iter().any(|new| new.includes(old)));
+        let remaining: usize = remaining.map(|old| old.weight()).sum();
+        if self.is_concerned(&new[0]) && remaining + deletion::weight(&new) > MAX_STANDING {
+            return Err(DeleteError::TooMany { standing: deletion::weight(standing), limit: MAX_STANDING });
         }
         self.log_standing();
         if self.memory.deletions.logged >= MAX_STANDING {
@@ -123,15 +130,14 @@ impl<D: Disk> Store<D> {
         }
         let pending = self.wal.pending.len();
         record::put(&mut self.wal.pending, &Record::Delete(new.clone()));
-        self.memory.deletions.logged += new.len();
         if let Err(error) = self.sync() {
             self.wal.pending.truncate(pending);
+            // The segment may have a part of the record, or all of it, and must not be closed with that.
+            self.recover()?;
             return Err(error.into());
         }
-        for deletion in new {
-            self.memory.delete(&deletion);
-            self.memory.deletions.add(deletion);
-        }
+        self.memory.deletions.logged += new.len();
+        self.memory.delete(new);
         self.end_deletions();
         Ok(())
     }
@@ -170,7 +176,8 @@ impl<D: Disk> Store<D> {
 
     /// Forgets deletions of which no block has anything.
     pub(super) fn end_deletions(&mut self) {
-        if self.memory.deletions.standing.is_empty() {
+        // A block that may come back with a power failure has to find them.
+        if self.memory.deletions.standing.is_empty() || self.blocks.settle(&self.wal.disk).is_err() {
             return;
         }
         let mut deletions = std::mem::take(&mut self.memory.deletions);
@@ -208,7 +215,7 @@ impl<D: Disk> Store<D> {
     /// deletions that there may be stand.
     pub(super) fn to_clean(&self) -> Option<Arc<Block>> {
         let deletions = &self.memory.deletions;
-        let many = deletions.standing.len() > MAX_STANDING / 2;
+        let many = deletion::weight(&deletions.standing) > MAX_STANDING / 2;
         let clean_before = if many { u64::MAX } else { deletions.clean_before };
         let has = |number: u64| deletions.looked.iter().any(|looked| looked.get(&number) == Some(&true));
         let due = |block: &&Arc<Block>| block.footer.number < clean_before && has(block.footer.number);

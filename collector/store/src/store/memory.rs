@@ -12,6 +12,7 @@ use super::Streams;
 use super::deletions::Deletions;
 use super::partial::{Present, push_present};
 use super::stream::{Stream, Wire};
+use crate::deletion::MAX_STANDING;
 use crate::error::Recovery;
 use crate::head::Head;
 use crate::head::layout::Layout;
@@ -200,8 +201,14 @@ impl Replay for Memory {
     fn replay(&mut self, segment: u64, bytes: &[u8], records: &[Range<usize>], recovery: &mut Recovery) -> Reach {
         let in_block = segment <= self.covered;
         let mut reach = Reach::default();
+        // Deletions that follow each other, which are done together.
+        let mut deletions = Vec::new();
         for record in records {
-            let row = match record::decode(&bytes[record.clone()]) {
+            let record = record::decode(&bytes[record.clone()]);
+            if !matches!(record, Some(Record::Delete(_))) || deletions.len() >= MAX_STANDING {
+                self.delete(std::mem::take(&mut deletions));
+            }
+            let row = match record {
                 Some(Record::State(state)) => self.replay_state(state).map(|()| None),
                 Some(Record::Dictionary(dictionary)) => self.replay_dictionary(&dictionary).map(|()| None),
                 Some(Record::Data(data)) => self.replay_data(in_block, &data).map(|row| Some((row, data.at))),
@@ -211,11 +218,8 @@ impl Replay for Memory {
                 Some(Record::Stale { source, at }) => {
                     self.replay_stale(in_block, &source, at).map(|row| Some((row, at)))
                 }
-                Some(Record::Delete(deletions)) => {
-                    for deletion in deletions {
-                        self.delete(&deletion);
-                        self.deletions.add(deletion);
-                    }
+                Some(Record::Delete(own)) => {
+                    deletions.extend(own);
                     Some(None)
                 }
                 Some(Record::Standing(deletions)) => {
@@ -233,6 +237,7 @@ impl Replay for Memory {
                 None => recovery.refused_records += 1,
             }
         }
+        self.delete(deletions);
         reach
     }
 }

@@ -10,6 +10,8 @@ mod damage;
 
 mod deleting;
 
+mod deletion_faults;
+
 mod feeding;
 
 mod formats;
