@@ -14,8 +14,9 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use roaring::RoaringBitmap;
 use watchfire_shared::labels::Labels;
 use watchfire_shared::matcher::Matcher;
 
@@ -116,6 +117,11 @@ impl Range {
     pub(crate) fn overlaps(self, first: i64, last: i64) -> bool {
         first <= self.to && last >= self.from
     }
+
+    /// Whether all of the other one, which may be empty, is in it.
+    pub(crate) fn includes(self, first: i64, last: i64) -> bool {
+        self.from <= first && self.to >= last
+    }
 }
 
 impl Block {
@@ -176,12 +182,27 @@ impl Block {
         Detail::decode(&bytes, group).ok_or(Fault::Damaged { at, what: "a group's columns are malformed" })
     }
 
-    /// The labels of every series, by number; `None` of those without a point.
-    pub(crate) fn labels(&self) -> Result<Vec<Option<Labels>>, Fault> {
+    /// The labels of every series, by number, with when nothing is left of it; `None` of those without a point that is
+    /// left.
+    pub(crate) fn labels_left(&self, deletions: &[Arc<Deletion>]) -> Result<Vec<Option<Left>>, Fault> {
         let index = Index::read(self)?;
-        let all = (0..self.footer.series).collect();
-        let labels = |series: index::Series| (!series.groups.is_empty()).then_some(series.labels);
-        Ok(index.series(self, &all)?.into_iter().map(labels).collect())
+        let (mut gone, mut deleted) = (RoaringBitmap::new(), Ranges::new());
+        let (whole, parts): (Vec<_>, Vec<_>) =
+            deletions.iter().partition(|deletion| deletion.range.includes(self.footer.first, self.footer.last));
+        for deletion in whole {
+            gone |= index.select(self, &deletion.matchers)?;
+        }
+        for deletion in parts {
+            let selected = index.select(self, &deletion.matchers)? - &gone;
+            selected.into_iter().for_each(|series| deleted.entry(series).or_default().push(deletion.range));
+        }
+        let mut left = vec![None; self.footer.series as usize];
+        let mut all = RoaringBitmap::new();
+        all.insert_range(0..self.footer.series);
+        for series in index.series(self, &(all - gone))?.into_iter().filter(|series| !series.groups.is_empty()) {
+            left[series.number as usize] = Some((series.labels, deleted.remove(&series.number).unwrap_or_default()));
+        }
+        Ok(left)
     }
 
     /// Appends the values of a column.
@@ -200,13 +221,12 @@ impl Block {
         deletions: &[&Deletion],
         mut number: impl FnMut(Labels) -> usize,
     ) -> Found {
-        let selected = self.selected(matchers, range).unwrap_or_else(|fault| {
+        let selected = self.selected(matchers, range, deletions).unwrap_or_else(|fault| {
             self.note(&fault);
             Selected::default()
         });
         let mut deleted = BTreeMap::new();
-        let mut number = |labels: Labels| {
-            let ranges = deletion::ranges_of(deletions, &labels);
+        let mut number = |(labels, ranges): (Labels, Vec<Range>)| {
             let number = number(labels);
             if !ranges.is_empty() {
                 deleted.insert(number, ranges);
@@ -263,17 +283,16 @@ impl Block {
         take: &mut impl FnMut(Labels),
     ) {
         let whole = range.from <= self.footer.first && range.to >= self.footer.last;
-        let selected = match self.selected(matchers, range) {
+        let selected = match self.selected(matchers, range, deletions) {
             Ok(selected) => selected,
             Err(fault) => return self.note(&fault),
         };
-        let deleted: Vec<Vec<Range>> =
-            selected.series.iter().map(|labels| deletion::ranges_of(deletions, labels)).collect();
+        let deleted = |at: usize| &selected.series[at].1;
         // Of a series without a group nothing is left. The others are known to have a point, unless it may be deleted.
         let mut found = vec![false; selected.series.len()];
         if whole {
             let wanted = selected.groups.iter().flat_map(|(_, wanted)| wanted);
-            wanted.for_each(|(_, at)| found[*at] |= deleted[*at].is_empty());
+            wanted.for_each(|(_, at)| found[*at] |= deleted(*at).is_empty());
         }
         for (group, wanted) in &selected.groups {
             if wanted.iter().all(|(_, at)| found[*at]) {
@@ -285,25 +304,31 @@ impl Block {
                     for (column, at) in detail.columns_of(wanted).filter(|(column, _)| column.overlaps(&rows)) {
                         let mut own =
                             rows.start.max(column.first as usize)..rows.end.min((column.first + column.count) as usize);
-                        found[at] = found[at] || own.any(|row| !deletion::is_in(&deleted[at], detail.times[row]));
+                        found[at] = found[at] || own.any(|row| !deletion::is_in(deleted(at), detail.times[row]));
                     }
                 }
                 Err(fault) => self.note(&fault),
             }
         }
-        selected.series.into_iter().zip(found).filter(|(_, found)| *found).for_each(|(labels, _)| take(labels));
+        let found = selected.series.into_iter().zip(found).filter(|(_, found)| *found);
+        found.for_each(|((labels, _), _)| take(labels));
     }
 
-    /// Whether it may have a point of a series that satisfies the matchers: one without such a series has none.
-    pub(crate) fn may_have(&self, matchers: &[Matcher]) -> bool {
-        let selected = Index::read(self).and_then(|index| index.select(self, matchers));
-        if let Err(fault) = &selected {
-            self.note(fault);
-        }
-        selected.map_or(true, |series| !series.is_empty())
+    /// Of each of the deletions, whether it may have a point of a series that it selects: without such a series it has
+    /// none.
+    pub(crate) fn may_have<'a>(&self, deletions: impl Iterator<Item = &'a Arc<Deletion>>) -> Vec<bool> {
+        let index = Index::read(self);
+        let has = |deletion: &'a Arc<Deletion>| {
+            let selected = index.as_ref().ok()?.select(self, &deletion.matchers).inspect_err(|fault| self.note(fault));
+            Some(!selected.ok()?.is_empty())
+        };
+        let found = deletions.map(|deletion| has(deletion).unwrap_or(true)).collect();
+        index.err().iter().for_each(|fault| self.note(fault));
+        found
     }
 
-    fn selected(&self, matchers: &[Matcher], range: Range) -> Result<Selected, Fault> {
+    /// Less the series, and the groups of series, that the deletions leave nothing of within the range.
+    fn selected(&self, matchers: &[Matcher], range: Range, deletions: &[&Deletion]) -> Result<Selected, Fault> {
         let index = Index::read(self)?;
         let ids = index.select(self, matchers)?;
         if ids.is_empty() {
@@ -312,17 +337,30 @@ impl Block {
         let groups = self.groups()?;
         let mut selected = Selected::default();
         let mut wanted: BTreeMap<u32, Vec<(u32, usize)>> = BTreeMap::new();
-        for (at, series) in index.series(self, &ids)?.into_iter().enumerate() {
-            for group in series.groups {
-                wanted.entry(group).or_default().push((series.number, at));
+        let is_in_one = |ranges: &[Range], first: i64, last: i64| {
+            ranges.iter().any(|own| own.includes(first.max(range.from), last.min(range.to)))
+        };
+        for series in index.series(self, &ids)? {
+            let ranges = deletion::ranges_of(deletions, &series.labels);
+            if is_in_one(&ranges, self.footer.first, self.footer.last) {
+                continue;
             }
-            selected.series.push(series.labels);
+            for group in series.groups {
+                wanted.entry(group).or_default().push((series.number, selected.series.len()));
+            }
+            selected.series.push((series.labels, ranges));
         }
-        for (number, wanted) in wanted {
+        for (number, mut wanted) in wanted {
             let group = groups.get(number as usize);
             let what = "a series refers to a group that is not there";
             let group = group.ok_or(Fault::Damaged { at: self.footer.groups.offset, what })?;
-            if range.overlaps(group.first, group.last) {
+            if !range.overlaps(group.first, group.last) {
+                continue;
+            }
+            if !deletions.is_empty() {
+                wanted.retain(|(_, at)| !is_in_one(&selected.series[*at].1, group.first, group.last));
+            }
+            if !wanted.is_empty() {
                 selected.groups.push((group.clone(), wanted));
             }
         }
@@ -362,6 +400,9 @@ impl Block {
     }
 }
 
+/// A series, and when nothing is left of it.
+pub(crate) type Left = (Labels, Vec<Range>);
+
 /// Where a block has the series that a query wants.
 pub(crate) struct Found {
     series: usize,
@@ -374,7 +415,7 @@ pub(crate) struct Found {
 /// Which series of a block a query wants, and where their values are.
 #[derive(Default)]
 struct Selected {
-    series: Vec<Labels>,
+    series: Vec<Left>,
     /// Each group with the series wanted of it, rising: number, and place in `series`.
     groups: Vec<(Group, Vec<(u32, usize)>)>,
 }

@@ -180,7 +180,8 @@ impl Index {
 
     /// The numbers of the series that satisfy every matcher.
     pub(super) fn select(&self, block: &Block, matchers: &[Matcher]) -> Result<RoaringBitmap, Fault> {
-        let mut selected: RoaringBitmap = (0..block.footer.series).collect();
+        let mut selected = RoaringBitmap::new();
+        selected.insert_range(0..block.footer.series);
         // What names one value selects few series, so it goes first.
         let is_lookup = |matcher: &&Matcher| matcher.op == MatchOp::Equal && !matcher.value.is_empty();
         let lookups = matchers.iter().filter(is_lookup);
@@ -197,7 +198,14 @@ impl Index {
         // Series without the label satisfy a matcher of the empty text too: then the values that do not are taken away.
         let absent = matcher.matches("");
         let mut union = RoaringBitmap::new();
-        for value in self.values_of(block, &matcher.name)? {
+        let mut values = self.values_of(block, &matcher.name)?;
+        if matcher.op == MatchOp::Equal && !absent {
+            // They are sorted by text, and one at most has this one.
+            let is_before = |value: &Value| self.symbols.get(value.symbol).is_some_and(|text| text < &*matcher.value);
+            values = &values[values.partition_point(is_before)..];
+            values = &values[..values.len().min(1)];
+        }
+        for value in values {
             if matcher.matches(self.text(block, value.symbol)?) != absent {
                 union |= self.posting(block, value)?;
             }

@@ -53,19 +53,21 @@ pub(super) struct Mover {
 }
 
 impl Mover {
-    /// The number of the block that is being made.
-    pub(super) fn number(&self) -> Option<u64> {
-        self.job.as_ref().map(Job::number)
+    /// The number of the block that is being made of the head. One that is made of blocks has no more than they.
+    pub(super) fn cut_number(&self) -> Option<u64> {
+        self.job.as_ref().filter(|job| job.inputs().is_empty()).map(Job::number)
     }
 }
 
 impl<D: Disk> Store<D> {
     /// Does a part of what is to be done; returns whether there is more.
     pub(super) fn move_on(&mut self, now: Timestamp, events: &mut Vec<Event>) -> Result<bool, StoreError> {
+        // Beside all else, and also while that fails: how many deletions there may be depends on it.
+        let looked = self.look_for_deleted();
         if self.mover.not_before.is_some_and(|at| now < at) {
-            return Ok(false);
+            return Ok(looked);
         }
-        let moved = self.try_to_move(now, events);
+        let moved = self.try_to_move(now, looked, events);
         if moved.is_err() {
             self.mover.not_before = Some(now + RETRY);
             self.discard_job();
@@ -73,9 +75,9 @@ impl<D: Disk> Store<D> {
         moved
     }
 
-    fn try_to_move(&mut self, now: Timestamp, events: &mut Vec<Event>) -> Result<bool, StoreError> {
+    fn try_to_move(&mut self, now: Timestamp, looked: bool, events: &mut Vec<Event>) -> Result<bool, StoreError> {
         self.mark(now);
-        if self.mover.job.is_none() && !self.begin(now)? {
+        if self.mover.job.is_none() && !self.begin(now, looked)? {
             return Ok(false);
         }
         let Some(job) = &mut self.mover.job else { return Ok(true) };
@@ -115,8 +117,8 @@ impl<D: Disk> Store<D> {
         self.mover.mark = Some(Mark { segment, order: self.memory.head.order, at: now + delay });
     }
 
-    /// Begins the next block, if there is one to make.
-    fn begin(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+    /// Begins the next block, if there is one to make; of others not while it is still being found out what is deleted.
+    fn begin(&mut self, now: Timestamp, looked: bool) -> Result<bool, StoreError> {
         if let Some(mark) = self.mover.mark.filter(|mark| mark.at <= now) {
             if !self.mover.cutting {
                 self.mover.cutting = true;
@@ -133,7 +135,7 @@ impl<D: Disk> Store<D> {
             return Ok(true);
         }
         self.end_deletions();
-        if self.look_for_deleted() {
+        if looked {
             return Ok(true);
         }
         self.end_cleaning();
@@ -142,7 +144,8 @@ impl<D: Disk> Store<D> {
             return Ok(false);
         }
         let number = self.blocks.take_number();
-        let job = Job::merge(&self.wal.disk, number, inputs, &self.memory.deletions.standing);
+        let deletions = inputs.iter().map(|block| self.memory.deletions.of(block)).collect();
+        let job = Job::merge(&self.wal.disk, number, inputs, deletions);
         self.mover.job = Some(job.map_err(failed("make", &block::path(number)))?);
         Ok(true)
     }

@@ -19,6 +19,9 @@ use crate::error::{AppendError, DeleteError, SyncError};
 use crate::index::SourceId;
 use crate::wal::record::{self, Record};
 
+/// Series of a block times deletions that one call looks for in it: that many values of a label may be compared.
+const SERIES_PER_CALL: usize = 1 << 18;
+
 #[derive(Default)]
 pub(super) struct Deletions {
     pub(super) standing: Standing,
@@ -35,6 +38,14 @@ pub(super) struct Deletions {
 }
 
 impl Deletions {
+    /// Those that a block may have something of.
+    pub(super) fn of(&self, block: &Block) -> Vec<Arc<Deletion>> {
+        let may_have = |(deletion, looked): &(&Arc<Deletion>, &BTreeMap<u64, bool>)| {
+            deletion.concerns(&block.footer) && looked.get(&block.footer.number) != Some(&false)
+        };
+        self.standing.iter().zip(&self.looked).filter(may_have).map(|(deletion, _)| Arc::clone(deletion)).collect()
+    }
+
     /// Takes one more, which may make others needless.
     pub(super) fn add(&mut self, deletion: Arc<Deletion>) {
         self.before = self.before.max(deletion.before);
@@ -166,7 +177,8 @@ impl<D: Disk> Store<D> {
 
     /// Whether a block, or one that is being made, may have something of the deletion.
     fn is_concerned(&self, deletion: &Deletion) -> bool {
-        self.has_unlooked(deletion, &BTreeMap::new()) || self.mover.number().is_some_and(|own| own < deletion.before)
+        self.has_unlooked(deletion, &BTreeMap::new())
+            || self.mover.cut_number().is_some_and(|own| own < deletion.before)
     }
 
     fn has_unlooked(&self, deletion: &Deletion, looked: &BTreeMap<u64, bool>) -> bool {
@@ -182,24 +194,29 @@ impl<D: Disk> Store<D> {
         }
         let mut deletions = std::mem::take(&mut self.memory.deletions);
         deletions.retain(|deletion, looked| {
-            let is_made = self.mover.number().is_some_and(|own| own < deletion.before);
+            let is_made = self.mover.cut_number().is_some_and(|own| own < deletion.before);
             is_made || self.has_unlooked(deletion, looked)
         });
         self.memory.deletions = deletions;
     }
 
-    /// Looks into the blocks for what one deletion selects. Returns whether there was a block to look into. Reads the
-    /// lists of names of a few dozen blocks at most.
+    /// Looks into one block for what deletions select, for so many of them that it takes some tens of milliseconds.
+    /// Returns whether there was a block to look into.
     pub(super) fn look_for_deleted(&mut self) -> bool {
-        let deletions = &mut self.memory.deletions;
-        for (deletion, looked) in deletions.standing.iter().zip(&mut deletions.looked) {
-            let before = looked.len();
-            for block in self.blocks.list().iter().filter(|block| deletion.concerns(&block.footer)) {
-                looked.entry(block.footer.number).or_insert_with(|| block.may_have(&deletion.matchers));
+        let Deletions { standing, looked, .. } = &mut self.memory.deletions;
+        for block in self.blocks.list().iter() {
+            let number = block.footer.number;
+            let is_new = |at: &usize| standing[*at].concerns(&block.footer) && !looked[*at].contains_key(&number);
+            let most = (SERIES_PER_CALL / block.footer.series.max(1) as usize).max(1);
+            let new: Vec<usize> = (0..standing.len()).filter(is_new).take(most).collect();
+            if new.is_empty() {
+                continue;
             }
-            if looked.len() > before {
-                return true;
-            }
+            let found = block.may_have(new.iter().map(|at| &standing[*at]));
+            new.into_iter().zip(found).for_each(|(at, found)| {
+                looked[at].insert(number, found);
+            });
+            return true;
         }
         false
     }

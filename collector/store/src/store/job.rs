@@ -5,11 +5,9 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use watchfire_shared::labels::Labels;
-
 use super::memory::Memory;
-use crate::block::{Block, Fault, Group, Part, Range as Times, Ranges, SourceMerge, Writer};
-use crate::deletion::{self, Standing};
+use crate::block::{Block, Fault, Group, Left, Part, Ranges, SourceMerge, Writer};
+use crate::deletion::Deletion;
 use crate::disk::Disk;
 use crate::head::chunk::Chunk;
 use crate::source::Source;
@@ -29,6 +27,8 @@ enum Feed {
     Head { sources: VecDeque<Source>, up_to: u64 },
     Blocks {
         inputs: Vec<Arc<Block>>,
+        /// Per input, what may be deleted of it; those that are still to be read for what they have.
+        unread: VecDeque<Vec<Arc<Deletion>>>,
         /// Per input, the new numbers of its series; `None` of those of which nothing is left.
         numbers: Vec<Vec<Option<u32>>>,
         /// Per input, when nothing is left of a series with a new number.
@@ -57,30 +57,39 @@ impl Job {
         disk: &impl Disk,
         number: u64,
         inputs: Vec<Arc<Block>>,
-        standing: &Standing,
+        deletions: Vec<Vec<Arc<Deletion>>>,
     ) -> io::Result<Self> {
-        let mut writer = Writer::new(disk, number)?;
-        let (mut numbers, mut sources) = (Vec::new(), BTreeMap::<Source, Vec<(usize, Group)>>::new());
-        let mut deleted = Vec::new();
-        for (input, block) in inputs.iter().enumerate() {
-            match block.labels().and_then(|labels| Ok((labels, block.groups()?))) {
-                Ok((labels, groups)) => {
-                    let (own_numbers, own_deleted) = number_series(block, labels, standing, &mut writer);
-                    numbers.push(own_numbers);
-                    deleted.push(Arc::new(own_deleted));
-                    for group in groups {
-                        sources.entry(group.source.clone()).or_default().push((input, group));
-                    }
-                }
-                Err(fault) => {
-                    block.note(&fault);
-                    numbers.push(Vec::new());
-                    deleted.push(Arc::default());
+        let feed = Feed::Blocks {
+            inputs,
+            unread: deletions.into(),
+            numbers: Vec::new(),
+            deleted: Vec::new(),
+            sources: BTreeMap::new(),
+        };
+        Ok(Self { writer: Writer::new(disk, number)?, feed, work: None, window: i64::MIN..i64::MAX })
+    }
+
+    /// Reads what the next input has, if there is one that was not read.
+    fn read_input(&mut self) -> bool {
+        let Feed::Blocks { inputs, unread, numbers, deleted, sources } = &mut self.feed else { return false };
+        let Some(deletions) = unread.pop_front() else { return false };
+        let (input, block) = (numbers.len(), &inputs[numbers.len()]);
+        match block.labels_left(&deletions).and_then(|labels| Ok((labels, block.groups()?))) {
+            Ok((labels, groups)) => {
+                let (own_numbers, own_deleted) = number_series(labels, &mut self.writer);
+                numbers.push(own_numbers);
+                deleted.push(Arc::new(own_deleted));
+                for group in groups {
+                    sources.entry(group.source.clone()).or_default().push((input, group));
                 }
             }
+            Err(fault) => {
+                block.note(&fault);
+                numbers.push(Vec::new());
+                deleted.push(Arc::default());
+            }
         }
-        let feed = Feed::Blocks { inputs, numbers, deleted, sources };
-        Ok(Self { writer, feed, work: None, window: i64::MIN..i64::MAX })
+        true
     }
 
     /// The blocks that it merges.
@@ -100,8 +109,12 @@ impl Job {
         self.writer.is_empty()
     }
 
-    /// Does about `values` values' worth of work. Returns whether everything is written.
+    /// Does about `values` values' worth of work, or reads what one of the blocks has. Returns whether everything is
+    /// written.
     pub(super) fn work(&mut self, memory: &Memory, values: usize) -> io::Result<bool> {
+        if self.read_input() {
+            return Ok(false);
+        }
         let mut done = 0;
         while done < values {
             if let Some(work) = &mut self.work {
@@ -125,7 +138,7 @@ impl Job {
                     let parts = head_parts(memory, &source, *up_to, &self.window, &mut self.writer);
                     (source, parts)
                 }
-                Feed::Blocks { inputs, numbers, deleted, sources } => {
+                Feed::Blocks { inputs, numbers, deleted, sources, .. } => {
                     let Some((source, groups)) = sources.pop_first() else { return false };
                     (source, block_parts(inputs, numbers, deleted, &groups))
                 }
@@ -157,28 +170,16 @@ fn head_parts(memory: &Memory, source: &Source, up_to: u64, window: &Range<i64>,
 }
 
 /// The new number of each of a block's series, and when nothing is left of them.
-fn number_series(
-    block: &Block,
-    labels: Vec<Option<Labels>>,
-    standing: &Standing,
-    writer: &mut Writer,
-) -> (Vec<Option<u32>>, Ranges) {
-    let whole = Times { from: block.footer.first, to: block.footer.last };
-    let deletions = deletion::of_block(standing, &block.footer, whole);
+fn number_series(left: Vec<Option<Left>>, writer: &mut Writer) -> (Vec<Option<u32>>, Ranges) {
     let mut deleted = Ranges::new();
-    let mut number = |labels: Option<Labels>| {
-        let labels = labels?;
-        let ranges = deletion::ranges_of(&deletions, &labels);
-        if ranges.iter().any(|range| range.from <= whole.from && range.to >= whole.to) {
-            return None;
-        }
+    let mut number = |(labels, ranges): Left| {
         let number = writer.series(&labels);
         if !ranges.is_empty() {
             deleted.insert(number, ranges);
         }
-        Some(number)
+        number
     };
-    (labels.into_iter().map(&mut number).collect(), deleted)
+    (left.into_iter().map(|series| series.map(&mut number)).collect(), deleted)
 }
 
 fn block_parts(

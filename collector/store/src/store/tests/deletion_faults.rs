@@ -198,3 +198,99 @@ fn a_selector_of_many_or_costly_expressions_does_not_stand() {
     world.check();
     world.crash(CrashKeeps::NOTHING);
 }
+
+#[test]
+fn one_call_looks_into_one_block() {
+    let mut world = World::new(small_blocks());
+    world.connect(&live(1), vec![Some(labels("a", 1))]);
+    for i in 0..400 {
+        world.tick(&live(1), |_| f64::from(i));
+        world.sync();
+        world.maintain();
+    }
+    let blocks = world.store.stats().blocks;
+    assert!(blocks > 4, "{blocks}");
+    world.delete(&[named("none"), named("neither")], EVER.0, EVER.1);
+    let mut calls = 0;
+    while world.store.maintain(world.now).unwrap().busy {
+        calls += 1;
+    }
+    assert_eq!((calls, world.store.stats().deletions), (blocks, 0));
+}
+
+#[test]
+fn deletions_of_nothing_are_found_out_while_blocks_are_made_and_while_that_fails() {
+    let none = |round: usize| (0..200).map(|number| named(&format!("none {round} {number}"))).collect::<Vec<_>>();
+    let mut world = a_before_b();
+    for i in 0..30 {
+        world.tick(&live(1), |_| f64::from(i));
+    }
+    world.sync();
+    world.now += Span::from_seconds(4500);
+    world.maintain();
+    world.now += Span::from_seconds(4500);
+    world.disk.fail_folder_syncs("blocks", 1);
+    while world.store.maintain(world.now).is_ok_and(|done| done.busy) {}
+    assert_eq!(world.store.stats().failures, 1);
+    for round in 0..5 {
+        world.delete(&none(round), EVER.0, EVER.1);
+        // Within the time in which nothing is tried again.
+        world.maintain();
+    }
+    assert_eq!(world.store.stats().cuts, 2);
+    world.now += Span::from_seconds(60);
+    world.maintain();
+
+    // A merge that is under way has no more than its blocks, which were looked into.
+    world.delete(&[named("b")], world.now - Span::from_seconds(18_600), world.now);
+    world.store.clean_deleted();
+    let merging = |world: &World| (1..100).any(|number| world.store.is_merging(number));
+    while !merging(&world) {
+        assert!(world.store.maintain(world.now).unwrap().busy);
+    }
+    for round in 5..8 {
+        world.delete(&none(round), EVER.0, EVER.1);
+        while world.store.look_for_deleted() {}
+    }
+    assert!(merging(&world));
+    world.maintain();
+    world.check();
+    assert_eq!(world.store.stats().deletions, 0);
+    world.crash(CrashKeeps::NOTHING);
+}
+
+#[test]
+fn what_is_deleted_whole_is_not_read_for_names() {
+    let mut world = World::new(Options { block_span: Span::from_seconds(600), ..small_segments() });
+    let ends: Vec<Timestamp> = [("a", 1), ("b", 2)]
+        .into_iter()
+        .map(|(name, node)| {
+            world.connect(&live(node), vec![Some(labels(name, node))]);
+            (0..30).for_each(|i| world.tick(&live(node), |_| f64::from(i)));
+            world.now
+        })
+        .collect();
+    world.sync();
+    cut(&mut world);
+    assert_eq!(world.store.stats().blocks, 1);
+    let block = world.store.blocks.list()[0].clone();
+    for (from, to) in [EVER, (Timestamp::from_millis(block.footer.first), ends[0])] {
+        let disk = world.disk.fork();
+        let (mut store, _) = Store::open(disk.clone(), world.options.clone()).unwrap();
+        store.delete(&[named("a")], from, to).unwrap();
+        // The group of `a` cannot be read.
+        let path = format!("blocks/{}", disk.list("blocks").unwrap()[0]);
+        let mut bytes = disk.content(&path).unwrap();
+        let groups = block.groups().unwrap();
+        let group = groups.iter().find(|group| group.first == block.footer.first).unwrap();
+        bytes[(group.offset + group.columns_length) as usize] ^= 1;
+        disk.plant(&path, bytes);
+        let (store, _) = Store::open(disk, world.options.clone()).unwrap();
+        let snapshot = store.snapshot();
+        for from in [Timestamp::MIN, Timestamp::from_millis(block.footer.first + 5000)] {
+            assert_eq!(snapshot.series(&[], from, Timestamp::MAX), [labels("b", 2)]);
+            assert_eq!(snapshot.select(&[], from, Timestamp::MAX).len(), 1);
+        }
+        assert_eq!(store.blocks.list()[0].fault(), None);
+    }
+}
