@@ -145,6 +145,11 @@ impl<D: Disk> Machine for Owned<D> {
                 self.engine.handle(now, *input, effects);
                 for effect in effects.extract_if(.., |effect| matches!(effect, Effect::Answer { .. })) {
                     if let Effect::Answer { answer, durable } = effect {
+                        if matches!(answer, Answer::Deleted(Ok(()))) {
+                            // Nobody sees it after the answer, even those who get the last snapshot because the engine
+                            // is busy.
+                            self.published.take_snapshot(&self.engine);
+                        }
                         drop(asker.send(Answered { answer, durable, version }));
                         break;
                     }

@@ -158,6 +158,9 @@ pub(crate) struct Writer {
     late: Vec<Pending>,
     /// Requests that a sync has not covered.
     waiting: Vec<(WriteId, Outcome)>,
+    /// From the first to the last time that was deleted since the start, milliseconds: a sample that seems to have come
+    /// before may be gone.
+    deleted: Option<RangeInclusive<i64>>,
 }
 
 impl Writer {
@@ -173,6 +176,7 @@ impl Writer {
             pending: Vec::new(),
             late: Vec::new(),
             waiting: Vec::new(),
+            deleted: None,
         }
     }
 
@@ -183,6 +187,15 @@ impl Writer {
     /// The outcomes of requests that a sync has covered now.
     pub(crate) fn synced(&mut self) -> Vec<(WriteId, Outcome)> {
         std::mem::take(&mut self.waiting)
+    }
+
+    /// Something was deleted within these times, both ends included: it can be pushed again.
+    pub(crate) fn deleted(&mut self, from: Timestamp, to: Timestamp) {
+        let (from, to) = (from.as_millis(), to.as_millis());
+        if from <= to {
+            let before = self.deleted.take().unwrap_or(from..=to);
+            self.deleted = Some(from.min(*before.start())..=to.max(*before.end()));
+        }
     }
 
     /// Takes a request. Its outcome is told at once if nothing of it can become durable, and by [`synced`](Self::synced)
@@ -274,7 +287,9 @@ impl Writer {
             let told = || series.labels().map(|labels| labels.to_string()).unwrap_or_default();
             if !times.kept.contains(&Timestamp::from_millis(*at)) {
                 refusal.add(Reason::OutOfBounds, 1, || format!("out of bounds: {} at {at}", told()));
-            } else if *at < seen.at && seen.at.saturating_sub(*at) <= times.out_of_order {
+            } else if (*at < seen.at && seen.at.saturating_sub(*at) <= times.out_of_order)
+                || (*at == seen.at && self.deleted.as_ref().is_some_and(|deleted| deleted.contains(at)))
+            {
                 self.late.push(Pending { place: seen.place, at: *at, value: *value });
             } else if *at < seen.at {
                 refusal.add(Reason::OutOfOrder, 1, || format!("out of order sample: {} at {at}", told()));
@@ -291,7 +306,7 @@ impl Writer {
         self.table.set(series.key, seen);
     }
 
-    /// Puts the samples that are out of order among those of the request, less those that are there already.
+    /// Puts the samples that are out of order, or may be deleted, among those of the request, less those that are there already.
     fn take_late<D: Disk>(&mut self, store: &Store<D>, refusal: &mut Refusal) {
         if self.late.is_empty() {
             return;

@@ -3,7 +3,7 @@
 //! Prometheus has these behind a flag that is off. Here they are taken where other changes that cannot be undone are: on
 //! loopback, and never for a page of another site. Elsewhere the answer is the one that Prometheus gives without its flag.
 //! Other than there, a selector that the empty series would satisfy is refused, for it says "everything" without meaning
-//! it; `{__name__=~".+"}` means it.
+//! it; `{__name__=~".+"}` means it. A proxy on the same host is on loopback, so what it lets through is its own to say.
 
 use std::sync::Arc;
 

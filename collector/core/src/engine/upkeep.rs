@@ -53,6 +53,9 @@ impl<D: Disk> Engine<D> {
             }
         }
         effects.push(Effect::Fact(fact));
+        if deleted.is_ok() {
+            self.writer.deleted(from, to);
+        }
         // Whether blocks have anything of it is found out soon.
         self.next_upkeep = now;
         self.answer = Some(Answer::Deleted(deleted));

@@ -390,3 +390,35 @@ fn samples_in_any_order_are_found_in_theirs() {
     assert_eq!(world.writer.counters().refused.out_of_order, refused);
     assert!(refused < 20, "{refused} of 200");
 }
+
+#[test]
+fn what_was_deleted_can_be_pushed_again() {
+    let mut world = World::new(Options::default());
+    let both: &[Pushed<'_>] = &[(A, &[(-60, 1.0), (-30, 2.0)]), (B, &[(-60, 1.0), (-30, 2.0)])];
+    let stored = [r#"a{x="1"} -60:1 -30:2"#, r#"b{x="1"} -60:1 -30:2"#];
+    assert_eq!(world.write(both), Outcome::Taken);
+    let delete = |world: &mut World, series: &str, from: i64| {
+        let from = Timestamp::from_millis(NOW + from * 1000);
+        let matchers = vec![watchfire_shared::matcher::Matcher::equal(METRIC_NAME, series)];
+        world.store.delete(&[matchers], from, Timestamp::MAX).unwrap();
+        world.writer.deleted(from, Timestamp::MAX);
+    };
+    // The newest sample alone, then all of one series: twice, and in one request with what was not deleted.
+    for (from, gone) in [(-30, 1), (-100, 2), (-100, 2)] {
+        delete(&mut world, "a", from);
+        assert_ne!(world.stored(), stored);
+        let repeated = world.writer.counters().repeated;
+        assert_eq!(world.write(both), Outcome::Taken);
+        assert_eq!(world.stored(), stored);
+        assert_eq!(world.writer.counters().repeated - repeated, 4 - gone);
+    }
+    // With another value, and not a second one.
+    delete(&mut world, "a", -30);
+    assert_eq!(world.write(&[(A, &[(-30, 7.0)])]), Outcome::Taken);
+    assert!(refused(&world.write(&[(A, &[(-30, 8.0)])])).contains("duplicate sample"));
+    assert_eq!(world.write(&[(A, &[(0, 3.0)])]), Outcome::Taken);
+    let stored = [r#"a{x="1"} -60:1 -30:7 0:3"#, stored[1]];
+    assert_eq!(world.stored(), stored);
+    world.restart();
+    assert_eq!(world.stored(), stored);
+}

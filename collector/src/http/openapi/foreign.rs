@@ -51,7 +51,7 @@ pub(super) const FOREIGN: &[Operation] = &[
     done(
         "post",
         "/api/v1/admin/tsdb/delete_series",
-        "Prometheus: deletes series within a time; taken on loopback only.",
+        "Prometheus: deletes series within a time; taken on loopback only, which a proxy on the same host makes wider.",
         &[MATCH, START, END],
     ),
     done("put", "/api/v1/admin/tsdb/delete_series", "The same.", &[MATCH, START, END]),
