@@ -59,7 +59,8 @@ QUERIES = [
     "up + on (a) group_left (a) 1", '"a" + on (a) up',
 ]
 # Other texts, and the statuses with which they come.
-TEXTS = ["federate", "federate?match[]=no_such_metric", "federate?match[]=1%2B1", "federate?match[]=%7B%7D"]
+TEXTS = ["federate", "federate?match[]=no_such_metric", "federate?match[]=1%2B1", "federate?match[]=%7B%7D",
+         "federate?match[]=%7B__name__%3D~%22%7Cno_such%22%7D"]
 # What a scraper takes, and so the kind of text that it gets.
 ACCEPTS = [
     "", "*/*", "text/html", "text/plain;version=0.0.4", "text/plain;version=1.0.0;escaping=allow-utf-8",

@@ -34,7 +34,7 @@ pub use ast::Expr;
 pub use error::{ParseError, QueryError};
 pub use eval::{Options, instant, range};
 pub use number::format_float;
-pub use parser::{Syntax, parse, parse_selector, parse_with};
+pub use parser::{Syntax, parse, parse_selector, parse_with, selects_all};
 pub use script::series::parse_series;
 pub use storage::{Selection, Series, Storage, StorageError, Visitor};
 pub use value::{Answer, Effort, PointSeries, Value};

@@ -71,11 +71,16 @@ pub fn parse(input: &str) -> Result<Expr, ParseError> {
 /// # Errors
 /// As [`parse`].
 pub fn parse_with(input: &str, syntax: Syntax) -> Result<Expr, ParseError> {
+    parsed(input, syntax, false)
+}
+
+/// `selects_all`: whether selectors may select everything.
+fn parsed(input: &str, syntax: Syntax, selects_all: bool) -> Result<Expr, ParseError> {
     if input.len() > limits::MAX_QUERY_BYTES {
         let message = format!("expression is longer than {} bytes", limits::MAX_QUERY_BYTES);
         return Err(ParseError { line: 1, column: 1, message });
     }
-    let mut parser = Parser { tokens: tokens(input), at: 0, nesting: 0, syntax };
+    let mut parser = Parser { tokens: tokens(input), at: 0, nesting: 0, syntax, selects_all };
     if parser.peek().kind == TokenKind::End {
         return Err(ParseError { line: 0, column: 0, message: "no expression found in input".to_owned() });
     }
@@ -86,17 +91,19 @@ pub fn parse_with(input: &str, syntax: Syntax) -> Result<Expr, ParseError> {
     }
 }
 
-/// Parses a selector of series, without a range or a shift in time, and gives its matchers.
+/// Parses a selector of series, without a range or a shift in time, and gives its matchers. As Prometheus'
+/// `ParseMetricSelector` it takes one that selects everything, and `{}`; see [`selects_all`].
 ///
 /// # Errors
 /// As [`parse`], and if the text is any other expression.
 pub fn parse_selector(input: &str) -> Result<Vec<Matcher>, ParseError> {
-    let parser = Parser { tokens: tokens(input), at: 0, nesting: 0, syntax: Syntax::default() };
+    let syntax = Syntax::default();
+    let parser = Parser { tokens: tokens(input), at: 0, nesting: 0, syntax, selects_all: true };
     let first = parser.peek();
     if !matches!(first.kind, TokenKind::Word | TokenKind::Bad(_) | TokenKind::End) && first.text != "{" {
         return Err(parser.unexpected("", ""));
     }
-    match parse(input)?.kind {
+    match parsed(input, syntax, true)?.kind {
         ExprKind::Selector(selector) if selector.shift.offset.is_none() && selector.shift.at.is_none() => {
             Ok(selector.matchers)
         }
@@ -104,11 +111,18 @@ pub fn parse_selector(input: &str) -> Result<Vec<Matcher>, ParseError> {
     }
 }
 
+/// Whether a series without labels would be selected, and so every series that has none of those that are named.
+#[must_use]
+pub fn selects_all(matchers: &[Matcher]) -> bool {
+    matchers.iter().all(|matcher| matcher.matches(""))
+}
+
 pub(crate) struct Parser<'a> {
     tokens: Vec<Token<'a>>,
     at: usize,
     nesting: usize,
     syntax: Syntax,
+    selects_all: bool,
 }
 
 impl<'a> Parser<'a> {

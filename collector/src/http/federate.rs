@@ -9,9 +9,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use watchfire_collector_core::engine::SnapshotStorage;
-use watchfire_promql::{Options, ParseError, Selection, Storage, format_float, parse_selector};
+use watchfire_promql::{Options, Selection, Storage, format_float, parse_selector};
 use watchfire_shared::labels::{Labels, METRIC_NAME, is_metric_name};
-use watchfire_shared::matcher::Matcher;
 use watchfire_shared::sample::{Sample, is_stale};
 
 use super::App;
@@ -29,7 +28,7 @@ pub(super) async fn federate(State(app): State<Arc<App>>, headers: HeaderMap, pa
     if parameters.all("match[]").count() > MAX_SELECTORS {
         return refused(format!("more than {MAX_SELECTORS} selectors"));
     }
-    let selectors: Vec<_> = match parameters.all("match[]").map(selector).collect::<Result<_, _>>() {
+    let selectors: Vec<_> = match parameters.all("match[]").map(parse_selector).collect::<Result<_, _>>() {
         Ok(selectors) => selectors,
         Err(error) => return refused(error.to_string()),
     };
@@ -58,12 +57,6 @@ pub(super) async fn federate(State(app): State<Arc<App>>, headers: HeaderMap, pa
         }
         Ok(Err(_)) | Err(_) => failed(),
     }
-}
-
-/// A selector; one without matchers, which selects nothing, is no mistake here.
-fn selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
-    let inside = text.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-    if inside.is_some_and(|inside| inside.trim().is_empty()) { Ok(Vec::new()) } else { parse_selector(text) }
 }
 
 /// The samples as text, each series once: those of a name together, with the external labels that they do not have
@@ -111,13 +104,6 @@ mod tests {
     use watchfire_shared::time::Timestamp;
 
     use super::*;
-
-    #[test]
-    fn a_selector_without_matchers_is_no_mistake() {
-        assert_eq!(selector(" { } "), Ok(Vec::new()));
-        assert_eq!(selector("up").map(|matchers| matchers.len()), Ok(1));
-        assert!(selector("{").is_err() && selector("x{").is_err() && selector("1+1").is_err());
-    }
 
     #[test]
     fn samples_stand_by_name_with_the_labels_they_lack() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use watchfire_promql::parse_selector;
+use watchfire_promql::{parse_selector, selects_all};
 use watchfire_shared::labels::Labels;
 use watchfire_shared::matcher::Matcher;
 use watchfire_shared::time::Timestamp;
@@ -65,10 +65,11 @@ impl Lookup {
 
 /// Reads a selector that does not select everything; the error is a message.
 pub(super) fn selector(text: &str) -> std::result::Result<Vec<Matcher>, String> {
-    parse_selector(text).map_err(|error| match error.message.contains("at least one non-empty matcher") {
-        true => "match[] must contain at least one non-empty matcher".to_owned(),
-        false => error.to_string(),
-    })
+    let matchers = parse_selector(text).map_err(|error| error.to_string())?;
+    match selects_all(&matchers) {
+        true => Err("match[] must contain at least one non-empty matcher".to_owned()),
+        false => Ok(matchers),
+    }
 }
 
 pub(super) async fn series(State(app): State<Arc<App>>, parameters: Parameters) -> Result<Vec<Labels>> {

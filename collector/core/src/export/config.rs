@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use watchfire_promql::parse_selector;
+use watchfire_promql::{parse_selector, selects_all};
 use watchfire_shared::config;
 use watchfire_shared::document::{self, Node, Report, Table};
 use watchfire_shared::labels::is_label_name;
@@ -162,7 +162,12 @@ fn name(node: &Node, report: &mut Report) -> Option<String> {
 
 fn selector(node: &Node, report: &mut Report) -> Option<Vec<Matcher>> {
     let text = document::text(node, report)?;
-    parse_selector(&text).map_err(|error| report.add(node.at, format!("{error}, found {text:?}"))).ok()
+    let matchers =
+        parse_selector(&text).map_err(|error| report.add(node.at, format!("{error}, found {text:?}"))).ok()?;
+    if selects_all(&matchers) {
+        report.add(node.at, format!("a selector has at least one non-empty matcher, found {text:?}"));
+    }
+    Some(matchers)
 }
 
 fn labels(node: &Node, report: &mut Report) -> Option<Vec<(String, String)>> {

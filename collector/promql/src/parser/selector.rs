@@ -3,7 +3,7 @@
 use watchfire_shared::labels::METRIC_NAME;
 use watchfire_shared::matcher::{MatchOp, Matcher};
 
-use super::{Parser, error_at};
+use super::{Parser, error_at, selects_all};
 use crate::ast::{Expr, ExprKind, Length, Place, Selector, Shift, Type};
 use crate::error::ParseError;
 use crate::lexer::{Token, TokenKind, unquote};
@@ -21,7 +21,7 @@ impl Parser<'_> {
             selector.matchers.push(Matcher::equal(METRIC_NAME, name.clone()));
         }
         let place = self.place_from(first);
-        if selector.matchers.iter().all(|matcher| matcher.matches("")) {
+        if !self.selects_all && selects_all(&selector.matchers) {
             return Err(error_at(place, "vector selector must contain at least one non-empty matcher"));
         }
         self.node(ExprKind::Selector(selector), place)

@@ -274,3 +274,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_selector_alone_may_select_everything() {
+    for (text, count, all) in [(" { } ", 0, true), ("{a!=\"b\"}", 1, true), ("up", 1, false), ("{a=~\".+\"}", 1, false)]
+    {
+        let matchers = parse_selector(text).unwrap();
+        assert_eq!((matchers.len(), selects_all(&matchers)), (count, all), "{text}");
+    }
+    for text in ["{", "x{", "1+1", "up[5m]", "up offset 5m", "sum({})"] {
+        assert!(parse_selector(text).is_err(), "{text}");
+    }
+}
