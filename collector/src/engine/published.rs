@@ -64,8 +64,13 @@ impl Published {
         };
         match tokio::time::timeout(MAX_LOOK_TIME, asked).await {
             Ok(Some(snapshot)) => snapshot,
-            _ => Snapshot::clone(&self.0.snapshot.load()),
+            _ => self.last_snapshot(),
         }
+    }
+
+    /// The store as somebody last asked for it, or as of the last deletion.
+    pub(crate) fn last_snapshot(&self) -> Snapshot {
+        Snapshot::clone(&self.0.snapshot.load())
     }
 
     /// The store by its sources as of now, for whoever copies it; `None` once the engine has stopped.

@@ -1,5 +1,8 @@
 //! Series are deleted over real HTTP, as Prometheus' clients do it.
 
+use watchfire_shared::matcher::Matcher;
+use watchfire_shared::time::Timestamp;
+
 use super::*;
 
 const DELETE: &str = "/api/v1/admin/tsdb/delete_series";
@@ -41,6 +44,10 @@ async fn a_deleted_series_is_gone_at_once_and_after_a_restart_and_lives_on() {
     assert_eq!(world.series(&collector).await, 1);
     let from_url = format!("{DELETE}?match%5B%5D=load&match%5B%5D=none");
     assert_eq!(world.form(&collector, "PUT", &from_url, "").await, done);
+    // What a query gets that finds the engine busy.
+    let last = collector.app.published.last_snapshot();
+    let load = [Matcher::equal("__name__", "load")];
+    assert_eq!(last.series(&load, Timestamp::MIN, Timestamp::MAX), []);
     assert_eq!(world.series(&collector).await, 0);
     assert_eq!(world.value(&collector, "load").await, None);
     agent.report(2.0).await;
