@@ -183,24 +183,36 @@ impl Block {
     }
 
     /// The labels of every series, by number, with when nothing is left of it; `None` of those without a point that is
-    /// left.
+    /// left. A posting that cannot be read is noted, and labels are compared instead.
     pub(crate) fn labels_left(&self, deletions: &[Arc<Deletion>]) -> Result<Vec<Option<Left>>, Fault> {
         let index = Index::read(self)?;
         let (mut gone, mut deleted) = (RoaringBitmap::new(), Ranges::new());
-        let (whole, parts): (Vec<_>, Vec<_>) =
-            deletions.iter().partition(|deletion| deletion.range.includes(self.footer.first, self.footer.last));
-        for deletion in whole {
-            gone |= index.select(self, &deletion.matchers)?;
-        }
-        for deletion in parts {
-            let selected = index.select(self, &deletion.matchers)? - &gone;
-            selected.into_iter().for_each(|series| deleted.entry(series).or_default().push(deletion.range));
+        let mut unknown = Vec::new();
+        let is_whole = |deletion: &Deletion| deletion.range.includes(self.footer.first, self.footer.last);
+        for deletion in deletions {
+            match index.select(self, &deletion.matchers) {
+                Ok(selected) if is_whole(deletion) => gone |= selected,
+                Ok(selected) => {
+                    (selected - &gone)
+                        .into_iter()
+                        .for_each(|series| deleted.entry(series).or_default().push(deletion.range));
+                }
+                Err(fault) => {
+                    self.note(&fault);
+                    unknown.push(deletion);
+                }
+            }
         }
         let mut left = vec![None; self.footer.series as usize];
         let mut all = RoaringBitmap::new();
         all.insert_range(0..self.footer.series);
         for series in index.series(self, &(all - gone))?.into_iter().filter(|series| !series.groups.is_empty()) {
-            left[series.number as usize] = Some((series.labels, deleted.remove(&series.number).unwrap_or_default()));
+            let mut ranges = deleted.remove(&series.number).unwrap_or_default();
+            let selected = unknown.iter().filter(|deletion| deletion.selects(&series.labels));
+            ranges.extend(selected.map(|deletion| deletion.range));
+            if !ranges.iter().any(|range| range.includes(self.footer.first, self.footer.last)) {
+                left[series.number as usize] = Some((series.labels, ranges));
+            }
         }
         Ok(left)
     }

@@ -137,8 +137,10 @@ impl Blocks {
     /// Removes a block's file. Should its name come back after a crash, it is removed again for the same reason.
     pub(super) fn remove(&mut self, disk: &impl Disk, number: u64) -> Result<(), StoreError> {
         let path = block::path(number);
-        disk.remove(&path).map_err(failed("remove", &path))?;
-        self.forget(number);
+        match disk.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &path)(error)),
+            _ => self.forget(number),
+        }
         Ok(())
     }
 
@@ -169,6 +171,7 @@ fn quarantine(disk: &impl Disk, number: u64, reason: String) -> io::Result<Quara
     let kept_as = kept_as.expect("an endless sequence has a name that is free");
     let lost_bytes = disk.open(&path)?.length()?;
     disk.rename(&path, &kept_as)?;
-    disk.sync_folder(FOLDER)?;
+    // If it fails, the block may be there again after a crash, and is found damaged and set aside again.
+    let _ = disk.sync_folder(FOLDER);
     Ok(Quarantined { path, kept_as, reason, lost_bytes })
 }

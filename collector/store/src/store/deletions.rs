@@ -128,11 +128,11 @@ impl<D: Disk> Store<D> {
             AppendError::Failed(reason) => SyncError::Failed(reason),
             _ => SyncError::Full,
         })?;
-        self.end_deletions();
+        let ends = self.end_deletions();
         let standing = &self.memory.deletions.standing;
         let remaining = standing.iter().filter(|old| !new.iter().any(|new| new.includes(old)));
         let remaining: usize = remaining.map(|old| old.weight()).sum();
-        if self.is_concerned(&new[0]) && remaining + deletion::weight(&new) > MAX_STANDING {
+        if (!ends || self.is_concerned(&new[0])) && remaining + deletion::weight(&new) > MAX_STANDING {
             return Err(DeleteError::TooMany { standing: deletion::weight(standing), limit: MAX_STANDING });
         }
         self.log_standing();
@@ -186,11 +186,14 @@ impl<D: Disk> Store<D> {
         self.blocks.list().iter().any(|block| deletion.concerns(&block.footer) && may_have(block))
     }
 
-    /// Forgets deletions of which no block has anything.
-    pub(super) fn end_deletions(&mut self) {
+    /// Forgets deletions of which no block has anything. Returns whether any can end now.
+    pub(super) fn end_deletions(&mut self) -> bool {
+        if self.memory.deletions.standing.is_empty() {
+            return true;
+        }
         // A block that may come back with a power failure has to find them.
-        if self.memory.deletions.standing.is_empty() || self.blocks.settle(&self.wal.disk).is_err() {
-            return;
+        if self.blocks.settle(&self.wal.disk).is_err() {
+            return false;
         }
         let mut deletions = std::mem::take(&mut self.memory.deletions);
         deletions.retain(|deletion, looked| {
@@ -198,6 +201,7 @@ impl<D: Disk> Store<D> {
             is_made || self.has_unlooked(deletion, looked)
         });
         self.memory.deletions = deletions;
+        true
     }
 
     /// Looks into one block for what deletions select, for so many of them that it takes some tens of milliseconds.

@@ -259,8 +259,8 @@ fn deletions_of_nothing_are_found_out_while_blocks_are_made_and_while_that_fails
     world.crash(CrashKeeps::NOTHING);
 }
 
-#[test]
-fn what_is_deleted_whole_is_not_read_for_names() {
+/// One block with `a`, and `b` after it; with the last times of both.
+fn one_block() -> (World, Vec<Timestamp>) {
     let mut world = World::new(Options { block_span: Span::from_seconds(600), ..small_segments() });
     let ends: Vec<Timestamp> = [("a", 1), ("b", 2)]
         .into_iter()
@@ -273,6 +273,35 @@ fn what_is_deleted_whole_is_not_read_for_names() {
     world.sync();
     cut(&mut world);
     assert_eq!(world.store.stats().blocks, 1);
+    (world, ends)
+}
+
+#[test]
+fn a_damaged_posting_costs_a_deletion_time_and_nothing_else_its_samples() {
+    let (world, ends) = one_block();
+    let footer = &world.store.blocks.list()[0].footer;
+    let path = format!("blocks/{}", world.disk.list("blocks").unwrap()[0]);
+    for at in 0..footer.postings.length {
+        for to in [EVER.1, ends[0] - Span::from_seconds(1)] {
+            let disk = world.disk.fork();
+            let mut bytes = disk.content(&path).unwrap();
+            bytes[footer.postings.offset as usize + at] ^= 1;
+            disk.plant(&path, bytes);
+            let (mut store, _) = Store::open(disk, world.options.clone()).unwrap();
+            store.delete(&[named("a")], EVER.0, to).unwrap();
+            store.clean_deleted();
+            while store.maintain(world.now).unwrap().busy {}
+            let mut expected = world.content().clone();
+            expected.get_mut(&labels("a", 1)).unwrap().retain(|time, _| *time > to.as_millis());
+            expected.retain(|_, points| !points.is_empty());
+            assert_same(&content_of(&store.snapshot()), &expected, (at, to));
+        }
+    }
+}
+
+#[test]
+fn what_is_deleted_whole_is_not_read_for_names() {
+    let (world, ends) = one_block();
     let block = world.store.blocks.list()[0].clone();
     for (from, to) in [EVER, (Timestamp::from_millis(block.footer.first), ends[0])] {
         let disk = world.disk.fork();
