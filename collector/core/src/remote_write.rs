@@ -306,7 +306,8 @@ impl Writer {
         self.table.set(series.key, seen);
     }
 
-    /// Puts the samples that are out of order, or may be deleted, among those of the request, less those that are there already.
+    /// Puts the samples that are out of order, or may be deleted, among those of the request, less those that are there
+    /// already.
     fn take_late<D: Disk>(&mut self, store: &Store<D>, refusal: &mut Refusal) {
         if self.late.is_empty() {
             return;
