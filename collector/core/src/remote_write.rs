@@ -32,6 +32,7 @@ use std::ops::RangeInclusive;
 
 use watchfire_shared::labels::{Labels, METRIC_NAME};
 use watchfire_shared::limits::MAX_NAME_BYTES;
+use watchfire_shared::matcher::Matcher;
 use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::{AppendError, Disk, RefusedSlot, Store};
 
@@ -158,9 +159,6 @@ pub(crate) struct Writer {
     late: Vec<Pending>,
     /// Requests that a sync has not covered.
     waiting: Vec<(WriteId, Outcome)>,
-    /// From the first to the last time that was deleted since the start, milliseconds: a sample that seems to have come
-    /// before may be gone.
-    deleted: Option<RangeInclusive<i64>>,
 }
 
 impl Writer {
@@ -176,7 +174,6 @@ impl Writer {
             pending: Vec::new(),
             late: Vec::new(),
             waiting: Vec::new(),
-            deleted: None,
         }
     }
 
@@ -189,13 +186,24 @@ impl Writer {
         std::mem::take(&mut self.waiting)
     }
 
-    /// Something was deleted within these times, both ends included: it can be pushed again.
-    pub(crate) fn deleted(&mut self, from: Timestamp, to: Timestamp) {
-        let (from, to) = (from.as_millis(), to.as_millis());
-        if from <= to {
-            let before = self.deleted.take().unwrap_or(from..=to);
-            self.deleted = Some(from.min(*before.start())..=to.max(*before.end()));
-        }
+    /// What one of the selectors selects was deleted within these times, both ends included: a series' newest sample may
+    /// be gone, and can be pushed again.
+    pub(crate) fn deleted<D: Disk>(
+        &mut self,
+        store: &Store<D>,
+        selectors: &[Vec<Matcher>],
+        from: Timestamp,
+        to: Timestamp,
+    ) {
+        let times = from.as_millis()..=to.as_millis();
+        let is_selected = |labels: &Labels| {
+            selectors.iter().any(|matchers| matchers.iter().all(|matcher| matcher.matches_labels(labels)))
+        };
+        let groups = &self.groups;
+        let is_lost = |seen: &Seen| {
+            times.contains(&seen.at) && groups.labels_of(store, seen.place).is_some_and(|labels| is_selected(&labels))
+        };
+        self.table.lose_newest(is_lost);
     }
 
     /// Takes a request. Its outcome is told at once if nothing of it can become durable, and by [`synced`](Self::synced)
@@ -287,26 +295,24 @@ impl Writer {
             let told = || series.labels().map(|labels| labels.to_string()).unwrap_or_default();
             if !times.kept.contains(&Timestamp::from_millis(*at)) {
                 refusal.add(Reason::OutOfBounds, 1, || format!("out of bounds: {} at {at}", told()));
-            } else if (*at < seen.at && seen.at.saturating_sub(*at) <= times.out_of_order)
-                || (*at == seen.at && self.deleted.as_ref().is_some_and(|deleted| deleted.contains(at)))
-            {
+            } else if *at < seen.at && seen.at.saturating_sub(*at) <= times.out_of_order {
                 self.late.push(Pending { place: seen.place, at: *at, value: *value });
             } else if *at < seen.at {
                 refusal.add(Reason::OutOfOrder, 1, || format!("out of order sample: {} at {at}", told()));
-            } else if *at == seen.at && value.to_bits() == seen.bits {
+            } else if *at == seen.at && seen.bits == Some(value.to_bits()) {
                 self.counters.repeated += 1;
-            } else if *at == seen.at {
+            } else if *at == seen.at && seen.bits.is_some() {
                 let text = || format!("duplicate sample for timestamp: {} at {at}", told());
                 refusal.add(Reason::Duplicate, 1, text);
             } else {
-                (seen.at, seen.bits) = (*at, value.to_bits());
+                (seen.at, seen.bits) = (*at, Some(value.to_bits()));
                 self.pending.push(Pending { place: seen.place, at: *at, value: *value });
             }
         }
         self.table.set(series.key, seen);
     }
 
-    /// Puts the samples that are out of order, or may be deleted, among those of the request, less those that are there
+    /// Puts the samples that are out of order among those of the request, less those that are there
     /// already.
     fn take_late<D: Disk>(&mut self, store: &Store<D>, refusal: &mut Refusal) {
         if self.late.is_empty() {
@@ -393,8 +399,9 @@ impl Writer {
         }
         // A series that came twice is told of twice; the first is what was before.
         for Before { key, seen, .. } in undo.iter().rev().filter(|before| places.contains(&before.seen.place)) {
-            let taken = newest.get(&seen.place).filter(|(at, _)| *at > seen.at);
-            self.table.set(*key, taken.map_or(*seen, |(at, bits)| Seen { at: *at, bits: *bits, ..*seen }));
+            let is_new = |(at, _): &&(i64, u64)| *at > seen.at || (*at == seen.at && seen.bits.is_none());
+            let taken = newest.get(&seen.place).filter(is_new);
+            self.table.set(*key, taken.map_or(*seen, |(at, bits)| Seen { at: *at, bits: Some(*bits), ..*seen }));
         }
     }
 

@@ -45,8 +45,8 @@ impl<D: Disk> Engine<D> {
             Ok(()) => Fact::new(Level::Info, "series were deleted"),
             Err(error) => Fact::new(Level::Warn, "series were not deleted").with("error", error),
         };
-        let selectors: Vec<String> = selectors.iter().map(|matchers| format!("{matchers:?}")).collect();
-        let mut fact = fact.with("selectors", selectors.join(" "));
+        let texts: Vec<String> = selectors.iter().map(|matchers| format!("{matchers:?}")).collect();
+        let mut fact = fact.with("selectors", texts.join(" "));
         for (name, at) in [("from", from), ("to", to)] {
             if ![Timestamp::MIN, Timestamp::MAX].contains(&at) {
                 fact = fact.with(name, at);
@@ -54,7 +54,7 @@ impl<D: Disk> Engine<D> {
         }
         effects.push(Effect::Fact(fact));
         if deleted.is_ok() {
-            self.writer.deleted(from, to);
+            self.writer.deleted(&self.store, selectors, from, to);
         }
         // Whether blocks have anything of it is found out soon.
         self.next_upkeep = now;

@@ -195,7 +195,7 @@ impl Groups {
                 let place = Place { group, slot };
                 let seen = newest.entry(place).or_insert_with(|| Seen::new(place));
                 if let Some((at, value)) = point.filter(|(at, _)| at.as_millis() > seen.at) {
-                    (seen.at, seen.bits) = (at.as_millis(), value.to_bits());
+                    (seen.at, seen.bits) = (at.as_millis(), Some(value.to_bits()));
                 }
                 keys.entry(place).or_insert_with(|| decode::key_of(&labels));
             }
@@ -291,7 +291,12 @@ impl Groups {
 
     /// Whether the store has a series at this place.
     pub(super) fn knows<D: Disk>(&self, store: &Store<D>, place: Place) -> bool {
-        self.groups.get(&place.group).is_some_and(|own| own.labels_of(store, place.slot).is_some())
+        self.labels_of(store, place).is_some()
+    }
+
+    /// The labels of the series at this place, as long as the store has it.
+    pub(super) fn labels_of<D: Disk>(&self, store: &Store<D>, place: Place) -> Option<Labels> {
+        self.groups.get(&place.group)?.labels_of(store, place.slot)
     }
 
     /// Gives up places. What the store cannot be told of now is not told: its series stay until their source ends.

@@ -1,7 +1,8 @@
 //! Which pushed series is where: a hash table by the hash of a series' labels, since every sample asks it.
 //!
 //! Keys are 128 bits of a hash that spreads well, so they are compared instead of the labels, and their low bits are the
-//! hash of the table. Nothing iterates it but the sweep, whose result is sorted.
+//! hash of the table. Nothing iterates it but what treats every
+//! entry by itself, and the sweep, whose result is sorted.
 
 use hashbrown::HashTable;
 
@@ -13,13 +14,13 @@ pub(super) struct Seen {
     pub(super) place: Place,
     /// Milliseconds; the least there is before the first sample.
     pub(super) at: i64,
-    /// Bits of the value.
-    pub(super) bits: u64,
+    /// Bits of the value; `None` if it is not there any more.
+    pub(super) bits: Option<u64>,
 }
 
 impl Seen {
     pub(super) fn new(place: Place) -> Self {
-        Self { place, at: i64::MIN, bits: 0 }
+        Self { place, at: i64::MIN, bits: None }
     }
 }
 
@@ -55,6 +56,13 @@ impl Table {
                 Some(seen) => self.set(key, seen),
                 None => self.forget(key),
             }
+        }
+    }
+
+    /// Notes of which series the newest sample is there no more.
+    pub(super) fn lose_newest(&mut self, is_lost: impl Fn(&Seen) -> bool) {
+        for (_, seen) in self.0.iter_mut().filter(|(_, seen)| is_lost(seen)) {
+            seen.bits = None;
         }
     }
 

@@ -399,9 +399,10 @@ fn what_was_deleted_can_be_pushed_again() {
     assert_eq!(world.write(both), Outcome::Taken);
     let delete = |world: &mut World, series: &str, from: i64| {
         let from = Timestamp::from_millis(NOW + from * 1000);
-        let matchers = vec![watchfire_shared::matcher::Matcher::equal(METRIC_NAME, series)];
-        world.store.delete(&[matchers], from, Timestamp::MAX).unwrap();
-        world.writer.deleted(from, Timestamp::MAX);
+        let matchers = vec![Matcher::equal(METRIC_NAME, series)];
+        let selectors = [matchers];
+        world.store.delete(&selectors, from, Timestamp::MAX).unwrap();
+        world.writer.deleted(&world.store, &selectors, from, Timestamp::MAX);
     };
     // The newest sample alone, then all of one series: twice, and in one request with what was not deleted.
     for (from, gone) in [(-30, 1), (-100, 2), (-100, 2)] {
@@ -421,4 +422,30 @@ fn what_was_deleted_can_be_pushed_again() {
     assert_eq!(world.stored(), stored);
     world.restart();
     assert_eq!(world.stored(), stored);
+}
+
+/// What only blocks hold is known by the table alone.
+#[test]
+fn what_was_not_deleted_is_not_stored_again_when_it_is_repeated() {
+    let options = Options { block_span: Span::from_seconds(300), min_free_bytes: 0, ..Options::default() };
+    let mut world = World::new(options);
+    let old: &[Pushed<'_>] = &[(A, &[(-900, 1.0)]), (B, &[(-900, 1.0)])];
+    assert_eq!(world.write(old), Outcome::Taken);
+    let mut now = NOW;
+    for _ in 0..3 {
+        now += 300_000;
+        while world.store.maintain(Timestamp::from_millis(now)).unwrap().busy {}
+    }
+    assert!(world.store.stats().blocks > 0 && world.store.slots("write/0/0").iter().all(|slot| slot.newest.is_none()));
+    let selectors = [vec![Matcher::equal(METRIC_NAME, "a")]];
+    world.store.delete(&selectors, Timestamp::MIN, Timestamp::MAX).unwrap();
+    world.writer.deleted(&world.store, &selectors, Timestamp::MIN, Timestamp::MAX);
+    // Both twice: what is gone comes back once, what is there not at all.
+    for (taken, repeated) in [(3, 1), (3, 3)] {
+        assert_eq!(world.write(old), Outcome::Taken);
+        assert_eq!((world.writer.counters().samples, world.writer.counters().repeated), (taken, repeated));
+    }
+    let other: &[Pushed<'_>] = &[(A, &[(-900, 2.0)])];
+    assert!(refused(&world.write(other)).contains("duplicate sample"));
+    assert_eq!(world.stored(), [r#"a{x="1"} -900:1"#, r#"b{x="1"} -900:1"#]);
 }
