@@ -1,9 +1,12 @@
 //! Remote write out, done: one task for each remote engine drives its exporter, which decides.
 //!
 //! A task reads the store beside the engine's thread, sends with the client that notifications use, and hands cursors and
-//! figures to the engine. A reload ends the tasks of remotes that changed, each of which goes on from its own cursors.
+//! figures to the engine. A reload ends the tasks of remotes that changed, each of which goes on from its own cursors. One
+//! that panics is started again.
 
 mod send;
+
+mod supervise;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use watchfire_collector_core::engine::Input as EngineInput;
 use watchfire_collector_core::export::config::Remote;
-use watchfire_collector_core::export::{Cursors, Effect, Exporter, Figures, Input, Progress, plan};
+use watchfire_collector_core::export::{Cursors, Effect, Exporter, Input, Progress, plan};
 use watchfire_collector_core::fact::Fact;
 use watchfire_shared::machine::Machine;
 use watchfire_shell::clock::Clock;
@@ -21,6 +24,7 @@ use watchfire_store::CopiedBlocks;
 
 use crate::engine::{self, Inbox, Published};
 use send::Sender;
+use supervise::{Latest, supervise};
 
 /// What every task needs.
 #[derive(Clone)]
@@ -30,11 +34,12 @@ pub(crate) struct Context {
     pub(crate) clock: Clock,
 }
 
-/// A task, and how to end it; it gives back its cursors.
+/// A task, how to end it, and how far it has come.
 struct Running {
     remote: Arc<Remote>,
     stop: CancellationToken,
-    task: JoinHandle<Vec<u8>>,
+    latest: Latest,
+    task: JoinHandle<()>,
 }
 
 /// Runs the tasks that are wanted, with the cursors that were saved, until `stop`.
@@ -52,7 +57,7 @@ pub(crate) async fn run(
         end(ended, &mut saved).await;
         for remote in remotes {
             if running.iter().all(|own| *own.remote != remote) {
-                let cursors = saved.get(&remote.name).cloned();
+                let cursors = saved.get(&remote.name).map(Vec::as_slice);
                 running.push(start(Arc::new(remote), cursors, &context));
             }
         }
@@ -70,24 +75,24 @@ pub(crate) async fn run(
 async fn end(running: Vec<Running>, saved: &mut BTreeMap<String, Vec<u8>>) {
     running.iter().for_each(|own| own.stop.cancel());
     for own in running {
-        match own.task.await {
-            Ok(cursors) => drop(saved.insert(own.remote.name.clone(), cursors)),
-            Err(error) => tracing::error!(%error, remote = own.remote.name, "remote write has died"),
+        if let Err(error) = own.task.await {
+            tracing::error!(%error, remote = own.remote.name, "remote write has died");
         }
+        saved.insert(own.remote.name.clone(), own.latest.get().cursors);
     }
 }
 
-fn start(remote: Arc<Remote>, saved: Option<Vec<u8>>, context: &Context) -> Running {
-    let stop = CancellationToken::new();
-    let task = Task {
-        sender: Sender::new(Arc::clone(&remote)),
-        exporter: Exporter::new(context.clock.wall(), Arc::clone(&remote), saved.as_deref(), rand::random()),
-        remote: Arc::clone(&remote),
-        copied: CopiedBlocks::default(),
-        cursors: saved.unwrap_or_default(),
-        context: context.clone(),
+fn start(remote: Arc<Remote>, saved: Option<&[u8]>, context: &Context) -> Running {
+    let (stop, now) = (CancellationToken::new(), context.clock.wall());
+    let begin = Exporter::new(now, Arc::clone(&remote), saved, rand::random());
+    let latest = Latest::new(begin.progress(now));
+    let task = {
+        let (remote, context, latest, stop) = (Arc::clone(&remote), context.clone(), latest.clone(), stop.clone());
+        move |from| Task::new(from, &remote, &latest, &context).run(stop.clone())
     };
-    Running { remote, stop: stop.clone(), task: tokio::spawn(task.run(stop)) }
+    let (inbox, clock) = (context.inbox.clone(), context.clock.clone());
+    let task = tokio::spawn(supervise(latest.clone(), inbox, clock, stop.clone(), task));
+    Running { remote, stop, latest, task }
 }
 
 struct Task {
@@ -95,14 +100,25 @@ struct Task {
     exporter: Exporter,
     sender: Sender,
     copied: CopiedBlocks,
-    /// As they were saved last.
-    cursors: Vec<u8>,
+    latest: Latest,
     context: Context,
 }
 
 impl Task {
-    /// Works until `stop`, and gives back the cursors.
-    async fn run(mut self, stop: CancellationToken) -> Vec<u8> {
+    fn new(from: Progress, remote: &Arc<Remote>, latest: &Latest, context: &Context) -> Self {
+        let (remote, latest, context) = (Arc::clone(remote), latest.clone(), context.clone());
+        Self {
+            sender: Sender::new(Arc::clone(&remote)),
+            exporter: Exporter::go_on_from(context.clock.wall(), Arc::clone(&remote), from, rand::random()),
+            copied: CopiedBlocks::default(),
+            remote,
+            latest,
+            context,
+        }
+    }
+
+    /// Works until `stop`.
+    async fn run(mut self, stop: CancellationToken) {
         let mut input = Input::Wake;
         loop {
             let mut effects = Vec::new();
@@ -118,7 +134,7 @@ impl Task {
                 .or(answer);
             }
             if stopping {
-                return self.cursors;
+                return;
             }
             input = match answer {
                 Some(answer) => answer,
@@ -145,8 +161,9 @@ impl Task {
                 let metadata = self.context.published.view().metadata.clone();
                 Some(Input::Answered(self.sender.send(self.context.clock.wall(), feed, batch, metadata).await))
             }
-            Effect::Save(cursors, figures) => {
-                self.save(cursors, figures).await;
+            Effect::Save(progress) => {
+                self.latest.set(progress.clone());
+                self.context.inbox.send(EngineInput::Exported(Box::new(progress))).await;
                 None
             }
             Effect::Fact(fact) => {
@@ -168,12 +185,6 @@ impl Task {
             planned.await.expect("planning does not panic, and is not cancelled while the runtime lives");
         self.copied = copied;
         Input::Planned(Box::new(plan))
-    }
-
-    async fn save(&mut self, cursors: Vec<u8>, figures: Figures) {
-        self.cursors.clone_from(&cursors);
-        let progress = Progress { remote: self.remote.name.clone(), cursors, figures };
-        self.context.inbox.send(EngineInput::Exported(Box::new(progress))).await;
     }
 }
 

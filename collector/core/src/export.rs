@@ -22,11 +22,15 @@
 
 pub mod config;
 
+mod figures;
+
 mod cursors;
 
 mod plan;
 
 mod memo;
+
+mod joined;
 
 pub mod encode;
 
@@ -38,7 +42,6 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use serde::Serialize;
 use watchfire_shared::machine::Machine;
 use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::Feed;
@@ -46,6 +49,8 @@ use watchfire_store::Feed;
 use crate::fact::{Fact, Level};
 use config::Remote;
 pub use cursors::Cursors;
+use encode::Content;
+pub use figures::Figures;
 pub use plan::{Batch, Plan, Run, plan};
 
 /// The table of the durable state that holds the cursors, by the name of the remote.
@@ -76,10 +81,10 @@ pub enum Input {
 /// What became of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// It was taken, with so many samples in it; so many were left out by the remote's selectors or rules.
-    Taken { samples: usize, left_out: usize },
-    /// They leave out all of it, so nothing was asked.
-    Nothing { left_out: usize },
+    /// It was taken.
+    Taken(Content),
+    /// There is no sample in it, so nothing was asked.
+    Nothing(Content),
     /// A status that says that sending it again would not help.
     Refused { status: u16, reason: String },
     /// 429 or 5xx, or there was no answer in time.
@@ -96,36 +101,8 @@ pub enum Effect {
     /// Send the batch, which is to be read from the feed.
     Send(Feed, Batch),
     /// Make the cursors durable, soon, and show the figures.
-    Save(Vec<u8>, Figures),
+    Save(Progress),
     Fact(Fact),
-}
-
-/// What became of samples so far, and how far behind the engine is.
-#[derive(Clone, PartialEq, Debug, Default, Serialize)]
-pub struct Figures {
-    pub sent_samples: u64,
-    /// Requests that failed and were or will be made again.
-    pub failed_requests: u64,
-    /// Samples that the engine refused.
-    pub refused_samples: u64,
-    /// Samples that were older than `max_backlog` before they could be sent.
-    pub expired_samples: u64,
-    /// Samples that it refused and may have had.
-    pub repeated_samples: u64,
-    /// Samples that the remote's selectors or rules leave out.
-    pub left_out_samples: u64,
-    /// Samples that wait to be sent, about.
-    pub pending_samples: u64,
-    /// The latest time of a sample that was taken.
-    pub highest_sent_at: Option<Timestamp>,
-    /// How old the oldest live sample is that waits.
-    pub behind_seconds: f64,
-    /// Since when every request has failed.
-    pub failing_since: Option<Timestamp>,
-    /// Of the last request that failed or was refused.
-    pub last_error: Option<String>,
-    pub last_error_at: Option<Timestamp>,
-    pub last_success_at: Option<Timestamp>,
 }
 
 /// How far a remote engine has come.
@@ -169,6 +146,10 @@ pub struct Exporter {
     past: VecDeque<(Timestamp, Cursors)>,
     saved_at: Timestamp,
     random: u64,
+    /// Said once, since it stays so until the configuration changes.
+    has_told_clash: bool,
+    /// It counts as failing because it died, and not yet for another reason.
+    has_died: bool,
 }
 
 impl Exporter {
@@ -189,7 +170,16 @@ impl Exporter {
             oldest: None,
             saved_at: now,
             random: seed | 1,
+            has_told_clash: false,
+            has_died: false,
         }
+    }
+
+    /// Goes on where another exporter has died, and with its figures.
+    #[must_use]
+    pub fn go_on_from(now: Timestamp, remote: Arc<Remote>, progress: Progress, seed: u64) -> Self {
+        let new = Self::new(now, remote, Some(&progress.cursors), seed);
+        Self { has_died: progress.figures.failing_since.is_some(), figures: progress.figures, ..new }
     }
 
     fn planned(&mut self, now: Timestamp, plan: Plan, effects: &mut Vec<Effect>) {
@@ -262,6 +252,9 @@ impl Exporter {
         } else {
             self.oldest = None;
             self.figures.pending_samples = 0;
+            if std::mem::take(&mut self.has_died) {
+                self.figures.failing_since = None;
+            }
             self.state = State::Idle(now + self.remote.send_every);
             self.save(now, effects);
         }
@@ -276,13 +269,13 @@ impl Exporter {
         let State::Sending(work) = &mut self.state else { return };
         let Some(batch) = work.batches.pop_front() else { return };
         match answer {
-            Answer::Taken { samples, left_out } => {
-                self.figures.left_out_samples += left_out as u64;
-                self.taken(now, &batch, samples, effects);
+            Answer::Taken(content) => {
+                self.count(&content, effects);
+                self.taken(now, &batch, content.samples, effects);
             }
             // It says nothing of whoever is there, and acknowledges nothing.
-            Answer::Nothing { left_out } => {
-                self.figures.left_out_samples += left_out as u64;
+            Answer::Nothing(content) => {
+                self.count(&content, effects);
                 self.pass(&batch);
             }
             Answer::Refused { status, reason } => self.refused(now, &batch, status, reason, effects),
@@ -296,6 +289,18 @@ impl Exporter {
             self.save(now, effects);
         }
         self.go_on(now, effects);
+    }
+
+    /// Counts what was not sent, and says once which series have become one.
+    fn count(&mut self, content: &Content, effects: &mut Vec<Effect>) {
+        self.figures.left_out_samples += content.left_out as u64;
+        self.figures.repeated_samples += content.repeated as u64;
+        self.figures.duplicate_samples += content.duplicate as u64;
+        if let Some(clash) = content.clash.as_ref().filter(|_| !std::mem::replace(&mut self.has_told_clash, true)) {
+            let text = "series have the same labels once they are relabelled; of samples of one time the first is sent";
+            let told = self.told(Fact::new(Level::Warn, text));
+            effects.push(told.with_fact("kept", &clash.kept).with_fact("dropped", &clash.dropped).into());
+        }
     }
 
     fn taken(&mut self, now: Timestamp, batch: &Batch, samples: usize, effects: &mut Vec<Effect>) {
@@ -351,6 +356,7 @@ impl Exporter {
     /// The request is made again, later, with what lies behind the cursors then.
     fn failed(&mut self, now: Timestamp, retry_after: Option<Span>, reason: String, effects: &mut Vec<Effect>) {
         self.figures.failed_requests += 1;
+        self.has_died = false;
         self.figures.last_error_at = Some(now);
         if self.figures.failing_since.is_none() {
             self.figures.failing_since = Some(now);
@@ -400,7 +406,14 @@ impl Exporter {
     fn save(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         self.saved_at = now;
         self.figures.behind_seconds = self.oldest.map_or(0.0, |oldest| now.since(oldest).as_seconds().max(0.0));
-        effects.push(Effect::Save(self.behind(now).encode(), self.figures.clone()));
+        effects.push(Effect::Save(self.progress(now)));
+    }
+
+    /// What is to be saved: whoever begins with it leaves nothing out.
+    #[must_use]
+    pub fn progress(&self, now: Timestamp) -> Progress {
+        let cursors = self.behind(now).encode();
+        Progress { remote: self.remote.name.clone(), cursors, figures: self.figures.clone() }
     }
 
     fn told(&self, fact: Fact) -> Told {

@@ -153,6 +153,11 @@ const OWN: &[(&str, &str, &str)] = &[
     ("watchfire_remote_write_refused_samples_total", "counter", "Pushed samples that were refused, by reason."),
     ("watchfire_remote_write_repeated_samples_total", "counter", "Pushed samples that were there already."),
     ("watchfire_remote_write_requests_total", "counter", "Requests that pushed samples."),
+    (
+        "watchfire_remote_write_restarts_total",
+        "counter",
+        "Times that writing to a remote engine was started again after a panic.",
+    ),
     ("watchfire_remote_write_samples_total", "counter", "Pushed samples that were taken."),
     ("watchfire_remote_write_sent_samples_total", "counter", "Samples that a remote engine took."),
     ("watchfire_rule_evaluation_failures_total", "counter", "Evaluations of rules that failed."),

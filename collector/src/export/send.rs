@@ -45,15 +45,14 @@ impl Sender {
         let (encoded, encoder) =
             encoded.expect("encoding does not panic, and is not cancelled while the runtime lives");
         self.encoder = Some(encoder);
-        let (samples, left_out) = (encoded.samples, encoded.left_out);
-        if samples == 0 {
-            return Answer::Nothing { left_out };
+        if encoded.content.samples == 0 {
+            return Answer::Nothing(encoded.content);
         }
         let answer = self.post(encoded.body).await;
         if answer.is_ok() {
             self.send_metadata(metadata).await;
         }
-        answer.map_or_else(|answer| answer, |()| Answer::Taken { samples, left_out })
+        answer.map_or_else(|answer| answer, |()| Answer::Taken(encoded.content))
     }
 
     /// Engines may do without it, so what becomes of it does not matter.

@@ -14,6 +14,7 @@ use watchfire_shared::time::Timestamp;
 use watchfire_store::Feed;
 
 use super::config::Remote;
+use super::joined::{Clash, Doubles, Joined};
 use super::memo::{Memo, Outcome};
 use super::plan::Batch;
 use crate::metadata::Metadata;
@@ -23,12 +24,25 @@ use crate::relabel;
 const MAX_FAMILIES: usize = 1000;
 
 /// A body, and what is in it.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Encoded {
     pub body: Vec<u8>,
+    pub content: Content,
+}
+
+/// What became of the samples of a batch.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Content {
+    /// They are in the request.
     pub samples: usize,
-    /// Samples of the batch that are not in it.
+    /// The remote's selectors or rules leave them out.
     pub left_out: usize,
+    /// Another one with the same labels and time has the same value.
+    pub repeated: usize,
+    /// Another one with the same labels and time has another value.
+    pub duplicate: usize,
+    /// Where the first of these is from.
+    pub clash: Option<Clash>,
 }
 
 /// Encodes for one engine.
@@ -36,35 +50,35 @@ pub struct Encoded {
 pub struct Encoder {
     remote: Arc<Remote>,
     memo: Memo,
+    joined: Joined,
 }
 
 impl Encoder {
-    /// `seed` is of the table that remembers what became of a series' labels.
+    /// `seed` is of the tables that labels are looked for in.
     #[must_use]
     pub fn new(remote: Arc<Remote>, seed: u64) -> Self {
-        Self { remote, memo: Memo::new(seed) }
+        Self { remote, memo: Memo::new(seed), joined: Joined::new(seed) }
     }
 
     /// Reads the batch's rows and encodes those series that the engine is to have.
     #[must_use]
     pub fn batch(&mut self, now: Timestamp, feed: &Feed, batch: &Batch) -> Encoded {
-        let mut out = Vec::new();
-        let (mut samples, mut left_out) = (0, 0);
-        let mut series = Vec::new();
+        let (mut out, mut name, mut left_out) = (Vec::new(), Vec::new(), 0);
+        let mut joined = std::mem::take(&mut self.joined);
         for run in &batch.runs {
             feed.read(&run.source, run.after, run.until(), &mut |labels, points| {
-                series.clear();
-                if self.put_labels(labels, &mut series) {
-                    samples += points.len();
-                    put_points(points, &mut series);
-                    put_bytes(&mut out, 1, &series);
-                } else {
-                    left_out += points.len();
+                name.clear();
+                match self.put_labels(labels, &mut name) {
+                    true => joined.add(&name, labels, points),
+                    false => left_out += points.len(),
                 }
             });
         }
+        let (samples, Doubles { repeated, duplicate, ends, first }) = joined.put(&mut out);
+        self.joined = joined;
         self.memo.grow_old(now);
-        Encoded { body: compress(&out), samples, left_out }
+        let content = Content { samples, left_out: left_out + ends, repeated, duplicate, clash: first };
+        Encoded { body: compress(&out), content }
     }
 
     /// Appends the labels as the engine is to have them; returns whether it is to have the series.
@@ -127,16 +141,12 @@ fn merged<'a>(labels: &'a Labels, added: &'a [(String, String)]) -> impl Iterato
     })
 }
 
-fn put_points(points: &[(i64, f64)], out: &mut Vec<u8>) {
-    for (at, value) in points {
-        // A sample: a double of 9 bytes with its key, a time of a varint with its key.
-        let mut time = Vec::with_capacity(10);
-        put(&mut time, *at as u64);
-        out.extend_from_slice(&[2 << 3 | 2, 10 + time.len() as u8, 1 << 3 | 1]);
-        out.extend_from_slice(&value.to_bits().to_le_bytes());
-        out.push(2 << 3);
-        out.extend_from_slice(&time);
-    }
+/// A sample: a double of 9 bytes with its key, a time of a varint with its key.
+pub(super) fn put_point(at: i64, value: f64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[2 << 3 | 2, (10 + varint_length(at as u64)) as u8, 1 << 3 | 1]);
+    out.extend_from_slice(&value.to_bits().to_le_bytes());
+    out.push(2 << 3);
+    put(out, at as u64);
 }
 
 fn put_label(name: &str, value: &str, out: &mut Vec<u8>) {
@@ -147,7 +157,7 @@ fn put_label(name: &str, value: &str, out: &mut Vec<u8>) {
     put_bytes(out, 2, value.as_bytes());
 }
 
-fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
+pub(super) fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
     out.push(field << 3 | 2);
     put(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
@@ -171,7 +181,7 @@ pub fn metadata(metadata: &Metadata) -> Vec<Encoded> {
             put_bytes(&mut own, 5, family.unit.as_bytes());
             put_bytes(&mut out, 3, &own);
         }
-        Encoded { body: compress(&out), samples: 0, left_out: 0 }
+        Encoded { body: compress(&out), content: Content::default() }
     });
     bodies.collect()
 }

@@ -33,6 +33,11 @@ pub const FAMILIES: &[Family] = &[
         "Requests to a remote engine that failed and are made again.",
     ),
     family(
+        "watchfire_remote_write_restarts_total",
+        MetricKind::Counter,
+        "Times that writing to a remote engine was started again after a panic.",
+    ),
+    family(
         "watchfire_remote_write_dropped_samples_total",
         MetricKind::Counter,
         "Samples that a remote engine does not get, by reason.",
@@ -63,13 +68,15 @@ pub const FAMILIES: &[Family] = &[
 /// The figures, family by family.
 #[must_use]
 pub fn of(figures: &Figures) -> Vec<Series> {
-    let values: [&[(Option<&'static str>, f64)]; 8] = [
+    let values: [&[(Option<&'static str>, f64)]; 9] = [
         &[(None, figures.sent_samples as f64)],
         &[(None, figures.failed_requests as f64)],
+        &[(None, figures.restarts as f64)],
         &[
             (Some("refused"), figures.refused_samples as f64),
             (Some("expired"), figures.expired_samples as f64),
             (Some("repeated"), figures.repeated_samples as f64),
+            (Some("duplicate"), figures.duplicate_samples as f64),
         ],
         &[(None, figures.left_out_samples as f64)],
         &[(None, figures.pending_samples as f64)],

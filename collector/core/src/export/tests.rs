@@ -1,5 +1,7 @@
 //! An exporter over a real store, against an engine that is played: nothing is lost, whatever the engine does.
 
+mod joined;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ struct World {
     sends: usize,
     saved: Option<Vec<u8>>,
     figures: Figures,
+    facts: Vec<Fact>,
 }
 
 fn remote(text: &str, external: &BTreeMap<String, String>) -> Remote {
@@ -71,6 +74,7 @@ impl World {
             sends: 0,
             saved: None,
             figures: Figures::default(),
+            facts: Vec::new(),
         }
     }
 
@@ -99,8 +103,8 @@ impl World {
                         inputs.push(Input::Planned(Box::new(plan)));
                     }
                     Effect::Send(feed, batch) => inputs.push(Input::Answered(self.answer(&feed, &batch))),
-                    Effect::Save(cursors, figures) => (self.saved, self.figures) = (Some(cursors), figures),
-                    Effect::Fact(_) => {}
+                    Effect::Save(progress) => (self.saved, self.figures) = (Some(progress.cursors), progress.figures),
+                    Effect::Fact(fact) => self.facts.push(fact),
                 }
             }
         }
@@ -110,20 +114,23 @@ impl World {
         self.sends += 1;
         assert!(batch.samples() <= self.remote.batch_samples.max(20), "{} samples", batch.samples());
         let encoded = self.encoder.batch(self.now, feed, batch);
-        let (samples, left_out) = (encoded.samples, encoded.left_out);
-        if samples == 0 {
-            return Answer::Nothing { left_out };
+        if encoded.content.samples == 0 {
+            return Answer::Nothing(encoded.content);
         }
         if let Some(answer) = (self.say)(batch) {
             return answer;
         }
-        for (labels, points) in crate::remote_write::tests::content_of(&encoded.body) {
+        let series = crate::remote_write::tests::content_of(&encoded.body);
+        let names: std::collections::BTreeSet<_> = series.iter().map(|(labels, _)| labels).collect();
+        assert_eq!(names.len(), series.len(), "an engine may refuse a request that has a series twice");
+        for (labels, points) in series {
+            assert!(points.is_sorted_by(|a, b| a.0 < b.0), "or samples that are not in the order of time");
             let series = self.engine.entry(labels).or_default();
             for (at, bits) in points {
                 assert_eq!(*series.entry(at).or_insert(bits), bits, "what comes again is the same");
             }
         }
-        Answer::Taken { samples, left_out }
+        Answer::Taken(encoded.content)
     }
 
     /// We begin anew with what was saved.

@@ -412,9 +412,11 @@ const STATUS: NamedSchema = NamedSchema {
                 field("name", Schema::Text, ""),
                 field("sent_samples", Schema::Integer, ""),
                 field("failed_requests", Schema::Integer, "Requests that failed and were or will be made again."),
+                field("restarts", Schema::Integer, "How many times it was started again after a panic."),
                 field("refused_samples", Schema::Integer, "Samples that the engine refused."),
                 field("expired_samples", Schema::Integer, "Samples that were too old before they could be sent."),
-                field("repeated_samples", Schema::Integer, "Samples that it refused and may have had."),
+                field("repeated_samples", Schema::Integer, "Samples that it has already, or may have."),
+                field("duplicate_samples", Schema::Integer, "Samples whose labels and time others have, too."),
                 field(
                     "left_out_samples",
                     Schema::Integer,
