@@ -4,7 +4,7 @@
 //! so that a packet changes either what it says or nothing.
 
 use bytes::{Buf, BufMut};
-use foca::{Header, Member, Message, State};
+use foca::{Codec, Header, Member, Message, State};
 
 use crate::identity::{Identity, Malformed, Reader, put_identity};
 
@@ -54,7 +54,15 @@ pub(crate) fn parse(body: &[u8]) -> Result<Parsed, Malformed> {
     Ok(Parsed { header, updates })
 }
 
-impl foca::Codec<Identity> for WireCodec {
+/// A packet of foca's that carries no updates. Broadcasts are not spoken.
+pub(crate) fn without_updates(header: &Header<Identity>) -> Result<Vec<u8>, CodecError> {
+    let mut body = Vec::new();
+    WireCodec.encode_header(header, &mut body)?;
+    body.put_u16(0);
+    Ok(body)
+}
+
+impl Codec<Identity> for WireCodec {
     type Error = CodecError;
 
     fn encode_header(&mut self, header: &Header<Identity>, buf: impl BufMut) -> Result<(), CodecError> {

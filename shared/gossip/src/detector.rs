@@ -2,7 +2,7 @@
 //!
 //! foca's requests pass through here. The steps of a probe take longer the worse the own health is; a failed probe
 //! starts an entry in a table of suspicions instead of foca's fixed timer; notes of suspicion ride in the spare room of
-//! foca's packets; a suspect hears first of all that it is one (the buddy system); helpers say when they reached nobody.
+//! foca's packets; a suspect hears first of all that it is one (the buddy system); helpers say when they reached nobody, and the member heard from last is one of them.
 //!
 //! It keeps no view, knows no names and sends nothing by itself: whoever owns it takes what is told and acts.
 //!
@@ -15,6 +15,7 @@ mod health;
 mod nacks;
 mod suspicion;
 mod timers;
+mod witness;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -35,6 +36,7 @@ use nacks::{Nacks, Owed};
 pub(crate) use suspicion::Patience;
 use suspicion::{Suspicions, note};
 use timers::Timers;
+use witness::Lately;
 
 pub(crate) type Swim = Foca<Identity, WireCodec, StdRng, NoCustomBroadcast>;
 
@@ -79,7 +81,7 @@ pub(crate) enum Told {
         target: Identity,
         ping: Vec<u8>,
     },
-    /// A packet ended an isolation.
+    /// A packet ended an isolation, or came from one of several that were out of reach.
     Reconnected,
     /// The isolation guard held a declaration of death back.
     HeldBack,
@@ -107,6 +109,7 @@ pub(crate) struct Detector {
     sized_for: usize,
     reconnect: bool,
     leaving: bool,
+    lately: Lately,
     told: Vec<Told>,
 }
 
@@ -126,6 +129,7 @@ impl Detector {
             sized_for: 1,
             reconnect: false,
             leaving: false,
+            lately: Lately::default(),
             told: Vec::new(),
         }
     }
@@ -159,16 +163,6 @@ impl Detector {
         self.leaving = true;
     }
 
-    /// The host of a silent member answered: the network carries.
-    pub(crate) fn host_answered(&mut self, now: Timestamp) {
-        self.guard.host_answered(now);
-    }
-
-    /// Whether this node doubts itself rather than others, and declares nobody down.
-    pub(crate) fn doubts(&self, now: Timestamp) -> bool {
-        self.guard.doubts(now, &self.pace, self.foca.num_members())
-    }
-
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         [self.timers.next(), self.suspicions.next(), self.nacks.next()].into_iter().flatten().min()
     }
@@ -200,6 +194,7 @@ impl Detector {
         self.call(now, |foca, outbox| foca.handle_timer(timer, outbox));
         if let Some(target) = self.health.unanswered().filter(|_| helpers_are_asked).copied() {
             self.told.push(Told::Unanswered { target, ping: self.ping.clone() });
+            self.ask_witness(&target);
         }
     }
 
@@ -226,15 +221,11 @@ impl Detector {
         for (identity, incarnation) in seen.chain(alive.map(|member| (member.id(), member.incarnation()))) {
             self.suspicions.seen(identity, incarnation);
         }
+        self.lately.heard(&parsed.header.src);
+        self.take_testimony(now, &parsed.header);
         self.call(now, |foca, outbox| foca.handle_data(body, outbox));
         if !notes.is_empty() {
             self.take_notes(now, &parsed.header.src, notes);
-        }
-    }
-
-    fn heard(&mut self, now: Timestamp) {
-        if self.guard.heard(now, &self.pace, self.foca.num_members()) {
-            self.told.push(Told::Reconnected);
         }
     }
 
@@ -437,7 +428,10 @@ impl Detector {
             notes.push(note(&to, incarnation, self.identity().id, Paths::default()));
             room -= 1;
         }
-        notes.extend(self.suspicions.take_notes(room));
+        // A suspect may be dead, and notes are told a limited number of times.
+        if self.suspicions.incarnation_of(&to).is_none() {
+            notes.extend(self.suspicions.take_notes(room));
+        }
         let packet = if notes.is_empty() { Packet::Foca(body) } else { Packet::Noted { body, notes } };
         self.told.push(Told::Send { to, packet });
     }

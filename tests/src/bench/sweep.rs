@@ -24,8 +24,9 @@ use cases::Times;
 use ours::Fleet;
 
 /// The cases, each with what its goal is for `lan` and for `fast`.
-pub const CASES: [&str; 11] =
-    ["killed", "silent", "large", "held-up", "ordinary", "lossy", "cut-off", "join", "leave", "stopped", "idle"];
+pub const CASES: [&str; 12] = [
+    "killed", "silent", "most", "large", "held-up", "ordinary", "lossy", "cut-off", "join", "leave", "stopped", "idle",
+];
 /// What is only measured by name: it takes a machine of 24 GiB for itself.
 const LARGEST: &str = "largest";
 
@@ -145,8 +146,25 @@ fn measure(case: &str, name: &str, pace: Pace, effort: Effort) {
                 });
             }
         }
+        "most" => {
+            for (members, left) in [(6, 2), (12, 3), (30, 12), (30, 4)] {
+                row(&format!("all but {left} of {members} silent at once, all know"), name, || {
+                    let seeds = if full { 21 } else { 5 };
+                    let runs = (0..seeds).map(|seed| cases::most_die(fleet(members).seeded(seed), left));
+                    let (times, wrong): (Vec<f64>, Vec<usize>) = runs.unzip();
+                    let times = Spread::of(times);
+                    format!(
+                        "median {:.1} s (to {:.1}); {} wrong downs",
+                        times.median,
+                        times.max,
+                        wrong.iter().sum::<usize>()
+                    )
+                });
+            }
+        }
         "cut-off" => {
-            for (members, cut, seconds) in [(50, 1, 60), (100, 50, 60), (100, 10, 60)] {
+            let short = [5, 6, 7, 9].map(|seconds| (100, 40, seconds));
+            for (members, cut, seconds) in [(50, 1, 60), (100, 50, 60), (100, 10, 60)].into_iter().chain(short) {
                 row(&format!("{cut} of {members} cut off for {seconds} s, 99 % / all pairs back"), name, || {
                     let healed = cases::cut_off(fleet(members), cut, seconds);
                     format!(

@@ -2,7 +2,8 @@
 //!
 //! Lifeguard's LHA-Probe (arXiv 1707.00788, and memberlist's `state.go`): a node whose probes fail while helpers stay
 //! silent, or who has to refute suspicions about itself, is probably slow itself, so it probes more patiently. Helpers
-//! that reached nobody say so (a nack); only their missing nacks count, so that many real deaths slow nobody down.
+//! that reached nobody say so (a nack), and only their missing nacks count. Unlike there, one nack in time is as good as
+//! an answer: where most members die at once, the helpers that stay silent are dead as well, and none of it is slowness.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +15,9 @@ use crate::identity::Identity;
 /// The worst health: intervals are this many times longer, plus one.
 const WORST: u8 = 8;
 
+/// The most that one failed probe counts, the number of helpers that foca draws.
+const MOST_AT_ONCE: usize = 3;
+
 /// The probe that is under way.
 #[derive(Debug)]
 struct Probe {
@@ -24,8 +28,10 @@ struct Probe {
     paths: BTreeSet<ProbePath>,
     /// Helpers that were asked and did not say yet that they reached nobody.
     missing: BTreeSet<NodeId>,
-    /// Whether any helper was asked.
-    helped: bool,
+    /// Whether any helper said in time that it reached nobody.
+    nacked: bool,
+    /// The helper that foca does not know of.
+    witness: Option<NodeId>,
 }
 
 #[derive(Default, Debug)]
@@ -47,21 +53,39 @@ impl Health {
 
     pub(crate) fn probe_started(&mut self, target: Identity, number: u8) {
         let paths = BTreeSet::from([ProbePath::Udp]);
-        self.probe = Some(Probe { target, number, answered: false, paths, missing: BTreeSet::new(), helped: false });
+        let missing = BTreeSet::new();
+        self.probe = Some(Probe { target, number, answered: false, paths, missing, nacked: false, witness: None });
     }
 
     pub(crate) fn helper_asked(&mut self, helper: NodeId) {
         if let Some(probe) = &mut self.probe {
             probe.paths.insert(ProbePath::Indirect);
             probe.missing.insert(helper);
-            probe.helped = true;
         }
+    }
+
+    /// The number of the current probe, which `witness` is asked to help with, unless it was asked already.
+    pub(crate) fn witness_asked(&mut self, witness: NodeId) -> Option<u8> {
+        let probe = self.probe.as_mut().filter(|probe| !probe.missing.contains(&witness))?;
+        probe.witness = Some(witness);
+        let number = probe.number;
+        self.helper_asked(witness);
+        Some(number)
+    }
+
+    /// Whether the witness says that the target of the current probe answered.
+    pub(crate) fn is_testimony(&self, from: NodeId, target: &Identity, number: u8) -> bool {
+        let probe = self.probe.as_ref().filter(|probe| !probe.answered && probe.number == number);
+        probe.is_some_and(|probe| probe.witness == Some(from) && probe.target == *target)
     }
 
     /// A helper says that it did not reach the target. Returns whether it was asked.
     pub(crate) fn nacked(&mut self, helper: NodeId, target: NodeId, number: u8) -> bool {
         let probe = self.probe.as_mut().filter(|probe| probe.target.id == target && probe.number == number);
-        probe.is_some_and(|probe| probe.missing.remove(&helper))
+        let Some(probe) = probe else { return false };
+        let was_asked = probe.missing.remove(&helper);
+        probe.nacked |= was_asked;
+        was_asked
     }
 
     /// The target answered, directly or through a helper. Returns whether that was the first answer to the current probe.
@@ -82,9 +106,11 @@ impl Health {
     /// were tried.
     pub(crate) fn probe_failed(&mut self, still_there: bool) -> BTreeSet<ProbePath> {
         let Some(probe) = self.probe.take() else { return BTreeSet::from([ProbePath::Udp]) };
-        if still_there {
-            let missing = u8::try_from(probe.missing.len()).unwrap_or(WORST);
-            self.worsen(if probe.helped { missing } else { 1 });
+        if probe.nacked {
+            self.multiplier = self.multiplier.saturating_sub(1);
+        } else if still_there {
+            // With nobody to ask, the failure itself counts.
+            self.worsen(probe.missing.len().clamp(1, MOST_AT_ONCE) as u8);
         }
         probe.paths
     }
@@ -123,11 +149,27 @@ mod tests {
     }
 
     #[test]
-    fn only_helpers_that_stay_silent_count_against_oneself() {
+    fn helpers_that_stay_silent_count_against_oneself_unless_one_speaks() {
         assert_eq!(after_failure(&[], &[]), 1, "with nobody to ask, the failure itself counts");
-        assert_eq!(after_failure(&[1, 2, 3], &[]), 3);
-        assert_eq!(after_failure(&[1, 2, 3], &[2]), 2);
+        assert_eq!(after_failure(&[1, 2], &[]), 2);
+        assert_eq!(after_failure(&[1, 2, 3, 4], &[]), 3);
+        assert_eq!(after_failure(&[1, 2, 3], &[2]), 0);
         assert_eq!(after_failure(&[1, 2, 3], &[1, 2, 3]), 0);
+    }
+
+    #[test]
+    fn a_nack_heals_as_an_answer_does() {
+        let mut health = Health::default();
+        (0..3).for_each(|_| health.refuted());
+        health.probe_started(target(), 3);
+        health.helper_asked(NodeId(1));
+        assert_eq!(health.witness_asked(NodeId(1)), None, "it was asked already");
+        assert_eq!(health.witness_asked(NodeId(2)), Some(3));
+        assert!(health.is_testimony(NodeId(2), &target(), 3));
+        assert!(!health.is_testimony(NodeId(1), &target(), 3) && !health.is_testimony(NodeId(2), &target(), 2));
+        assert!(health.nacked(NodeId(2), NodeId(7), 3) && !health.nacked(NodeId(2), NodeId(7), 3));
+        health.probe_failed(true);
+        assert_eq!(health.multiplier(), 2);
     }
 
     #[test]

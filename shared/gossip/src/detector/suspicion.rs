@@ -45,6 +45,8 @@ struct Suspicion {
     start: Timestamp,
     by: BTreeSet<NodeId>,
     due: Timestamp,
+    /// It was held up until then, which happens once.
+    held: Option<Timestamp>,
 }
 
 /// A suspicion that ran out.
@@ -84,16 +86,34 @@ impl Suspicions {
             start: now,
             by: BTreeSet::new(),
             due: now,
+            held: None,
         });
         let same = known.identity == identity && known.incarnation == note.incarnation;
         if !same || known.by.len() > patience.confirmations.max(AT_LEAST - 1) || !known.by.insert(note.from) {
             return false;
         }
         self.due.remove(&(known.due, identity.id));
-        known.due = (known.start + patience.after(known.by.len() - 1)).max(now);
+        known.due = (known.start + patience.after(known.by.len() - 1)).max(known.held.unwrap_or(now)).max(now);
         self.due.insert((known.due, identity.id));
         self.notes.push_back((note, times));
         true
+    }
+
+    /// No suspicion of now runs out before `until`.
+    pub(crate) fn hold(&mut self, until: Timestamp) {
+        for (id, known) in self.table.iter_mut().filter(|(_, known)| known.held.is_none()) {
+            known.held = Some(until);
+            if known.due < until {
+                self.due.remove(&(known.due, *id));
+                known.due = until;
+                self.due.insert((until, *id));
+            }
+        }
+    }
+
+    /// How many members are suspected.
+    pub(crate) fn count(&self) -> usize {
+        self.table.len()
     }
 
     /// The incarnation in which a member is suspected.
@@ -192,6 +212,22 @@ mod tests {
         assert_eq!(table.pop(at(4999)), None);
         assert_eq!(table.pop(at(5000)), Some(Expired { identity: suspect(1), incarnation: 0 }));
         assert_eq!((table.pop(at(99_000)), table.next()), (None, None));
+    }
+
+    #[test]
+    fn a_suspicion_is_held_up_once_and_confirmations_do_not_end_that() {
+        let mut table = Suspicions::default();
+        (1..=4).for_each(|from| assert!(hear(&mut table, 0, 0, from)));
+        assert_eq!(table.next(), Some(at(4000)));
+        table.hold(at(3000));
+        assert_eq!(table.next(), Some(at(4000)), "it would not run out before");
+        let mut table = Suspicions::default();
+        (1..=3).for_each(|from| assert!(hear(&mut table, 0, 0, from)));
+        table.hold(at(9000));
+        assert!(hear(&mut table, 5000, 0, 4));
+        assert_eq!(table.next(), Some(at(9000)));
+        table.hold(at(20_000));
+        assert_eq!((table.next(), table.count()), (Some(at(9000)), 1));
     }
 
     #[test]

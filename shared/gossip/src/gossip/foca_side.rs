@@ -191,6 +191,7 @@ impl Gossip {
         self.named.ids.extend(parsed.updates.iter().map(|member| member.id().id).chain([header.src.id]));
         // Of members that are unknown a note changes nothing.
         self.named.ids.extend(notes.iter().map(|note| note.target).filter(|id| self.view.get(*id).is_some()));
+        self.detector.met(now, &header.src);
         match self.without_hearsay(now, &parsed) {
             Some(rest) => self.detector.receive(now, &parsed, &rest, notes),
             None => self.detector.receive(now, &parsed, body, notes),
@@ -230,6 +231,7 @@ impl Gossip {
         }
         let teller = self.view.others().find(|entry| entry.identity.addr == from && entry.is_active());
         if let Some(teller) = teller.map(|entry| entry.identity) {
+            self.detector.met(now, &teller);
             self.with_foca(now, |foca, outbox| foca.announce(teller, outbox));
         }
     }

@@ -9,14 +9,19 @@ use watchfire_shared::time::Timestamp;
 
 use super::Gossip;
 use crate::codec::{Parsed, WireCodec};
+use crate::identity::Identity;
 
 impl Gossip {
-    /// The packet without the deaths of members that live here, if its sender was dead here until a suspicion time ago;
-    /// nothing if it can be taken as it is.
+    /// The packet without the deaths that are no news to be believed; nothing if it can be taken as it is.
     pub(super) fn without_hearsay(&mut self, now: Timestamp, parsed: &Parsed) -> Option<Vec<u8>> {
-        let doubtful = |member: &&foca::Member<_>| member.state() == State::Down && self.lives(member.id());
+        let is_death = |member: &&foca::Member<_>| member.state() == State::Down;
+        if !parsed.updates.iter().any(|member| is_death(&member)) {
+            return None;
+        }
+        let all = self.detector.mends(now) || self.has_just_returned(now, parsed);
+        let doubtful = |member: &&foca::Member<_>| is_death(member) && self.lives(member, all);
         let dead = parsed.updates.iter().filter(doubtful).count();
-        if dead == 0 || !self.has_just_returned(now, parsed) {
+        if dead == 0 {
             return None;
         }
         let kept = parsed.updates.iter().filter(|member| !doubtful(member));
@@ -31,8 +36,11 @@ impl Gossip {
         Some(body)
     }
 
-    fn lives(&self, identity: &crate::identity::Identity) -> bool {
-        self.view.get(identity.id).is_some_and(|entry| entry.identity == *identity && entry.is_active())
+    /// Whether a member lives here of which another says that it died: in any incarnation, or in a later one than that in
+    /// which it was judged.
+    fn lives(&self, dead: &foca::Member<Identity>, in_any: bool) -> bool {
+        let known = self.view.get(dead.id().id).filter(|entry| entry.identity == *dead.id() && entry.is_active());
+        known.is_some_and(|entry| in_any || entry.incarnation > dead.incarnation())
     }
 
     fn has_just_returned(&self, now: Timestamp, parsed: &Parsed) -> bool {

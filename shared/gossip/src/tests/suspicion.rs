@@ -90,6 +90,18 @@ fn many_deaths_slow_nobody_down() {
     assert!(net.downs(start).iter().all(|(_, about)| about.as_str() < "node-012"));
 }
 
+#[test]
+fn four_survivors_of_thirty_know_of_all_deaths() {
+    let mut net = Net::settled(47, Profile::Lan, 30);
+    net.run_for(seconds(5));
+    (4..30).for_each(|at| net.kill_host(at));
+    let all_down = |net: &Net| (4..30).all(|at| net.all_see(&format!("node-{at:03}"), MemberState::Down));
+    let took = net.run_until(seconds(60), all_down);
+    println!("26 of 30 at once, all known to four: {took:?}");
+    assert!(took.is_some());
+    assert!((0..4).all(|at| net.nodes[at].gossip.as_ref().unwrap().health() <= 2), "the survivors are well");
+}
+
 /// Sends notes about node 3 to node 0, as if node 2 had sent them along with an answer.
 fn forge(net: &mut Net, incarnation: u16, froms: impl Iterator<Item = usize>) {
     let identity = |net: &Net, at: usize| {
@@ -107,9 +119,7 @@ fn forge(net: &mut Net, incarnation: u16, froms: impl Iterator<Item = usize>) {
     };
     let notes: Vec<Note> = froms.map(note).collect();
     let header = foca::Header { src: sender, src_incarnation: 0, dst: own, message: foca::Message::Gossip };
-    let mut body = Vec::new();
-    foca::Codec::encode_header(&mut crate::codec::WireCodec, &header, &mut body).unwrap();
-    body.extend_from_slice(&[0, 0]);
+    let body = crate::codec::without_updates(&header).unwrap();
     let bytes = Envelope::plain("watchfire").seal(&Packet::Noted { body, notes });
     let from = sender.addr;
     net.input(0, crate::Input::Datagram { from, bytes });

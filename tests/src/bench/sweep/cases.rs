@@ -55,6 +55,16 @@ pub(super) fn deaths(fleet: Fleet, world: &mut World<Gossip>, powered: bool, tri
     times
 }
 
+/// All but `left` hosts fall silent at once: seconds until the survivors know of all of them, and their wrong downs.
+pub(super) fn most_die(fleet: Fleet, left: usize) -> (f64, usize) {
+    let mut world = fleet.at_rest();
+    let begin = world.now;
+    (left..fleet.members).for_each(|host| world.kill(host, false));
+    let known = |world: &World<Gossip>| (left..fleet.members).all(|dead| world.all_hold(dead, MemberState::Down));
+    let took = world.run_until(TICK * 5, LIMIT, known);
+    (took.map_or(f64::INFINITY, Span::as_seconds), false_downs(&world, begin, |host| host < left))
+}
+
 /// The Lifeguard sweep: `blocked` members' traffic is held up for `span`, again and again with a gap, for two minutes.
 /// Returns wrong downs at all observers and those of healthy members at healthy observers.
 pub(super) fn held_up<S: Subject>(world: &mut World<S>, blocked: usize, span: Span, gap: Span) -> (usize, usize) {
