@@ -63,7 +63,7 @@ fn deletion(parameters: &Parameters) -> Result<Input, ApiError> {
     if count > MAX_SELECTORS {
         return Err(ApiError::parameter("match[]", format!("more than {MAX_SELECTORS} selectors")));
     }
-    let selectors = parameters.all("match[]").map(to_delete).collect::<Result<_, _>>()?;
+    let selectors = deletable(parameters.all("match[]").map(to_delete))?;
     Ok(Input::Delete { selectors, from, to })
 }
 
@@ -72,8 +72,13 @@ fn to_delete(text: &str) -> Result<Vec<Matcher>, ApiError> {
     if text.len() > MAX_TEXT_BYTES || expressions > MAX_TEXT_EXPRESSIONS {
         return Err(ApiError::parameter("match[]", "the selector is too long for one that deletes"));
     }
-    let matchers = selector(text).map_err(|error| ApiError::parameter("match[]", error))?;
-    deletable(&matchers).map_err(|error| refused(&error))
+    selector(text).map_err(|error| ApiError::parameter("match[]", error))
+}
+
+impl From<DeleteError> for ApiError {
+    fn from(error: DeleteError) -> Self {
+        refused(&error)
+    }
 }
 
 fn refused(error: &DeleteError) -> ApiError {
@@ -82,9 +87,10 @@ fn refused(error: &DeleteError) -> ApiError {
             let way = "POST /api/v1/admin/tsdb/clean_tombstones removes it, and with it these deletions";
             ApiError::new(ErrorKind::Execution, format!("{error}; {way}"))
         }
-        DeleteError::TooLarge { .. } | DeleteError::TooManyMatchers { .. } | DeleteError::Costly(_) => {
-            ApiError::parameter("match[]", error)
-        }
+        DeleteError::TooManyAtOnce { .. }
+        | DeleteError::TooLarge { .. }
+        | DeleteError::TooManyMatchers { .. }
+        | DeleteError::Costly(_) => ApiError::parameter("match[]", error),
         DeleteError::Unsynced(_) => ApiError::new(ErrorKind::Internal, error.to_string()),
     }
 }
@@ -129,6 +135,12 @@ mod tests {
         check(
             &[("match[]", &several)],
             "invalid parameter \"match[]\": the selector has 9 regular expressions; one that deletes may have 8",
+        );
+        // Together they are more than may stand, and so would never be taken.
+        let eight = format!("{{{}}}", r#"a=~"x.*","#.repeat(8));
+        check(
+            &[("match[]", eight.as_str()); 33],
+            "invalid parameter \"match[]\": one call may delete with 256 selectors, one of several regular expressions counted as so many",
         );
     }
 

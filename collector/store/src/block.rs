@@ -16,7 +16,6 @@ use std::io;
 use std::ops;
 use std::sync::{Arc, OnceLock};
 
-use roaring::RoaringBitmap;
 use watchfire_shared::labels::Labels;
 use watchfire_shared::matcher::Matcher;
 
@@ -27,6 +26,8 @@ mod group;
 mod index;
 
 mod writer;
+
+mod left;
 
 mod merge;
 
@@ -42,7 +43,9 @@ pub(crate) use footer::Footer;
 pub(crate) use group::Group;
 use group::{Column, Detail};
 use index::Index;
-pub(crate) use merge::{Part, Ranges, SourceMerge};
+use left::Lists;
+pub(crate) use left::{Left, Ranges, Resolved};
+pub(crate) use merge::{Deleted, Part, SourceMerge};
 pub(crate) use rows::{GroupRows, sizes};
 pub(crate) use writer::{Writer, new_path};
 
@@ -107,7 +110,7 @@ pub(crate) struct Block {
 }
 
 /// Which points a reader wants: both ends of the times are included.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Range {
     pub(crate) from: i64,
     pub(crate) to: i64,
@@ -182,41 +185,6 @@ impl Block {
         Detail::decode(&bytes, group).ok_or(Fault::Damaged { at, what: "a group's columns are malformed" })
     }
 
-    /// The labels of every series, by number, with when nothing is left of it; `None` of those without a point that is
-    /// left. A posting that cannot be read is noted, and labels are compared instead.
-    pub(crate) fn labels_left(&self, deletions: &[Arc<Deletion>]) -> Result<Vec<Option<Left>>, Fault> {
-        let index = Index::read(self)?;
-        let (mut gone, mut deleted) = (RoaringBitmap::new(), Ranges::new());
-        let mut unknown = Vec::new();
-        let is_whole = |deletion: &Deletion| deletion.range.includes(self.footer.first, self.footer.last);
-        for deletion in deletions {
-            match index.select(self, &deletion.matchers) {
-                Ok(selected) if is_whole(deletion) => gone |= selected,
-                Ok(selected) => {
-                    (selected - &gone)
-                        .into_iter()
-                        .for_each(|series| deleted.entry(series).or_default().push(deletion.range));
-                }
-                Err(fault) => {
-                    self.note(&fault);
-                    unknown.push(deletion);
-                }
-            }
-        }
-        let mut left = vec![None; self.footer.series as usize];
-        let mut all = RoaringBitmap::new();
-        all.insert_range(0..self.footer.series);
-        for series in index.series(self, &(all - gone))?.into_iter().filter(|series| !series.groups.is_empty()) {
-            let mut ranges = deleted.remove(&series.number).unwrap_or_default();
-            let selected = unknown.iter().filter(|deletion| deletion.selects(&series.labels));
-            ranges.extend(selected.map(|deletion| deletion.range));
-            if !ranges.iter().any(|range| range.includes(self.footer.first, self.footer.last)) {
-                left[series.number as usize] = Some((series.labels, ranges));
-            }
-        }
-        Ok(left)
-    }
-
     /// Appends the values of a column.
     fn values(&self, group: &Group, column: &Column, out: &mut Vec<f64>) -> Result<(), Fault> {
         let at = group.offset + column.offset;
@@ -238,7 +206,7 @@ impl Block {
             Selected::default()
         });
         let mut deleted = BTreeMap::new();
-        let mut number = |(labels, ranges): (Labels, Vec<Range>)| {
+        let mut number = |(labels, ranges): Left| {
             let number = number(labels);
             if !ranges.is_empty() {
                 deleted.insert(number, ranges);
@@ -276,7 +244,7 @@ impl Block {
             if own.is_empty() {
                 continue;
             }
-            let deleted = |at: usize| found.deleted.get(&(at + numbers.start)).map(Vec::as_slice);
+            let deleted = |at: usize| found.deleted.get(&(at + numbers.start)).map(|ranges| &**ranges);
             match self.read_group(group, &own, range, deleted, points, room) {
                 Ok(true) => {}
                 Ok(false) => return false,
@@ -349,11 +317,12 @@ impl Block {
         let groups = self.groups()?;
         let mut selected = Selected::default();
         let mut wanted: BTreeMap<u32, Vec<(u32, usize)>> = BTreeMap::new();
+        let mut lists = Lists::default();
         let is_in_one = |ranges: &[Range], first: i64, last: i64| {
             ranges.iter().any(|own| own.includes(first.max(range.from), last.min(range.to)))
         };
         for series in index.series(self, &ids)? {
-            let ranges = deletion::ranges_of(deletions, &series.labels);
+            let ranges = lists.of(deletion::ranges_of(deletions, &series.labels));
             if is_in_one(&ranges, self.footer.first, self.footer.last) {
                 continue;
             }
@@ -412,16 +381,13 @@ impl Block {
     }
 }
 
-/// A series, and when nothing is left of it.
-pub(crate) type Left = (Labels, Vec<Range>);
-
 /// Where a block has the series that a query wants.
 pub(crate) struct Found {
     series: usize,
     /// Each group with the series wanted of it, rising: number in the block, and the query's own number.
     groups: Vec<(Group, Vec<(u32, usize)>)>,
     /// By the query's own number, times of which nothing is left.
-    deleted: BTreeMap<usize, Vec<Range>>,
+    deleted: BTreeMap<usize, Ranges>,
 }
 
 /// Which series of a block a query wants, and where their values are.

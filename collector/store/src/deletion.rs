@@ -19,8 +19,9 @@ use crate::block::{Footer, Range};
 use crate::codec::{Reader, put_sized};
 use crate::error::DeleteError;
 
-/// Deletions that may stand, one of several expressions counted as so many. Each query that reads files compares the series that it finds there with each of them, and
-/// each segment of the log begins with all of them: a megabyte, if every one is as long as it may be.
+/// Deletions that may stand, and that one call may make; one of several expressions counts as so many. Each query that
+/// reads files compares the series that it finds there with each of them, and each segment of the log begins with all of
+/// them: a megabyte, if every one is as long as it may be.
 pub(crate) const MAX_STANDING: usize = 256;
 /// Names, values and operators of one deletion's matchers, bytes; selectors that people write have a hundred.
 pub(crate) const MAX_MATCHER_BYTES: usize = 4096;
@@ -33,6 +34,8 @@ pub(crate) const MAX_EXPRESSIONS: usize = 8;
 const MAX_COMPILED_BYTES: usize = 128 << 10;
 /// The same when it is read: what was taken has to be readable even if a later version compiles to more.
 const MAX_READ_BYTES: usize = 4 * MAX_COMPILED_BYTES;
+/// What the deletions of one record may count when it is read: a record with more was never written.
+const MAX_READ: usize = MAX_STANDING * MAX_EXPRESSIONS;
 
 /// The highest number that a block can have: one a microsecond for two thousand centuries.
 const MAX_BLOCK_NUMBER: u64 = u64::MAX >> 1;
@@ -85,11 +88,27 @@ impl Deletion {
     }
 }
 
-/// The matchers of a selector that deletes, compiled to no more than what may stand.
+/// The selectors of one call, compiled to no more than what may stand. Takes no further one once there is one too many.
 ///
 /// # Errors
-/// If it has more of something than a selector that deletes may have.
-pub fn deletable(matchers: &[Matcher]) -> Result<Vec<Matcher>, DeleteError> {
+/// If one of them has more of something than a selector that deletes may have, or all together more than one call may
+/// delete; and any that comes with them.
+pub fn deletable<E: From<DeleteError>>(
+    selectors: impl IntoIterator<Item = Result<Vec<Matcher>, E>>,
+) -> Result<Vec<Vec<Matcher>>, E> {
+    let (mut taken, mut found) = (Vec::new(), 0);
+    for selector in selectors {
+        let selector = small(&selector?)?;
+        found += expressions(&selector).max(1);
+        if found > MAX_STANDING {
+            return Err(DeleteError::TooManyAtOnce { limit: MAX_STANDING }.into());
+        }
+        taken.push(selector);
+    }
+    Ok(taken)
+}
+
+fn small(matchers: &[Matcher]) -> Result<Vec<Matcher>, DeleteError> {
     let bytes: usize = matchers.iter().map(|matcher| matcher.name.len() + matcher.value.len() + 1).sum();
     if bytes > MAX_MATCHER_BYTES {
         return Err(DeleteError::TooLarge { bytes, limit: MAX_MATCHER_BYTES });
@@ -147,20 +166,47 @@ pub(crate) fn put(out: &mut Vec<u8>, deletions: &[Arc<Deletion>]) {
     }
 }
 
-/// Reads what [`put`] wrote.
+/// Reads what [`put`] wrote. What claims to be more than that is nothing that was written, and takes no memory.
 pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Vec<Arc<Deletion>>> {
-    let mut deletions = Vec::new();
+    let (mut deletions, mut found) = (Vec::new(), 0);
     for _ in 0..reader.varint()? {
         // Numbers count what was written; one from which nobody can count on was not.
         let before = reader.varint().filter(|before| *before <= MAX_BLOCK_NUMBER)?;
         let range = Range { from: reader.i64()?, to: reader.i64()? };
         let mut matchers = Vec::new();
-        for _ in 0..reader.varint()? {
+        for _ in 0..reader.varint().filter(|count| *count <= MAX_MATCHERS as u64)? {
             let op = *OPERATORS.get(usize::from(reader.u8()?))?;
             let (name, value) = (reader.text()?, reader.text()?);
             matchers.push(Matcher::within(name, op, value, MAX_READ_BYTES).ok()?);
         }
-        deletions.push(Arc::new(Deletion { matchers, range, before }));
+        let deletion = Deletion { matchers, range, before };
+        found += deletion.weight();
+        if found > MAX_READ {
+            return None;
+        }
+        deletions.push(Arc::new(deletion));
     }
     Some(deletions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_back(deletions: &[Arc<Deletion>]) -> Option<usize> {
+        let mut bytes = Vec::new();
+        put(&mut bytes, deletions);
+        read(&mut Reader::new(&bytes)).map(|read| read.len())
+    }
+
+    #[test]
+    fn what_was_never_written_takes_no_memory() {
+        let of = |matchers: Vec<Matcher>| Arc::new(Deletion { matchers, range: Range { from: 1, to: 2 }, before: 3 });
+        let equal = Matcher::equal("a", "b");
+        assert_eq!(read_back(&vec![of(vec![equal.clone(); MAX_MATCHERS]); MAX_STANDING]), Some(MAX_STANDING));
+        assert_eq!(read_back(&[of(vec![equal; MAX_MATCHERS + 1])]), None);
+        assert_eq!(read_back(&vec![of(Vec::new()); MAX_READ + 1]), None);
+        let expression = Matcher::new("a", MatchOp::Regex, "b+").unwrap();
+        assert_eq!(read_back(&vec![of(vec![expression; MAX_MATCHERS]); MAX_READ / MAX_MATCHERS + 1]), None);
+    }
 }

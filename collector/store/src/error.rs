@@ -144,6 +144,9 @@ pub enum DeleteError {
          may be {limit}"
     )]
     TooMany { standing: usize, limit: usize },
+    /// Of one call, whatever stands.
+    #[error("one call may delete with {limit} selectors, one of several regular expressions counted as so many")]
+    TooManyAtOnce { limit: usize },
     #[error("the selector takes {bytes} bytes; one that deletes may take {limit}")]
     TooLarge { bytes: usize, limit: usize },
     #[error("the selector has {found} {what}; one that deletes may have {limit}")]

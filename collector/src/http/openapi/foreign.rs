@@ -51,7 +51,9 @@ pub(super) const FOREIGN: &[Operation] = &[
     done(
         "post",
         "/api/v1/admin/tsdb/delete_series",
-        "Prometheus: deletes series within a time; taken on loopback only, which a proxy on the same host makes wider.",
+        "Prometheus: deletes series within a time; taken on loopback only, which a proxy on the same host makes wider. A \
+         selector may have 4096 bytes, 32 matchers and 8 regular expressions, each 128 KiB compiled; 256 deletions may wait \
+         to be removed from disk, one of several expressions counted as so many. What is more is refused.",
         &[MATCH, START, END],
     ),
     done("put", "/api/v1/admin/tsdb/delete_series", "The same.", &[MATCH, START, END]),

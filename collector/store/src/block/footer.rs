@@ -3,6 +3,7 @@
 use crate::codec::Reader;
 use crate::disk::DiskFile;
 
+use super::index::{PAGE, PAGE_ENTRY_BYTES};
 use super::{FORMAT_VERSION, Fault};
 use watchfire_shared::frame::varint;
 
@@ -172,5 +173,22 @@ fn fits(footer: &Footer, end: u64) -> bool {
         at = at.saturating_add(section.length as u64);
         follows
     });
-    follow && at == end && footer.index_offset() >= HEADER_BYTES as u64
+    // The number of series is what lists of them are made by, so it is not to be a mere claim.
+    let pages = footer.page_list.length as u64 == u64::from(footer.series).div_ceil(PAGE as u64) * PAGE_ENTRY_BYTES;
+    follow && pages && at == end && footer.index_offset() >= HEADER_BYTES as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_has_no_more_series_than_its_pages() {
+        let empty = Section { offset: HEADER_BYTES as u64, ..Section::default() };
+        let mut footer = Footer::default();
+        footer.sections_mut().into_iter().for_each(|section| *section = empty);
+        assert!(fits(&footer, HEADER_BYTES as u64));
+        footer.series = u32::MAX;
+        assert!(!fits(&footer, HEADER_BYTES as u64));
+    }
 }

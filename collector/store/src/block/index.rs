@@ -14,7 +14,9 @@ use super::{Block, Fault};
 use crate::codec::Reader;
 
 /// Series that are read together: a page is a few KiB.
-const PAGE: usize = 128;
+pub(super) const PAGE: usize = 128;
+/// What the list of pages has of each: length and checksum.
+pub(super) const PAGE_ENTRY_BYTES: u64 = 8;
 
 /// A series as it was found.
 pub(super) struct Series {
@@ -245,7 +247,7 @@ impl Index {
         let mut known: BTreeMap<u32, Text> = BTreeMap::new();
         let mut found = Vec::new();
         let mut at = section.offset;
-        for (page, first) in self.page_list.chunks_exact(8).zip((0u32..).step_by(PAGE)) {
+        for (page, first) in self.page_list.chunks_exact(PAGE_ENTRY_BYTES as usize).zip((0u32..).step_by(PAGE)) {
             let length = u32::from_le_bytes([page[0], page[1], page[2], page[3]]) as usize;
             let checksum = u32::from_le_bytes([page[4], page[5], page[6], page[7]]);
             let wanted = numbers.range(first..first.saturating_add(PAGE as u32)).count();

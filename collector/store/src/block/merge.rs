@@ -12,7 +12,7 @@ use watchfire_shared::sample::is_stale;
 
 use super::group::{Column, Detail, Group, MAX_ROWS};
 use super::writer::Writer;
-use super::{Block, Fault, Range};
+use super::{Block, Fault, Ranges};
 use crate::deletion::is_in;
 use crate::dint;
 use crate::head::chunk::Chunk;
@@ -33,11 +33,11 @@ pub(crate) struct Part {
     columns: Vec<Column>,
     place: Place,
     /// When nothing is left of a series.
-    deleted: Arc<Ranges>,
+    deleted: Arc<Deleted>,
 }
 
 /// By series, times of which nothing is left.
-pub(crate) type Ranges = BTreeMap<u32, Vec<Range>>;
+pub(crate) type Deleted = BTreeMap<u32, Ranges>;
 
 #[derive(Debug)]
 enum Place {
@@ -68,7 +68,7 @@ impl Part {
         block: &Arc<Block>,
         group: &Group,
         numbers: &[Option<u32>],
-        deleted: &Arc<Ranges>,
+        deleted: &Arc<Deleted>,
     ) -> Result<Self, Fault> {
         let mut detail = block.detail(group)?;
         detail.columns.retain_mut(|column| match numbers.get(column.series as usize) {

@@ -22,6 +22,11 @@ use crate::wal::record::{self, Record};
 /// Series of a block times deletions that one call looks for in it: that many values of a label may be compared.
 const SERIES_PER_CALL: usize = 1 << 18;
 
+/// How many deletions one call looks for in the block: so many that it takes some tens of milliseconds.
+pub(super) fn deletions_per_call(block: &Block) -> usize {
+    (SERIES_PER_CALL / block.footer.series.max(1) as usize).max(1)
+}
+
 #[derive(Default)]
 pub(super) struct Deletions {
     pub(super) standing: Standing,
@@ -29,7 +34,7 @@ pub(super) struct Deletions {
     looked: Vec<BTreeMap<u64, bool>>,
     /// The segment of the log that has, or with the next sync will have, all of them.
     pub(super) segment: u64,
-    /// How many the log has behind the last record of all that stand.
+    /// What those count that the log has behind the last record of all that stand.
     logged: usize,
     /// Above the numbers of all blocks that any deletion was told to concern.
     pub(super) before: u64,
@@ -122,8 +127,9 @@ impl<D: Disk> Store<D> {
             return Ok(());
         }
         let before = self.blocks.next_number();
-        let of = |matchers: &Vec<Matcher>| Ok(Arc::new(Deletion { matchers: deletable(matchers)?, range, before }));
-        let new: Vec<Arc<Deletion>> = selectors.iter().map(of).collect::<Result<_, DeleteError>>()?;
+        let selectors: Vec<Vec<Matcher>> = deletable(selectors.iter().cloned().map(Ok::<_, DeleteError>))?;
+        let of = |matchers| Arc::new(Deletion { matchers, range, before });
+        let new: Vec<Arc<Deletion>> = selectors.into_iter().map(of).collect();
         self.accepting().map_err(|error| match error {
             AppendError::Failed(reason) => SyncError::Failed(reason),
             _ => SyncError::Full,
@@ -147,7 +153,7 @@ impl<D: Disk> Store<D> {
             self.recover()?;
             return Err(error.into());
         }
-        self.memory.deletions.logged += new.len();
+        self.memory.deletions.logged += deletion::weight(&new);
         self.memory.delete(new);
         self.end_deletions();
         Ok(())
@@ -211,8 +217,7 @@ impl<D: Disk> Store<D> {
         for block in self.blocks.list().iter() {
             let number = block.footer.number;
             let is_new = |at: &usize| standing[*at].concerns(&block.footer) && !looked[*at].contains_key(&number);
-            let most = (SERIES_PER_CALL / block.footer.series.max(1) as usize).max(1);
-            let new: Vec<usize> = (0..standing.len()).filter(is_new).take(most).collect();
+            let new: Vec<usize> = (0..standing.len()).filter(is_new).take(deletions_per_call(block)).collect();
             if new.is_empty() {
                 continue;
             }

@@ -5,8 +5,9 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::deletions::deletions_per_call;
 use super::memory::Memory;
-use crate::block::{Block, Fault, Group, Left, Part, Ranges, SourceMerge, Writer};
+use crate::block::{Block, Deleted, Fault, Group, Left, Part, Resolved, SourceMerge, Writer};
 use crate::deletion::Deletion;
 use crate::disk::Disk;
 use crate::head::chunk::Chunk;
@@ -29,10 +30,12 @@ enum Feed {
         inputs: Vec<Arc<Block>>,
         /// Per input, what may be deleted of it; those that are still to be read for what they have.
         unread: VecDeque<Vec<Arc<Deletion>>>,
+        /// What is known so far of the first of them.
+        resolved: Resolved,
         /// Per input, the new numbers of its series; `None` of those of which nothing is left.
         numbers: Vec<Vec<Option<u32>>>,
         /// Per input, when nothing is left of a series with a new number.
-        deleted: Vec<Arc<Ranges>>,
+        deleted: Vec<Arc<Deleted>>,
         /// Per source, its groups and the inputs they are in.
         sources: BTreeMap<Source, Vec<(usize, Group)>>,
     },
@@ -62,6 +65,7 @@ impl Job {
         let feed = Feed::Blocks {
             inputs,
             unread: deletions.into(),
+            resolved: Resolved::default(),
             numbers: Vec::new(),
             deleted: Vec::new(),
             sources: BTreeMap::new(),
@@ -69,12 +73,23 @@ impl Job {
         Ok(Self { writer: Writer::new(disk, number)?, feed, work: None, window: i64::MIN..i64::MAX })
     }
 
-    /// Reads what the next input has, if there is one that was not read.
+    /// Finds out what is left of the next input after some of its deletions, and after the last of them reads what that
+    /// is. Says no if every input was read.
     fn read_input(&mut self) -> bool {
-        let Feed::Blocks { inputs, unread, numbers, deleted, sources } = &mut self.feed else { return false };
-        let Some(deletions) = unread.pop_front() else { return false };
+        let Feed::Blocks { inputs, unread, resolved, numbers, deleted, sources } = &mut self.feed else { return false };
+        let Some(deletions) = unread.front_mut() else { return false };
         let (input, block) = (numbers.len(), &inputs[numbers.len()]);
-        match block.labels_left(&deletions).and_then(|labels| Ok((labels, block.groups()?))) {
+        let most = deletions_per_call(block).min(deletions.len());
+        let left = match most {
+            0 => block.labels_left(resolved).and_then(|labels| Ok((labels, block.groups()?))),
+            _ => match block.resolve(deletions.drain(..most), resolved) {
+                Ok(()) => return true,
+                Err(fault) => Err(fault),
+            },
+        };
+        unread.pop_front();
+        *resolved = Resolved::default();
+        match left {
             Ok((labels, groups)) => {
                 let (own_numbers, own_deleted) = number_series(labels, &mut self.writer);
                 numbers.push(own_numbers);
@@ -170,8 +185,8 @@ fn head_parts(memory: &Memory, source: &Source, up_to: u64, window: &Range<i64>,
 }
 
 /// The new number of each of a block's series, and when nothing is left of them.
-fn number_series(left: Vec<Option<Left>>, writer: &mut Writer) -> (Vec<Option<u32>>, Ranges) {
-    let mut deleted = Ranges::new();
+fn number_series(left: Vec<Option<Left>>, writer: &mut Writer) -> (Vec<Option<u32>>, Deleted) {
+    let mut deleted = Deleted::new();
     let mut number = |(labels, ranges): Left| {
         let number = writer.series(&labels);
         if !ranges.is_empty() {
@@ -185,7 +200,7 @@ fn number_series(left: Vec<Option<Left>>, writer: &mut Writer) -> (Vec<Option<u3
 fn block_parts(
     inputs: &[Arc<Block>],
     numbers: &[Vec<Option<u32>>],
-    deleted: &[Arc<Ranges>],
+    deleted: &[Arc<Deleted>],
     groups: &[(usize, Group)],
 ) -> Vec<Part> {
     let part = |(input, group): &(usize, Group)| {

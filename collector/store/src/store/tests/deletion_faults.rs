@@ -1,9 +1,13 @@
 //! Deletions where something goes wrong beside them, and how much work they are.
 
+use std::sync::Arc;
+
 use watchfire_shared::matcher::{MatchOp, Matcher};
 use watchfire_shared::time::{Span, Timestamp};
 
 use super::world::{World, assert_same, content_of, labels, live, small_blocks, small_segments};
+use crate::block::{Range, Resolved};
+use crate::deletion::{Deletion, MAX_STANDING, weight};
 use crate::disk::{CrashKeeps, Disk};
 use crate::head::chunk::work;
 use crate::{DeleteError, Options, Store, SyncError};
@@ -194,6 +198,9 @@ fn a_selector_of_many_or_costly_expressions_does_not_stand() {
     refused(&mut world, (0..40).map(|number| matcher(MatchOp::NotEqual, &number.to_string())).collect());
     refused(&mut world, (0..9).map(|number| matcher(MatchOp::NotRegex, &format!("{number}.*"))).collect());
     refused(&mut world, vec![matcher(MatchOp::Regex, r"\w{50}")]);
+    // So many do not come in by one call either, though no block has anything of them: a replay would hold them all.
+    let many = vec![named("none"); MAX_STANDING + 1];
+    assert_eq!(world.store.delete(&many, EVER.0, EVER.0), Err(DeleteError::TooManyAtOnce { limit: MAX_STANDING }));
     world.delete(&[vec![matcher(MatchOp::Regex, r"node-[0-9]+(\.example\.(com|org))?|\w+")]], EVER.0, EVER.1);
     world.check();
     world.crash(CrashKeeps::NOTHING);
@@ -322,4 +329,61 @@ fn what_is_deleted_whole_is_not_read_for_names() {
         }
         assert_eq!(store.blocks.list()[0].fault(), None);
     }
+}
+
+#[test]
+fn what_is_left_is_the_same_found_out_in_one_call_or_in_many_and_its_times_are_there_once() {
+    let mut world = World::new(Options { block_span: Span::from_seconds(600), ..small_segments() });
+    world.connect(&live(1), ["a", "b", "c", "d"].iter().map(|name| Some(labels(name, 1))).collect());
+    let tick = |i: u8| {
+        world.tick(&live(1), |_| f64::from(i));
+        world.now
+    };
+    let times: Vec<Timestamp> = (0..30).map(tick).collect();
+    world.sync();
+    cut(&mut world);
+    let block = Arc::clone(&world.store.blocks.list()[0]);
+    let deletion = |name: &str, from: Timestamp, to: Timestamp| {
+        let range = Range { from: from.as_millis(), to: to.as_millis() };
+        Arc::new(Deletion { matchers: vec![Matcher::new("__name__", MatchOp::Regex, name).unwrap()], range, before: 9 })
+    };
+    let mut deletions: Vec<_> = times.windows(2).step_by(3).map(|pair| deletion(".+", pair[0], pair[1])).collect();
+    deletions.insert(3, deletion("a", times[1], times[1]));
+    let mut together = Resolved::default();
+    block.resolve(deletions.iter().cloned(), &mut together).unwrap();
+    let mut apart = Resolved::default();
+    deletions.iter().for_each(|own| block.resolve(std::iter::once(Arc::clone(own)), &mut apart).unwrap());
+    let left = block.labels_left(&together).unwrap();
+    assert_eq!(left, block.labels_left(&apart).unwrap());
+    let left: Vec<_> = left.into_iter().flatten().collect();
+    assert!(left.len() > 2);
+    for (labels, ranges) in &left {
+        assert_eq!(ranges.len(), deletions.iter().filter(|own| own.selects(labels)).count());
+        let (_, same) = left.iter().find(|(_, other)| other == ranges).unwrap();
+        assert!(Arc::ptr_eq(same, ranges), "{labels}");
+    }
+    // The last deletion leaves nothing.
+    block.resolve(std::iter::once(deletion("a", EVER.0, EVER.1)), &mut together).unwrap();
+    let named = |left: Vec<Option<(_, _)>>| left.into_iter().flatten().count();
+    assert!(named(block.labels_left(&together).unwrap()) < left.len());
+}
+
+#[test]
+fn a_replay_of_many_expressions_holds_no_more_of_them_than_stood() {
+    let mut world = a_before_b();
+    let matchers = |round: usize, number: usize| {
+        let expression = |at: usize| Matcher::new("__name__", MatchOp::Regex, format!("none {round} {number} {at}.*"));
+        (0..8).map(|at| expression(at).unwrap()).collect::<Vec<_>>()
+    };
+    for round in 0..12 {
+        let many: Vec<_> = (0..32).map(|number| matchers(round, number)).collect();
+        world.delete(&many, EVER.0, EVER.1);
+        world.maintain();
+        assert_eq!(world.store.stats().deletions, 0);
+    }
+    let disk = world.disk.fork();
+    disk.crash(CrashKeeps::NOTHING);
+    let (store, _) = Store::open(disk, world.options.clone()).unwrap();
+    let stood = weight(&store.memory.deletions.standing);
+    assert!(stood <= 2 * MAX_STANDING, "{stood}");
 }
