@@ -124,6 +124,12 @@ pub const KEYS: &[ConfigKey] = &[
         "Experimental PromQL in queries and rules: promql-experimental-functions, promql-duration-expr, promql-binop-fill-modifiers.",
     ),
     key(
+        "query.max_samples",
+        ConfigKind::Integer { min: 10_000, max: 1_000_000_000 },
+        "50000000",
+        "Samples that one query may hold, up to 16 bytes each; a series counts for each step of a range.",
+    ),
+    key(
         "notify.file",
         ConfigKind::Path,
         "\"/etc/watchfire/alertmanager.yml\"",
@@ -274,6 +280,7 @@ pub struct Rules {
 #[derive(Deserialize, Clone, PartialEq, Debug)]
 struct RawQuery {
     features: Vec<String>,
+    max_samples: usize,
 }
 
 #[derive(Deserialize, Clone, PartialEq, Debug)]
@@ -315,6 +322,8 @@ pub struct Settings {
     pub rules: Rules,
     /// What queries and rules may use beyond the stable language.
     pub syntax: Syntax,
+    /// Samples that one query may hold.
+    pub max_samples: usize,
     /// `None` if the default file does not exist.
     pub notify_file: Option<PathBuf>,
     /// What is expected of nodes; the inventory is not read yet.
@@ -394,6 +403,7 @@ fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
         storage: raw.storage,
         rules: raw.rules,
         syntax: syntax(&raw.query.features)?,
+        max_samples: raw.query.max_samples,
         notify_file: (!default_notify || raw.notify.file.exists()).then_some(raw.notify.file),
         nodes: policy(raw.nodes)?,
         inventory_files: raw.inventory.files,

@@ -1,7 +1,9 @@
 //! Label matchers with Prometheus' meaning: an absent label is the empty text, and expressions match the whole value.
 
+mod alternatives;
 mod expand;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use regex::Regex;
@@ -37,7 +39,16 @@ pub struct Matcher {
     pub name: String,
     pub op: MatchOp,
     pub value: String,
-    regex: Option<Regex>,
+    test: Test,
+}
+
+/// What a value is compared with.
+#[derive(Clone)]
+enum Test {
+    /// The matcher's own value.
+    Text,
+    Alternatives(BTreeSet<Box<str>>),
+    Regex(Regex),
 }
 
 /// Why a regular expression cannot be used.
@@ -68,29 +79,31 @@ impl Matcher {
         bytes: usize,
     ) -> Result<Self, RegexError> {
         let (name, value) = (name.into(), value.into());
-        let regex = match op {
-            MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(compile(&whole(&value), &value, bytes)?),
+        let test = match op {
+            MatchOp::Equal | MatchOp::NotEqual => Test::Text,
+            MatchOp::Regex | MatchOp::NotRegex => match alternatives::alternatives(&value) {
+                Some(texts) if alternatives::size(&texts) <= bytes => Test::Alternatives(texts),
+                _ => Test::Regex(compile(&whole(&value), &value, bytes)?),
+            },
         };
-        Ok(Self { name, op, value, regex })
+        Ok(Self { name, op, value, test })
     }
 
     /// `name="value"`, which cannot fail.
     #[must_use]
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), regex: None }
+        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), test: Test::Text }
     }
 
     /// Whether a label with this value (empty where absent) satisfies the condition.
     #[must_use]
     pub fn matches(&self, value: &str) -> bool {
-        let matches_regex = || self.regex.as_ref().is_some_and(|regex| regex.is_match(value));
-        match self.op {
-            MatchOp::Equal => self.value == value,
-            MatchOp::NotEqual => self.value != value,
-            MatchOp::Regex => matches_regex(),
-            MatchOp::NotRegex => !matches_regex(),
-        }
+        let holds = match &self.test {
+            Test::Text => self.value == value,
+            Test::Alternatives(texts) => texts.contains(value),
+            Test::Regex(regex) => regex.is_match(value),
+        };
+        holds != matches!(self.op, MatchOp::NotEqual | MatchOp::NotRegex)
     }
 
     /// Whether the label set satisfies the condition.

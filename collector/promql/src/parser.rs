@@ -39,6 +39,12 @@ impl Syntax {
         Self { functions: true, durations: true, fill: true }
     }
 
+    /// The names of the features that this has.
+    pub fn features(self) -> Vec<&'static str> {
+        let has = [self.functions, self.durations, self.fill];
+        Self::FEATURES.into_iter().zip(has).filter(|(_, has)| *has).map(|(name, _)| name).collect()
+    }
+
     /// With these features.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use serde::Serialize;
 use watchfire_shared::labels::{Labels, METRIC_NAME};
 use watchfire_shared::time::{Span, Timestamp};
 
-use super::query::{MAX_QUERY_TIME, MAX_SAMPLES};
+use super::query::MAX_QUERY_TIME;
 use super::{App, MAX_QUERIES};
 use crate::prometheus::answer::{ApiError, ErrorKind, Result, Success};
 use crate::prometheus::parameters::Parameters;
@@ -99,6 +99,12 @@ pub(super) async fn config(State(app): State<Arc<App>>) -> Success<Config> {
     let mut yaml = String::new();
     let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
     let _ = writeln!(yaml, "global:\n  evaluation_interval: {}", settings.rules.interval);
+    if !settings.rules.external_labels.is_empty() {
+        let _ = writeln!(yaml, "  external_labels:");
+        for (name, value) in &settings.rules.external_labels {
+            let _ = writeln!(yaml, "    {}: {}", text(name), text(value));
+        }
+    }
     let list = |yaml: &mut String, key: &str, items: &[String]| {
         if !items.is_empty() {
             let _ = writeln!(yaml, "{key}:");
@@ -119,11 +125,11 @@ pub(super) async fn flags(State(app): State<Arc<App>>) -> Success<BTreeMap<&'sta
     let yes = || "true".to_owned();
     Success::of(BTreeMap::from([
         ("config.file", settings.files.first().map(|file| file.display().to_string()).unwrap_or_default()),
-        ("enable-feature", String::new()),
+        ("enable-feature", settings.syntax.features().join(",")),
         ("log.level", settings.log.level.clone()),
         ("query.lookback-delta", "5m".to_owned()),
         ("query.max-concurrency", MAX_QUERIES.to_string()),
-        ("query.max-samples", MAX_SAMPLES.to_string()),
+        ("query.max-samples", settings.max_samples.to_string()),
         ("query.timeout", format!("{}m", MAX_QUERY_TIME.as_secs() / 60)),
         ("storage.tsdb.path", settings.data_dir.display().to_string()),
         ("storage.tsdb.retention.size", format!("{}B", settings.storage.max_bytes)),

@@ -25,8 +25,6 @@ use crate::prometheus::tree::tree;
 pub(super) const MAX_QUERY_TIME: Duration = Duration::from_secs(120);
 /// Points per series of a range query, as in Prometheus.
 const MAX_POINTS: i64 = 11_000;
-/// Samples that one query may hold. At 16 bytes each, and with [`super::MAX_QUERIES`] at a time, a few hundred megabytes.
-pub(super) const MAX_SAMPLES: usize = 10_000_000;
 
 type Evaluated = std::result::Result<Encoded, ApiError>;
 
@@ -133,13 +131,15 @@ impl Request {
         let place = tokio::time::timeout_at(deadline.into(), app.queries.clone().acquire_owned()).await;
         let place = place.map_err(|_| busy())?.map_err(|_| busy())?;
         let snapshot = SnapshotStorage(app.published.snapshot().await);
+        let settings = &app.reloader.last().settings;
+        let (max_samples, subquery_step) = (settings.max_samples, settings.rules.interval);
         let gone = Gone::default();
         let cancelled = gone.0.clone();
         let task = tokio::task::spawn_blocking(move || {
             let _place = place;
             let began = Instant::now();
             let over = || cancelled.load(Ordering::Relaxed) || Instant::now() >= deadline;
-            let options = Options { max_samples: MAX_SAMPLES, cancelled: Some(&over), ..Options::default() };
+            let options = Options { max_samples, subquery_step, cancelled: Some(&over), ..Options::default() };
             let options = Options { lookback: self.lookback.unwrap_or(options.lookback), ..options };
             let answer = limited(evaluate(&snapshot, &options).map_err(told)?, self.limit);
             let statistics =

@@ -216,6 +216,10 @@ fn quantiles(members: &[&Row], ranks: &[f64]) -> Vec<f64> {
 
 /// How many samples to keep at each step.
 fn counts(values: &[f64]) -> Result<Vec<usize>, QueryError> {
+    // As in Prometheus, however far below one they are.
+    if values.iter().all(|value| *value < 1.0) {
+        return Ok(vec![0; values.len()]);
+    }
     let count = |value: &f64| {
         if value.is_nan() {
             return Err(QueryError::Execution("Parameter value is NaN".to_owned()));

@@ -41,6 +41,10 @@ impl<'r> Side<'r> {
         self.groups.find(labels).map_or(&[], |number| &self.members[number])
     }
 
+    fn steps(&self) -> usize {
+        self.members.iter().flatten().map(|row| row.values.len()).next().unwrap_or_default()
+    }
+
     /// Every group with its rows.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Labels, &[&'r Row])> {
         self.members.iter().enumerate().map(|(number, rows)| (self.groups.labels(number), &rows[..]))
@@ -87,11 +91,15 @@ impl Evaluator<'_> {
         let swapped = matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (right, left) } else { (left, right) };
         let ones = Side::new(one, matching);
-        for (labels, rows) in ones.iter() {
-            unique(rows, labels, if swapped { "left" } else { "right" })?;
+        if ones.iter().any(|(_, rows)| rows.len() > 1) {
+            // Where one side has no sample at all nothing can match, so nothing can match twice.
+            let busy = busy_steps(many, ones.steps());
+            for (labels, rows) in ones.iter() {
+                unique(rows, labels, &busy, if swapped { "left" } else { "right" })?;
+            }
         }
         let one_to_one = matching.cardinality == Cardinality::OneToOne;
-        let mut results: Vec<Match<'_>> = Vec::with_capacity(many.len());
+        let mut results: Vec<Row> = Vec::with_capacity(many.len());
         // The results that must not match at the same step: of one group, or of the same labels.
         let mut of_group: Vec<Vec<usize>> = vec![Vec::new(); if one_to_one { ones.groups.len() } else { 0 }];
         let mut of_labels: BTreeMap<Labels, Vec<usize>> = BTreeMap::new();
@@ -112,15 +120,14 @@ impl Evaluator<'_> {
                     true => &mut of_group[number],
                     false => of_labels.entry(result.labels.clone()).or_default(),
                 };
-                let new = Match { row: result, many: row, one: partner };
-                check_match(earlier.iter().map(|at| &results[*at]), &new, matching.cardinality)?;
+                check_result(earlier.iter().map(|at| &results[*at]), &result, matching.cardinality)?;
                 // Results of different groups have different labels, unless a name makes or hides the difference.
-                distinct &= earlier.is_empty() && new.row.labels == *group;
+                distinct &= earlier.is_empty() && result.labels == *group;
                 earlier.push(results.len());
-                results.push(new);
+                results.push(result);
             }
         }
-        let rows: Vec<Row> = results.into_iter().map(|found| found.row).filter(|row| !row.is_empty()).collect();
+        let rows: Vec<Row> = results.into_iter().filter(|row| !row.is_empty()).collect();
         if distinct { Ok(rows) } else { rows::united(rows) }
     }
 
@@ -162,10 +169,27 @@ fn result_labels(op: BinaryOp, many: &Labels, one: &Labels, matching: &Matching)
     builder.build()
 }
 
-/// Checks that no two rows of a side that must be unique have a sample at the same step.
-fn unique(rows: &[&Row], group: &Labels, side: &str) -> Result<(), QueryError> {
+/// The steps at which any of the rows has a sample.
+fn busy_steps(rows: &[Row], steps: usize) -> Vec<bool> {
+    let mut busy = vec![false; steps];
+    for row in rows {
+        for (busy, value) in busy.iter_mut().zip(&row.values) {
+            *busy |= !is_stale(*value);
+        }
+    }
+    busy
+}
+
+/// Whether two rows have a sample at the same step.
+fn meet(left: &Row, right: &Row) -> bool {
+    left.values.iter().zip(&right.values).any(|(own, other)| !is_stale(*own) && !is_stale(*other))
+}
+
+/// Checks that no two rows of a side that must be unique have a sample at the same step, where the other side has any.
+fn unique(rows: &[&Row], group: &Labels, busy: &[bool], side: &str) -> Result<(), QueryError> {
     let both = |left: &Row, right: &Row| {
-        left.values.iter().zip(&right.values).any(|(own, other)| !is_stale(*own) && !is_stale(*other))
+        let pairs = left.values.iter().zip(&right.values).zip(busy);
+        pairs.into_iter().any(|((own, other), busy)| *busy && !is_stale(*own) && !is_stale(*other))
     };
     let clash =
         |rows: &[&Row]| rows.iter().enumerate().any(|(at, row)| rows[..at].iter().any(|other| both(row, other)));
@@ -191,28 +215,13 @@ fn unique(rows: &[&Row], group: &Labels, side: &str) -> Result<(), QueryError> {
     Ok(())
 }
 
-/// A result and what it was made of.
-struct Match<'r> {
-    row: Row,
-    many: &'r Row,
-    one: &'r Row,
-}
-
-impl Match<'_> {
-    /// Whether both sides had a sample at a step, whether or not a comparison kept it.
-    fn matched(&self, step: usize) -> bool {
-        !is_stale(self.many.values[step]) && !is_stale(self.one.values[step])
-    }
-}
-
-/// Checks that a result and those of the same group have not matched at the same step.
-fn check_match<'r>(
-    mut earlier: impl Iterator<Item = &'r Match<'r>>,
-    new: &Match<'_>,
+/// Checks that a result and those of the same group have no sample at the same step.
+fn check_result<'r>(
+    mut earlier: impl Iterator<Item = &'r Row>,
+    new: &Row,
     cardinality: Cardinality,
 ) -> Result<(), QueryError> {
-    let meets = |other: &Match<'_>| (0..new.many.values.len()).any(|step| new.matched(step) && other.matched(step));
-    if !earlier.any(meets) {
+    if !earlier.any(|other| meet(other, new)) {
         return Ok(());
     }
     let why = if cardinality == Cardinality::OneToOne {
