@@ -25,14 +25,20 @@ const EXPRESSIONS: [(&str, &str); 10] = [
     ("absent(node_load1{instance=\"node00", ":9100\"})"),
 ];
 const PER_GROUP: usize = 20;
-/// How old the newest sample is when measuring begins, the same for every system: Watchfire lets nothing fire in its first
-/// two minutes, and what rates and ranges cover shrinks with the age of the data.
-const AGE: Duration = Duration::from_secs(150);
+/// How old the newest sample is when measuring begins, the same for every system, since what rates and ranges cover shrinks
+/// with the age of the data. A Prometheus takes half a minute for the data, and two passes until alerts fire.
+const AGE: Duration = Duration::from_secs(80);
+/// Watchfire lets nothing fire in its first two minutes: its collector is started before the peer is measured.
+const FIRST_FIRING: Duration = Duration::from_secs(180);
+/// How long a system may take for the data; a busy machine takes a few times what an idle one does.
+const WRITING: Duration = Duration::from_secs(240);
+/// How long one request may take.
+const REQUEST: Duration = Duration::from_secs(60);
 /// Alerts are grouped as a configuration without words of its own does; one notification for each alert would be another
 /// figure, and Prometheus notifies nobody here.
 const ROUTE: &str = "  receiver: sink\n  group_by: [alertname]\n";
 /// Distance of two passes, seconds; long enough for the slowest system to rest between them.
-const INTERVAL: u64 = 20;
+const INTERVAL: u64 = 15;
 /// Passes that are measured.
 const PASSES: u64 = 3;
 
@@ -42,17 +48,19 @@ const PASSES: u64 = 3;
 /// If a system cannot be started or refuses the data.
 pub async fn run(binary: &Path, effort: Effort) -> anyhow::Result<()> {
     let full = effort == Effort::Full;
-    let (hosts, interval, hold) = if full { (500, INTERVAL, "1m") } else { (100, 5, "5s") };
-    let (rules, passes) = (rules(interval, hold), PASSES);
-    let ours = collector(binary, &Fleet::new(hosts), &rules, passes * interval).await?;
+    // An alert is pending for one pass and fires with the next.
+    let (hosts, interval) = if full { (500, INTERVAL) } else { (100, 5) };
+    let (rules, seconds) = (rules(interval), PASSES * interval);
+    let own = Own::start(binary, &rules).await?;
     let theirs = match Server::prometheus(Some(&rules)).await? {
         Some(server) => {
-            let outcome = measure(server.pid(), &server.base, &Fleet::new(hosts), passes * interval).await?;
+            let outcome = measure(server.pid(), &server.base, hosts, seconds).await?;
             Some((server.name.clone(), outcome))
         }
         None => None,
     };
-    let cpu = |outcome: &Outcome| outcome.cpu_seconds / passes as f64;
+    let ours = measure(own.house.pid(NAME), &own.base(), hosts, seconds).await?;
+    let cpu = |outcome: &Outcome| outcome.cpu_seconds / PASSES as f64;
     Row {
         what: format!("200 rules, {:.0} active alerts, CPU of one pass", ours.alerts),
         ours: format!("{:.2} s", cpu(&ours)),
@@ -71,40 +79,56 @@ struct Outcome {
     alerts: f64,
 }
 
-/// The rule file; `hold` is how long an alert is pending.
-fn rules(interval: u64, hold: &str) -> String {
+/// The rule file.
+fn rules(interval: u64) -> String {
     let mut out = "groups:\n".to_owned();
     for (group, (before, after)) in EXPRESSIONS.iter().enumerate() {
         let _ = writeln!(out, "- name: g{group}\n  interval: {interval}s\n  rules:");
         for rule in 0..PER_GROUP {
             let threshold = rule + 2;
             let _ = writeln!(out, "  - alert: A{group}_{rule}\n    expr: '{before}{threshold:02}{after}'");
-            let _ = writeln!(out, "    for: {hold}\n    labels: {{severity: warning}}");
+            let _ = writeln!(out, "    for: {interval}s\n    labels: {{severity: warning}}");
             out.push_str("    annotations: {summary: \"x {{ $labels.instance }} value {{ $value | humanize }}\"}\n");
         }
     }
     out
 }
 
-async fn collector(binary: &Path, fleet: &Fleet, rules: &str, seconds: u64) -> anyhow::Result<Outcome> {
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("rules.yml");
-    std::fs::write(&file, rules)?;
-    let mut house = House::new(binary, Setup { rules: file, route: ROUTE, ..Setup::default() }).await;
-    house.add_collector("watch", &[]);
-    house.wait_until_complete(Duration::from_secs(30)).await;
-    let base = format!("http://{}", house.node("watch").http);
-    measure(house.pid("watch"), &base, fleet, seconds).await
+/// The collector, which waits without data until it is measured.
+struct Own {
+    house: House,
+    /// Has its rules.
+    _folder: tempfile::TempDir,
 }
 
-/// Writes the fleet, waits until the alerts fire and the data is old enough, and measures some passes.
-async fn measure(pid: u32, base: &str, fleet: &Fleet, seconds: u64) -> anyhow::Result<Outcome> {
-    let client = reqwest::Client::builder().no_proxy().build()?;
-    fleet.send(&client, base).await?;
+const NAME: &str = "watch";
+
+impl Own {
+    async fn start(binary: &Path, rules: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("rules.yml");
+        std::fs::write(&file, rules)?;
+        let mut house = House::new(binary, Setup { rules: file, route: ROUTE, ..Setup::default() }).await;
+        house.add_collector(NAME, &[]);
+        house.wait_until_complete(Duration::from_secs(30)).await;
+        Ok(Self { house, _folder: folder })
+    }
+
+    fn base(&self) -> String {
+        format!("http://{}", self.house.node(NAME).http)
+    }
+}
+
+/// Writes a fleet, waits until the alerts fire and the data is old enough, and measures some passes.
+async fn measure(pid: u32, base: &str, hosts: usize, seconds: u64) -> anyhow::Result<Outcome> {
+    let client = reqwest::Client::builder().no_proxy().timeout(REQUEST).build()?;
+    let fleet = Fleet::new(hosts);
+    let sent = tokio::time::timeout(WRITING, fleet.send(&client, base)).await;
+    sent.map_err(|_| anyhow::anyhow!("{base}: the data is not written after {} s", WRITING.as_secs()))??;
     let began = Instant::now();
     // Until the first of them fire; by then all of them do.
     while firing(&client, base).await? == 0.0 {
-        anyhow::ensure!(began.elapsed() < Duration::from_secs(180), "{base}: no alert fires");
+        anyhow::ensure!(began.elapsed() < FIRST_FIRING, "{base}: no alert fires");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
