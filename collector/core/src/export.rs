@@ -3,7 +3,8 @@
 //! ```text
 //! Wake -> Look (store behind the cursors) -> Plan -> Send -> Answered -> Send ... -> Idle until `send_every` is over
 //!                                                     |  429, 5xx, no answer: wait longer each time, look again
-//!                                                     |  refused: halve until the refused rows are found, drop those
+//!                                                     |  refused: halve until the refused rows are found, drop those;
+//!                                                     |  of series that relabelling made one with others, drop only them
 //! ```
 //!
 //! Nothing is queued: what the engine has not taken is in the store, and a durable cursor for each source says where to go
@@ -51,7 +52,7 @@ use config::Remote;
 pub use cursors::Cursors;
 use encode::Content;
 pub use figures::Figures;
-pub use plan::{Batch, Plan, Run, plan};
+pub use plan::{Batch, Part, Plan, Run, plan};
 
 /// The table of the durable state that holds the cursors, by the name of the remote.
 pub const TABLE: &str = "exports";
@@ -86,7 +87,7 @@ pub enum Answer {
     /// There is no sample in it, so nothing was asked.
     Nothing(Content),
     /// A status that says that sending it again would not help.
-    Refused { status: u16, reason: String },
+    Refused { status: u16, reason: String, content: Content },
     /// 429 or 5xx, or there was no answer in time.
     Later { retry_after: Option<Span>, reason: String },
     /// There is nobody: the connection was refused or broke.
@@ -278,7 +279,9 @@ impl Exporter {
                 self.count(&content, effects);
                 self.pass(&batch);
             }
-            Answer::Refused { status, reason } => self.refused(now, &batch, status, reason, effects),
+            Answer::Refused { status, reason, content } => {
+                self.refused(now, &batch, status, reason, &content, effects);
+            }
             Answer::Later { retry_after, reason } => return self.failed(now, retry_after, reason, effects),
             Answer::Gone { reason } => {
                 self.go_back(now);
@@ -320,30 +323,42 @@ impl Exporter {
         }
     }
 
-    /// The cursors pass a batch.
+    /// The cursors pass a batch, unless the rest of it follows.
     fn pass(&mut self, batch: &Batch) {
+        if batch.part == Part::Single {
+            return;
+        }
         for run in &batch.runs {
             self.cursors.advance(&run.source, run.until());
         }
         self.figures.pending_samples = self.figures.pending_samples.saturating_sub(batch.samples() as u64);
     }
 
-    fn refused(&mut self, now: Timestamp, batch: &Batch, status: u16, reason: String, effects: &mut Vec<Effect>) {
+    fn refused(
+        &mut self,
+        now: Timestamp,
+        batch: &Batch,
+        status: u16,
+        reason: String,
+        content: &Content,
+        effects: &mut Vec<Effect>,
+    ) {
         // It answers, so it is there.
         self.recovered(now, effects);
         self.figures.last_error = Some(reason.clone());
         self.figures.last_error_at = Some(now);
         // What is wrong with one row must not cost the others; what is wrong with the request is so with every part of it.
         if matches!(status, 400 | 409 | 413 | 422)
-            && let Some([first, second]) = batch.halves()
+            && let Some([first, second]) = batch.halves().or_else(|| content.is_mixed.then(|| batch.parts()))
             && let State::Sending(work) = &mut self.state
         {
             work.batches.push_front(second);
             work.batches.push_front(first);
             return;
         }
+        self.count(content, effects);
         self.pass(batch);
-        let samples = batch.samples() as u64;
+        let samples = content.samples as u64;
         if batch.again {
             self.figures.repeated_samples += samples;
         } else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use watchfire_collector_core::export::config::Remote;
-use watchfire_collector_core::export::encode::{self, Encoder};
+use watchfire_collector_core::export::encode::{self, Content, Encoder};
 use watchfire_collector_core::export::{Answer, Batch};
 use watchfire_collector_core::metadata::Metadata;
 use watchfire_shared::time::{Span, Timestamp};
@@ -52,7 +52,11 @@ impl Sender {
         if answer.is_ok() {
             self.send_metadata(metadata).await;
         }
-        answer.map_or_else(|answer| answer, |()| Answer::Taken(encoded.content))
+        match answer {
+            Ok(()) => Answer::Taken(encoded.content),
+            Err(Answer::Refused { status, reason, .. }) => Answer::Refused { status, reason, content: encoded.content },
+            Err(answer) => answer,
+        }
     }
 
     /// Engines may do without it, so what becomes of it does not matter.
@@ -98,7 +102,7 @@ fn later(reason: String) -> Answer {
 fn judged(status: u16, retry_after: Option<Span>, reason: String) -> Answer {
     match status {
         429 | 500..=599 => Answer::Later { retry_after, reason },
-        _ => Answer::Refused { status, reason },
+        _ => Answer::Refused { status, reason, content: Content::default() },
     }
 }
 

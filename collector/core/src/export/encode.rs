@@ -16,7 +16,7 @@ use watchfire_store::Feed;
 use super::config::Remote;
 use super::joined::{Clash, Doubles, Joined};
 use super::memo::{Memo, Outcome};
-use super::plan::Batch;
+use super::plan::{Batch, Part};
 use crate::metadata::Metadata;
 use crate::relabel;
 
@@ -43,6 +43,8 @@ pub struct Content {
     pub duplicate: usize,
     /// Where the first of these is from.
     pub clash: Option<Clash>,
+    /// Whether it has series that are one with others, of this request or not, and series that are not.
+    pub is_mixed: bool,
 }
 
 /// Encodes for one engine.
@@ -65,49 +67,65 @@ impl Encoder {
     pub fn batch(&mut self, now: Timestamp, feed: &Feed, batch: &Batch) -> Encoded {
         let (mut out, mut name, mut left_out) = (Vec::new(), Vec::new(), 0);
         let mut joined = std::mem::take(&mut self.joined);
+        let (mut has_joined, mut has_single) = (false, false);
         for run in &batch.runs {
             feed.read(&run.source, run.after, run.until(), &mut |labels, points| {
                 name.clear();
                 match self.put_labels(labels, &mut name) {
-                    true => joined.add(&name, labels, points),
-                    false => left_out += points.len(),
+                    Some(Kind::Joined) if batch.part != Part::Single => has_joined = true,
+                    Some(Kind::Single) if batch.part != Part::Joined => has_single = true,
+                    Some(_) => return,
+                    None => {
+                        // The other part of the batch has counted it.
+                        left_out += if batch.part == Part::Joined { 0 } else { points.len() };
+                        return;
+                    }
                 }
+                joined.add(&name, labels, points);
             });
         }
         let (samples, Doubles { repeated, duplicate, ends, first }) = joined.put(&mut out);
         self.joined = joined;
         self.memo.grow_old(now);
-        let content = Content { samples, left_out: left_out + ends, repeated, duplicate, clash: first };
+        let is_mixed = has_joined && has_single;
+        let content = Content { samples, left_out: left_out + ends, repeated, duplicate, clash: first, is_mixed };
         Encoded { body: compress(&out), content }
     }
 
-    /// Appends the labels as the engine is to have them; returns whether it is to have the series.
-    fn put_labels(&mut self, labels: &Labels, out: &mut Vec<u8>) -> bool {
+    /// Appends the labels as the engine is to have them; says nothing if it is not to have the series.
+    fn put_labels(&mut self, labels: &Labels, out: &mut Vec<u8>) -> Option<Kind> {
         let Remote { matchers, labels: added, relabel, .. } = &*self.remote;
         if !is_wanted(matchers, labels) {
-            return false;
+            return None;
         }
         if relabel.is_empty() {
             merged(labels, added).for_each(|(name, value)| put_label(name, value, out));
-            return true;
+            return Some(Kind::Single);
         }
-        let outcome = self.memo.outcome(labels, || {
+        let known = self.memo.outcome(labels, || {
             let all = with_added(labels, added);
             match relabel::apply(relabel, &all, labels) {
                 // Nobody takes a series without a name.
-                Some(changed) if changed.metric_name().is_empty() => Outcome::Dropped,
-                Some(changed) if changed == all => Outcome::Unchanged,
-                Some(changed) => Outcome::Changed(changed),
-                None => Outcome::Dropped,
+                Some(changed) if changed.metric_name().is_empty() => (Outcome::Dropped, all),
+                Some(changed) if changed == all => (Outcome::Unchanged, all),
+                Some(changed) => (Outcome::Changed(changed.clone()), changed),
+                None => (Outcome::Dropped, all),
             }
         });
-        match outcome {
-            Outcome::Dropped => return false,
+        match &known.outcome {
+            Outcome::Dropped => return None,
             Outcome::Unchanged => merged(labels, added).for_each(|(name, value)| put_label(name, value, out)),
             Outcome::Changed(changed) => changed.iter().for_each(|(name, value)| put_label(name, value, out)),
         }
-        true
+        let sent_as = known.sent_as;
+        Some(if self.memo.is_joined(sent_as) { Kind::Joined } else { Kind::Single })
     }
+}
+
+/// Whether a series is alone with the labels that it is sent with.
+enum Kind {
+    Single,
+    Joined,
 }
 
 fn is_wanted(selectors: &[Vec<Matcher>], labels: &Labels) -> bool {

@@ -43,12 +43,24 @@ impl Run {
     }
 }
 
+/// Which series of a batch's rows are sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Part {
+    #[default]
+    All,
+    /// Those that have no other one's labels; the others follow.
+    Single,
+    /// Those that relabelling made one with others, maybe of other rows that the engine has.
+    Joined,
+}
+
 /// What one request is made of.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Batch {
     pub runs: Vec<Run>,
     /// The engine may have it already.
     pub again: bool,
+    pub part: Part,
 }
 
 impl Batch {
@@ -56,6 +68,11 @@ impl Batch {
     #[must_use]
     pub fn samples(&self) -> usize {
         self.runs.iter().map(Run::samples).sum()
+    }
+
+    /// Its series by whether others have become one with them, those first that none has.
+    pub(super) fn parts(&self) -> [Self; 2] {
+        [Part::Single, Part::Joined].map(|part| Self { part, ..self.clone() })
     }
 
     /// Two halves of it by its rows; `None` if there is only one row.
@@ -77,7 +94,7 @@ impl Batch {
                 }
             }
         }
-        Some(halves.map(|runs| Self { runs, again: self.again }))
+        Some(halves.map(|runs| Self { runs, ..*self }))
     }
 }
 
@@ -186,7 +203,7 @@ impl Sources {
 ///
 /// The rows of a source stay in their order from batch to batch, since its cursor passes all that is before it.
 fn fill(feed: &Feed, mut heap: BinaryHeap<Reverse<Next>>, size: usize, batches: &mut VecDeque<Batch>) -> bool {
-    let mut open = Batch { runs: Vec::new(), again: false };
+    let mut open = Batch::default();
     while let Some(Reverse(next)) = heap.pop() {
         if batches.len() >= MAX_BATCHES {
             return true;
@@ -205,7 +222,7 @@ fn fill(feed: &Feed, mut heap: BinaryHeap<Reverse<Next>>, size: usize, batches: 
         let Some(last) = rows.last().map(|row| row.at) else {
             // It does not go into this batch, so it is the first of the next.
             if !is_fresh {
-                batches.push_back(std::mem::replace(&mut open, Batch { runs: Vec::new(), again }));
+                batches.push_back(std::mem::replace(&mut open, Batch { again, ..Batch::default() }));
                 heap.push(Reverse(next));
             }
             continue;

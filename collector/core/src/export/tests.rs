@@ -29,6 +29,8 @@ struct World {
     saved: Option<Vec<u8>>,
     figures: Figures,
     facts: Vec<Fact>,
+    /// The engine refuses a request with a sample that is not later than what it has, as a Prometheus does.
+    is_strict: bool,
 }
 
 fn remote(text: &str, external: &BTreeMap<String, String>) -> Remote {
@@ -45,6 +47,10 @@ use watchfire_shared::document;
 
 fn labels(name: &str, instance: usize) -> Labels {
     Labels::new([("__name__", name.to_owned()), ("instance", instance.to_string())])
+}
+
+fn refused(status: u16, reason: &str) -> Answer {
+    Answer::Refused { status, reason: reason.to_owned(), content: encode::Content::default() }
 }
 
 fn takes(_: &Batch) -> Option<Answer> {
@@ -75,6 +81,7 @@ impl World {
             saved: None,
             figures: Figures::default(),
             facts: Vec::new(),
+            is_strict: false,
         }
     }
 
@@ -118,9 +125,16 @@ impl World {
             return Answer::Nothing(encoded.content);
         }
         if let Some(answer) = (self.say)(batch) {
-            return answer;
+            return match answer {
+                Answer::Refused { status, reason, .. } => Answer::Refused { status, reason, content: encoded.content },
+                answer => answer,
+            };
         }
         let series = crate::remote_write::tests::content_of(&encoded.body);
+        if self.is_strict && series.iter().any(|(labels, points)| self.is_late(labels, points)) {
+            let reason = "out of order sample".to_owned();
+            return Answer::Refused { status: 400, reason, content: encoded.content };
+        }
         let names: std::collections::BTreeSet<_> = series.iter().map(|(labels, _)| labels).collect();
         assert_eq!(names.len(), series.len(), "an engine may refuse a request that has a series twice");
         for (labels, points) in series {
@@ -131,6 +145,12 @@ impl World {
             }
         }
         Answer::Taken(encoded.content)
+    }
+
+    /// Whether the engine has a sample of the series that is as late as one of these, and not the same.
+    fn is_late(&self, labels: &Labels, points: &[(i64, u64)]) -> bool {
+        let newest = self.engine.get(labels).and_then(BTreeMap::last_key_value);
+        newest.is_some_and(|newest| points.iter().any(|(at, bits)| (at, bits) != newest && at <= newest.0))
     }
 
     /// We begin anew with what was saved.
@@ -325,8 +345,8 @@ fn only_the_rows_that_are_refused_are_dropped() {
     let bad = |at: Timestamp| at.as_millis() / 60_000 % 10 == 3;
     world.say = |batch| {
         let bad = |at: Timestamp| at.as_millis() / 60_000 % 10 == 3;
-        let refused = batch.runs.iter().flat_map(|run| &run.rows).any(|row| bad(row.at));
-        refused.then(|| Answer::Refused { status: 400, reason: "out of bounds".to_owned() })
+        let is_bad = batch.runs.iter().flat_map(|run| &run.rows).any(|row| bad(row.at));
+        is_bad.then(|| refused(400, "out of bounds"))
     };
     (0..120).for_each(|_| world.tick());
     world.settle();
@@ -343,7 +363,7 @@ fn only_the_rows_that_are_refused_are_dropped() {
 #[test]
 fn a_request_that_is_wrong_as_such_is_not_tried_in_parts() {
     let mut world = World::new("");
-    world.say = |_| Some(Answer::Refused { status: 404, reason: "status 404".to_owned() });
+    world.say = |_| Some(refused(404, "status 404"));
     world.tick();
     world.settle();
     assert_eq!((world.sends, world.figures.refused_samples), (1, 40));

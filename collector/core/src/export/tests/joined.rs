@@ -68,3 +68,26 @@ fn added_labels_join_series_too() {
     assert_eq!(world.engine[&named].values().map(|bits| f64::from_bits(*bits)).collect::<Vec<_>>(), [1.0]);
     assert_eq!(world.figures.duplicate_samples, 1);
 }
+
+/// Series of two nodes are one, in rows that are not in one request: the engine has one's when the other's come, and a
+/// Prometheus without a window refuses the whole request.
+#[test]
+fn what_an_engine_refuses_of_joined_series_costs_the_others_of_their_rows_nothing() {
+    let rule = "write_relabel_configs = [{ source_labels = [\"__name__\"], regex = \"m0\", \
+                target_label = \"instance\", replacement = \"all\" }]\n";
+    let mut world = World::new(&format!("batch_samples = 100\n{rule}"));
+    world.is_strict = true;
+    world.say = gone;
+    (0..30).for_each(|_| world.tick());
+    world.say = takes;
+    world.settle();
+    let mut held = world.held();
+    let joined = labels("m0", 0).with("instance", "all");
+    let (first, second) = (held.remove(&labels("m0", 0)).unwrap(), held.remove(&labels("m0", 1)).unwrap());
+    let sent = world.engine.remove(&joined).unwrap();
+    assert_eq!(world.engine, held);
+    assert!(sent.iter().all(|(at, bits)| first.get(at) == Some(bits) || second.get(at) == Some(bits)));
+    // Each sample was taken, as a second one of the same value too, or is counted.
+    let counted = world.figures.refused_samples + world.figures.duplicate_samples + world.figures.repeated_samples;
+    assert!(counted > 0 && world.figures.sent_samples + counted == 30 * 2 * 20, "{:?}", world.figures);
+}
