@@ -52,21 +52,21 @@ pub struct Content {
 pub struct Encoder {
     remote: Arc<Remote>,
     memo: Memo,
-    joined: Joined,
+    seed: u64,
 }
 
 impl Encoder {
     /// `seed` is of the tables that labels are looked for in.
     #[must_use]
     pub fn new(remote: Arc<Remote>, seed: u64) -> Self {
-        Self { remote, memo: Memo::new(seed), joined: Joined::new(seed) }
+        Self { remote, memo: Memo::new(seed), seed }
     }
 
     /// Reads the batch's rows and encodes those series that the engine is to have.
     #[must_use]
     pub fn batch(&mut self, now: Timestamp, feed: &Feed, batch: &Batch) -> Encoded {
         let (mut out, mut name, mut left_out) = (Vec::new(), Vec::new(), 0);
-        let mut joined = std::mem::take(&mut self.joined);
+        let mut joined = Joined::new(self.seed);
         let (mut has_joined, mut has_single) = (false, false);
         for run in &batch.runs {
             feed.read(&run.source, run.after, run.until(), &mut |labels, points| {
@@ -85,7 +85,6 @@ impl Encoder {
             });
         }
         let (samples, Doubles { repeated, duplicate, ends, first }) = joined.put(&mut out);
-        self.joined = joined;
         self.memo.grow_old(now);
         let is_mixed = has_joined && has_single;
         let content = Content { samples, left_out: left_out + ends, repeated, duplicate, clash: first, is_mixed };

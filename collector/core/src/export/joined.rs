@@ -93,8 +93,8 @@ impl Joined {
     }
 
     /// Appends everything as `TimeSeries` of a `WriteRequest`; returns how many samples that is, and what of them was left
-    /// out. It is empty then, and keeps its memory.
-    pub(super) fn put(&mut self, out: &mut Vec<u8>) -> (usize, Doubles) {
+    /// out.
+    pub(super) fn put(mut self, out: &mut Vec<u8>) -> (usize, Doubles) {
         let mut doubles = Doubles::default();
         if self.is_joined {
             self.make_single(&mut doubles);
@@ -106,14 +106,7 @@ impl Joined {
             samples.iter().for_each(|sample| put_point(sample.at, sample.value, &mut series));
             put_bytes(out, 1, &series);
         }
-        let samples = self.samples.len();
-        self.names.clear();
-        self.series.clear();
-        self.table.clear();
-        self.samples.clear();
-        self.inputs.clear();
-        self.is_joined = false;
-        (samples, doubles)
+        (self.samples.len(), doubles)
     }
 
     /// Leaves one sample of each series and time.

@@ -59,9 +59,9 @@ impl Resolved {
         }
     }
 
-    fn times(&self, series: u32) -> Vec<Range> {
-        let mut at = self.last.get(series as usize).copied().unwrap_or_default();
-        let mut times = Vec::new();
+    /// The times of the list that ends with these.
+    fn times(&self, last: u32) -> Vec<Range> {
+        let (mut at, mut times) = (last, Vec::new());
         while let Some((before, range)) = at.checked_sub(1).map(|at| self.times[at as usize]) {
             times.push(range);
             at = before;
@@ -102,14 +102,18 @@ impl Block {
         let mut left = vec![None; self.footer.series as usize];
         let mut all = RoaringBitmap::new();
         all.insert_range(0..self.footer.series);
-        let mut lists = Lists::default();
+        let (mut lists, mut known) = (Lists::default(), BTreeMap::new());
         let series = Index::read(self)?.series(self, &(all - &resolved.gone))?;
         for series in series.into_iter().filter(|series| !series.groups.is_empty()) {
-            let mut ranges = resolved.times(series.number);
+            let last = resolved.last.get(series.number as usize).copied().unwrap_or_default();
             let selected = resolved.unknown.iter().filter(|deletion| deletion.selects(&series.labels));
-            ranges.extend(selected.map(|deletion| deletion.range));
+            let more: Vec<Range> = selected.map(|deletion| deletion.range).collect();
+            let ranges = match more.is_empty() {
+                true => known.entry(last).or_insert_with(|| lists.of(resolved.times(last))).clone(),
+                false => lists.of([resolved.times(last), more].concat()),
+            };
             if !ranges.iter().any(|range| range.includes(self.footer.first, self.footer.last)) {
-                left[series.number as usize] = Some((series.labels, lists.of(ranges)));
+                left[series.number as usize] = Some((series.labels, ranges));
             }
         }
         Ok(left)
