@@ -128,3 +128,25 @@ amtool --alertmanager.url="$ours" silence query -o json >"$folder/after.json"
 cmp "$folder/before.json" "$folder/after.json"
 both alert query
 echo "amtool: $passed commands say the same of both"
+
+# An Alertmanager that is there already is told of what the rules here fire, and when it is over.
+cat >"$folder/own.yml" <<YAML
+groups: [{name: own, interval: 1s, rules: [{alert: Forwarded, expr: 'vector(7) > 5', labels: {severity: page}, annotations: {summary: 'it is {{ \$value }}'}}]}]
+YAML
+sed -i "s|^files = .*|files = [\"$folder/own.yml\"]\nexternal_labels = { cluster = \"eu\", replica = \"a\" }|" "$folder/collector.toml"
+cat >>"$folder/collector.toml" <<TOML
+[[alertmanager]]
+name = "theirs"
+url = "$theirs"
+alert_relabel_configs = [{ regex = "replica", action = "labeldrop" }]
+TOML
+curl -fsS -X POST "$ours/-/reload"
+told() { amtool --alertmanager.url="$theirs" alert query -o json alertname=Forwarded; }
+within() { for _ in $(seq 300); do "$@" && return; sleep 0.1; done; echo "never: $*"; told; tail -n 20 "$folder/collector.log"; return 1; }
+fires() { [ "$(told | jq -c '.[] | [.labels.cluster, .labels.replica, .labels.severity, .annotations.summary]')" = '["eu",null,"page","it is 7"]' ]; }
+over() { [ "$(told | jq length)" = 0 ]; }
+within fires
+sed -i 's/vector(7)/vector(3)/' "$folder/own.yml"
+curl -fsS -X POST "$ours/-/reload"
+within over
+echo "an Alertmanager is told of the alerts of the rules"

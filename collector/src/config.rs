@@ -11,8 +11,11 @@ use serde::Deserialize;
 use watchfire_collector_core::catalogue::Policy;
 use watchfire_collector_core::export;
 use watchfire_collector_core::export::config::Remote;
+use watchfire_collector_core::forward;
+use watchfire_collector_core::forward::config::Alertmanager;
 use watchfire_promql::Syntax;
 use watchfire_shared::config::{ConfigKey, ConfigKind};
+use watchfire_shared::document::Node;
 use watchfire_shared::time::Span;
 use watchfire_shell::bind;
 use watchfire_shell::config::common::{self, Gossip, Log, Security, key};
@@ -199,6 +202,14 @@ pub const KEYS: &[ConfigKey] = &[
          sent if it satisfies a selector of match (all are, without any), gets labels and rules.external_labels where it has \
          none of that name, and then goes through write_relabel_configs, which are Prometheus'.",
     ),
+    key(
+        "alertmanager",
+        ConfigKind::Tables(forward::config::check),
+        forward::config::EXAMPLE,
+        "Alertmanagers that are told of the alerts of the rules as Prometheus tells them, any number, beside whom notify.file \
+         names. Needed: url. Then the defaults; besides, basic_auth, authorization, bearer_token_file, tls_config, proxy_url \
+         and http_headers as in Prometheus.",
+    ),
     common::SECURITY_INSECURE,
     common::LOG_LEVEL,
     common::LOG_FORMAT,
@@ -335,6 +346,8 @@ pub struct Settings {
     pub series: Series,
     /// Whom everything is copied to.
     pub remotes: Vec<Remote>,
+    /// Who else is told of alerts.
+    pub alertmanagers: Vec<Alertmanager>,
     pub log: Log,
     /// The files that all this was read from.
     pub files: Vec<PathBuf>,
@@ -357,9 +370,9 @@ pub enum SettingsError {
     GroupMinimum { group: String, found: String },
     #[error("query.features: there is no feature {found:?}, did you mean {nearest:?}?")]
     Feature { found: String, nearest: &'static str },
-    /// What is wrong between the entries of `remote_write`, one per line.
+    /// What is wrong between the entries of `remote_write` or of `alertmanager`, one per line.
     #[error("{}", .0.join("\n"))]
-    Remotes(Vec<String>),
+    Tables(Vec<String>),
 }
 
 /// Reads the configuration from `config` (or the default file), the folder beside it, the environment and the flags.
@@ -373,8 +386,13 @@ pub fn read(config: Option<&Path>, overrides: Vec<(String, String)>) -> Result<S
 
 fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
     let raw = loaded.value;
-    let entries: Vec<_> = loaded.tables.into_iter().map(|table| (table.file, table.node)).collect();
-    let remotes = export::config::read_all(&entries, &raw.rules.external_labels).map_err(SettingsError::Remotes)?;
+    let entries = |key: &str| -> Vec<(String, Node)> {
+        let own = loaded.tables.iter().filter(|table| table.key == key);
+        own.map(|table| (table.file.clone(), table.node.clone())).collect()
+    };
+    let remotes = export::config::read_all(&entries("remote_write"), &raw.rules.external_labels);
+    let remotes = remotes.map_err(SettingsError::Tables)?;
+    let alertmanagers = forward::config::read_all(&entries("alertmanager")).map_err(SettingsError::Tables)?;
     let ingest_tls = raw.ingest.tls.clone().resolve()?;
     let plain_ingest = ingest_tls.is_none().then_some(("ingest.bind", raw.ingest.bind));
     let plain = raw.gossip.plain_bind().into_iter().chain([("http.bind", raw.http.bind)]).chain(plain_ingest);
@@ -410,6 +428,7 @@ fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
         remediation_files: raw.remediation.files,
         series: raw.series,
         remotes,
+        alertmanagers,
         log: raw.log,
         files: loaded.files,
     })

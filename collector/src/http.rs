@@ -70,6 +70,7 @@ use watchfire_shell::journal::{Journal, Topic};
 use watchfire_shell::membership::MembershipHandle;
 
 use crate::engine::{Inbox, Published};
+use crate::forward::Forwards;
 use crate::ingest::Connections;
 use crate::reload::Reloader;
 use crate::sender::Senders;
@@ -87,6 +88,7 @@ pub(crate) struct App {
     pub(crate) published: Published,
     pub(crate) connections: Connections,
     pub(crate) senders: Senders,
+    pub(crate) forwards: Forwards,
     pub(crate) reloader: Reloader,
     pub(crate) queries: Arc<Semaphore>,
     pub(crate) writes: Semaphore,

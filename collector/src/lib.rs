@@ -36,6 +36,8 @@ mod sender;
 
 mod export;
 
+mod forward;
+
 mod order_key;
 
 mod reload;

@@ -30,6 +30,7 @@ use crate::config::Settings;
 use crate::engine::{self, Published, Running};
 use crate::events;
 use crate::export;
+use crate::forward::{self, Forwards};
 use crate::http::{self, App, MAX_QUERIES, MAX_WRITES};
 use crate::ingest::{self, Connections, Tls};
 use crate::load::Load;
@@ -136,7 +137,11 @@ impl Collector {
         let journal = Journal::new(Index { counter: 0, ..membership.view().index });
         tasks.spawn("events", |stop| journal::follow_members(membership.clone(), journal.clone(), stop));
         tasks.spawn("collector-events", |stop| events::follow(published.clone(), journal.clone(), clock.clone(), stop));
+        let forwards = Forwards::default();
+        let told = (published.clone(), reloader.clone(), clock.clone(), forwards.clone());
+        tasks.spawn("alertmanagers", |stop| forward::run(told.0, told.1, told.2, told.3, stop));
         let app = Arc::new(App {
+            forwards,
             inbox,
             journal,
             is_local: server.address().ip().is_loopback(),

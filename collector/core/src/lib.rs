@@ -26,6 +26,8 @@ pub mod relabel;
 
 pub mod export;
 
+pub mod forward;
+
 pub mod catalogue;
 
 pub mod series;

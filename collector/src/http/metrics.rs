@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use watchfire_collector_core::export;
+use watchfire_collector_core::forward::Figures;
 use watchfire_shared::member::{MemberState, ViewSummary};
 use watchfire_shared::sample::MetricKind;
 use watchfire_shell::http::{Exposition, METRICS_CONTENT_TYPE};
@@ -22,6 +23,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     ingest(&app, &mut out);
     remote_write(&app, &mut out);
     exports(&app, &mut out);
+    forwards(&app, &mut out);
     engine(&app, &mut out);
     store(&app, &mut out);
     notifications(&app, &mut out);
@@ -143,6 +145,29 @@ fn exports(app: &App, out: &mut Exposition) {
                     None => out.sample([("remote", remote.as_str())], own.value),
                 };
             }
+        }
+    }
+}
+
+/// What other Alertmanagers were told.
+fn forwards(app: &App, out: &mut Exposition) {
+    let all = app.forwards.all();
+    if all.is_empty() {
+        return;
+    }
+    let families: [(&str, &str, fn(&Figures) -> u64); 2] = [
+        ("watchfire_alertmanager_sent_alerts_total", "Alerts that an Alertmanager took.", |figures| figures.sent),
+        (
+            "watchfire_alertmanager_failed_alerts_total",
+            "Alerts that an Alertmanager did not take, each time counted.",
+            |figures| figures.failed,
+        ),
+    ];
+    for (name, help, value) in families {
+        out.family(name, MetricKind::Counter, help);
+        for standing in all.iter() {
+            let figures = standing.figures.load();
+            out.sample([("alertmanager", standing.alertmanager.name.as_str())], value(&figures) as f64);
         }
     }
 }

@@ -91,13 +91,20 @@ pub(super) async fn scrape_pools(State(app): State<Arc<App>>) -> Success<ScrapeP
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Alertmanagers {
-    active_alertmanagers: [(); 0],
+    active_alertmanagers: Vec<Address>,
     dropped_alertmanagers: [(); 0],
 }
 
-/// Alerts are routed here; nobody else is told of them.
-pub(super) async fn alertmanagers() -> Success<Alertmanagers> {
-    Success::of(Alertmanagers { active_alertmanagers: [], dropped_alertmanagers: [] })
+#[derive(Serialize)]
+pub(super) struct Address {
+    url: String,
+}
+
+/// Who is told of alerts beside the receivers of this collector; without what may be a password.
+pub(super) async fn alertmanagers(State(app): State<Arc<App>>) -> Success<Alertmanagers> {
+    let all = app.forwards.all();
+    let addresses = all.iter().map(|standing| Address { url: standing.alertmanager.shown_url() + "/api/v2/alerts" });
+    Success::of(Alertmanagers { active_alertmanagers: addresses.collect(), dropped_alertmanagers: [] })
 }
 
 /// What Prometheus would tell the users of its own pages.

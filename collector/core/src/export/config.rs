@@ -145,13 +145,13 @@ fn url(node: &Node, report: &mut Report) -> Option<Secret> {
 }
 
 /// Host and port, without what may be a password or a token.
-fn host_of(url: &str) -> String {
+pub(crate) fn host_of(url: &str) -> String {
     let authority =
         url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?', '#']).next().unwrap_or_default();
     authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_owned()
 }
 
-fn name(node: &Node, report: &mut Report) -> Option<String> {
+pub(crate) fn name(node: &Node, report: &mut Report) -> Option<String> {
     let text = document::text(node, report)?;
     if text.is_empty() || text.len() > 64 || text.chars().any(char::is_control) {
         report.add(node.at, "a name has 1 to 64 bytes and no control characters");
