@@ -141,6 +141,18 @@ url = "$theirs"
 alert_relabel_configs = [{ regex = "replica", action = "labeldrop" }]
 TOML
 curl -fsS -X POST "$ours/-/reload"
+# Rules judge once the fleet has reported; this is the fleet.
+cat >"$folder/agent.toml" <<TOML
+[node]
+name = "one"
+data_dir = "$folder/agent"
+[gossip]
+bind = "127.0.0.1:0"
+join = ["$(curl -fsS "$ours/v1/members" | jq -r '.items[0].addr')"]
+[http]
+bind = "127.0.0.1:0"
+TOML
+"$BIN"/watchfire-agent run --config "$folder/agent.toml" >"$folder/agent.log" 2>&1 &
 told() { amtool --alertmanager.url="$theirs" alert query -o json alertname=Forwarded; }
 within() { for _ in $(seq 300); do "$@" && return; sleep 0.1; done; echo "never: $*"; told; tail -n 20 "$folder/collector.log"; return 1; }
 fires() { [ "$(told | jq -c '.[] | [.labels.cluster, .labels.replica, .labels.severity, .annotations.summary]')" = '["eu",null,"page","it is 7"]' ]; }
