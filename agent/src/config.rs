@@ -10,11 +10,12 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use watchfire_agent_core::agent::Settings as CoreSettings;
 use watchfire_shared::config::{ConfigKey, ConfigKind};
-use watchfire_shared::limits::{MAX_NODE_LABELS, MAX_NODE_NAME_BYTES};
+use watchfire_shared::member::SERVICE_HTTP;
 use watchfire_shared::time::Span;
 use watchfire_shell::arguments::Origin;
 use watchfire_shell::bind;
 use watchfire_shell::config::common::{self, Gossip, Log, Security, key};
+use watchfire_shell::config::node::{NodeError, check_node};
 use watchfire_shell::config::{ConfigError, Loaded as LoadedRaw, Program, load, optional};
 use watchfire_shell::tls;
 
@@ -217,12 +218,8 @@ pub enum SettingsError {
         "gossip.enabled is false and uplink.collectors is empty: this agent would find no collector; name one as host:port"
     )]
     NoCollectors,
-    #[error("node.name is empty and the host has no name")]
-    NoName,
-    #[error("node.name has {0} bytes, more than {MAX_NODE_NAME_BYTES}")]
-    LongName(usize),
-    #[error("node.labels has {0} labels, more than {MAX_NODE_LABELS}")]
-    ManyLabels(usize),
+    #[error(transparent)]
+    Node(#[from] NodeError),
 }
 
 /// Reads the configuration from the named file (or the default one), the folder beside it, the environment and the flags.
@@ -241,13 +238,7 @@ fn resolve(loaded: LoadedRaw<Raw>) -> Result<Loaded, SettingsError> {
     if !raw.gossip.enabled && raw.uplink.collectors.is_empty() {
         return Err(SettingsError::NoCollectors);
     }
-    let name = common::node_name(raw.node.name).ok_or(SettingsError::NoName)?;
-    if name.len() > MAX_NODE_NAME_BYTES {
-        return Err(SettingsError::LongName(name.len()));
-    }
-    if raw.node.labels.len() > MAX_NODE_LABELS {
-        return Err(SettingsError::ManyLabels(raw.node.labels.len()));
-    }
+    let name = check_node(raw.node.name, &raw.node.labels, &[SERVICE_HTTP])?;
     // While nothing listens to a network, whoever runs the agent may also say what it runs.
     let alone = [Some(raw.gossip.bind).filter(|_| raw.gossip.enabled), Some(raw.http.bind)]
         .iter()
@@ -343,6 +334,19 @@ mod tests {
             let error = read_text(text, strict).unwrap_err().to_string();
             assert!(error.contains("agent.toml:2:12: 50ms is not between 100ms and 1h"), "{error}");
             assert!(error.contains("agent.toml:4:10: a node label may not be called `cpu`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn labels_that_cannot_be_announced_together_are_refused() {
+        let labels = |count: usize| {
+            let labels: Vec<_> = (0..count).map(|number| format!("l{number} = \"{}\"", "x".repeat(1000))).collect();
+            format!("[node]\nlabels = {{ {} }}\n", labels.join(", "))
+        };
+        read_text(&labels(3), true).unwrap();
+        for strict in [true, false] {
+            let error = read_text(&labels(5), strict).unwrap_err().to_string();
+            assert!(error.starts_with("node.name and node.labels: name, labels, version and services"), "{error}");
         }
     }
 

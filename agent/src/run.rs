@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use watchfire_agent_core::agent::{AgentCore, Effect, Input, Start};
 use watchfire_agent_core::sampler::OwnFigures;
 use watchfire_agent_core::spool::SpoolEffect;
+use watchfire_gossip::check_metadata;
 use watchfire_shared::member::{Member, Metadata, Role, SERVICE_HTTP};
 use watchfire_shell::arguments::Origin;
 use watchfire_shell::clock::Clock;
@@ -189,6 +190,11 @@ impl Agent {
         let loaded = loaded.and_then(|loaded| match loaded.settings.tls.as_ref().map(ClientFiles::read) {
             Some(Err(error)) => Err(format!("uplink.tls: {error}")),
             _ => Ok(loaded),
+        });
+        // The name stays what it was at the start, and is longer perhaps.
+        let loaded = loaded.and_then(|loaded| {
+            let metadata = Metadata { labels: loaded.settings.core.labels.clone(), ..self.metadata.clone() };
+            check_metadata(&metadata).map(|()| loaded).map_err(|error| format!("node.labels: {error}"))
         });
         let loaded = loaded.and_then(|loaded| match telemetry::reconfigure(&loaded.settings.log.level) {
             Ok(()) => Ok(loaded),

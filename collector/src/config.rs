@@ -16,9 +16,11 @@ use watchfire_collector_core::forward::config::Alertmanager;
 use watchfire_promql::Syntax;
 use watchfire_shared::config::{ConfigKey, ConfigKind};
 use watchfire_shared::document::Node;
+use watchfire_shared::member::{SERVICE_HTTP, SERVICE_INGEST};
 use watchfire_shared::time::Span;
 use watchfire_shell::bind;
 use watchfire_shell::config::common::{self, Gossip, Log, Security, key};
+use watchfire_shell::config::node::{NodeError, check_node};
 use watchfire_shell::config::{ConfigError, Loaded, Program, load, optional};
 use watchfire_shell::tls;
 
@@ -364,8 +366,8 @@ pub enum SettingsError {
     Tls(#[from] tls::SectionError),
     #[error(transparent)]
     Pools(#[from] common::PoolError),
-    #[error("node.name is empty and the host has no name")]
-    NoName,
+    #[error(transparent)]
+    Node(#[from] NodeError),
     #[error("nodes.group_minimum: expected a number of nodes for {group}, found {found:?}")]
     GroupMinimum { group: String, found: String },
     #[error("query.features: there is no feature {found:?}, did you mean {nearest:?}?")]
@@ -399,7 +401,7 @@ fn resolve(loaded: Loaded<Raw>) -> Result<Settings, SettingsError> {
     let plain: Vec<_> = plain.collect();
     bind::check(&plain, raw.security.insecure)?;
     raw.gossip.check_pools()?;
-    let name = common::node_name(raw.node.name).ok_or(SettingsError::NoName)?;
+    let name = check_node(raw.node.name, &raw.node.labels, &[SERVICE_INGEST, SERVICE_HTTP])?;
     let mut gossip: watchfire_shell::gossip::Settings = raw.gossip.into();
     for pool in &mut gossip.pools {
         let own = pool.advertise.unwrap_or(pool.bind);

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use watchfire_collector_core::engine::Input;
 use watchfire_collector_core::export::config::Remote;
+use watchfire_gossip::check_metadata;
 use watchfire_shared::member::{Metadata, NodeId};
 use watchfire_shared::time::Timestamp;
 use watchfire_shell::arguments::Origin;
@@ -123,6 +124,9 @@ impl Context {
             Some(files) => Some(files.read().map_err(|error| format!("ingest.tls: {error}"))?),
             None => None,
         };
+        // The name stays what it was at the start, and is longer perhaps.
+        let metadata = Metadata { labels: loaded.settings.labels.clone(), ..self.metadata.clone() };
+        check_metadata(&metadata).map_err(|error| format!("node.labels: {error}"))?;
         self.membership.reload_keys().await.map_err(|error| format!("gossip.keyring_file: {error}"))?;
         telemetry::reconfigure(&loaded.settings.log.level).map_err(|error| format!("log.level: {error}"))?;
         if let (Some(running), Some(read)) = (&self.tls, tls) {
@@ -136,8 +140,8 @@ impl Context {
         // What others know this node by changes with a restart, together with its gossip.
         engine.node_name.clone_from(&self.running.name);
         engine.naming.cluster.clone_from(&self.running.gossip.cluster);
-        if self.metadata.labels != loaded.settings.labels {
-            self.metadata.labels.clone_from(&loaded.settings.labels);
+        if self.metadata != metadata {
+            self.metadata = metadata;
             self.membership.set_metadata(self.metadata.clone()).await;
         }
         loaded.warnings().for_each(|warning| tracing::warn!("{warning}"));

@@ -94,3 +94,10 @@ fn with_a_certificate_ingest_may_listen_to_a_network() {
     );
     assert_eq!(refused("key_file = \"/no/k.pem\""), "ingest.tls.key_file is given without ingest.tls.cert_file");
 }
+
+#[test]
+fn labels_that_cannot_be_announced_together_are_refused() {
+    let labels: Vec<_> = (0..5).map(|number| format!("l{number} = \"{}\"", "x".repeat(1000))).collect();
+    let error = settings(&format!("[node]\nlabels = {{ {} }}\n", labels.join(", "))).unwrap_err().to_string();
+    assert!(error.starts_with("node.name and node.labels: name, labels, version and services together"), "{error}");
+}

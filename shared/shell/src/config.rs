@@ -6,6 +6,7 @@
 
 pub mod common;
 mod layer;
+pub mod node;
 
 use std::path::{Path, PathBuf};
 
