@@ -174,6 +174,8 @@ impl Detector {
         } else if let Some(owed) = self.nacks.pop(now) {
             let packet = Packet::Nack { from: *self.identity(), target: owed.target, number: owed.number };
             self.told.push(Told::Send { to: owed.to, packet });
+        } else if self.doubts(now) && self.suspicions.put_off(now, now + self.pace.suspicion_time(self.sized_for)) {
+            self.told.push(Told::HeldBack);
         } else if let Some(expired) = self.suspicions.pop(now) {
             self.expire(now, expired.identity, expired.incarnation);
         } else {
@@ -202,11 +204,6 @@ impl Detector {
     fn expire(&mut self, now: Timestamp, identity: Identity, incarnation: u16) {
         let suspected = Member::new(identity, incarnation, State::Suspect);
         if !self.members().any(|member| *member == suspected) {
-            return;
-        }
-        if self.doubts(now) {
-            // The next failed probe starts the suspicion anew.
-            self.told.push(Told::HeldBack);
             return;
         }
         let down = Member::new(identity, incarnation, State::Down);
@@ -295,6 +292,15 @@ impl Detector {
         self.call(now, |foca, outbox| foca.apply_many(std::iter::once(suspected), true, outbox));
         let own = note(identity, incarnation, self.identity().id, Paths::from(&BTreeSet::from([ProbePath::Tcp])));
         self.suspect(now, *identity, own);
+    }
+
+    /// Another holds a member for dead that lives here: it is suspected in its present incarnation, which is returned.
+    pub(crate) fn accused(&mut self, now: Timestamp, identity: &Identity, by: NodeId) -> Option<u16> {
+        let incarnation = self.foca.iter_members().find(|member| member.id() == identity)?.incarnation();
+        let suspected = Member::new(*identity, incarnation, State::Suspect);
+        self.call(now, |foca, outbox| foca.apply_many(std::iter::once(suspected), true, outbox));
+        self.suspect(now, *identity, note(identity, incarnation, by, Paths::default()));
+        Some(incarnation)
     }
 
     fn suspect(&mut self, now: Timestamp, identity: Identity, note: Note) {

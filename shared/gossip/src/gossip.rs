@@ -78,6 +78,7 @@ pub struct Gossip {
     named: foca_side::Named,
     reminded: NodeId,
     asks: evidence::Asks,
+    passed_over: returned::PassedOver,
     refusals: refusal::Refusals,
     ties: ties::Ties,
     /// When this node last raised its generation because it was told to.
@@ -158,6 +159,7 @@ impl Gossip {
             named: foca_side::Named::default(),
             reminded: NodeId(0),
             asks: evidence::Asks::new(now),
+            passed_over: returned::PassedOver::new(),
             refusals: refusal::Refusals::default(),
             ties: ties::Ties::default(),
             risen: Timestamp::MIN,
@@ -346,6 +348,7 @@ impl Gossip {
             Alarm::Fetch => self.fetch_metadata(now),
             Alarm::Ask => self.ask_hosts(now),
             Alarm::Remind => self.remind_suspects(now),
+            Alarm::Hearsay => self.look_at_hearsay(now),
             Alarm::Yield => self.yield_to_elder(),
             Alarm::Tie => self.tie(now),
             Alarm::Judge => self.judge_refusals(now),

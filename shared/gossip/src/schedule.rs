@@ -29,6 +29,8 @@ pub(crate) enum Alarm {
     Tie,
     /// Tell members that they were suspected while this node was cut off.
     Remind,
+    /// Look again at deaths that were told and not believed.
+    Hearsay,
     /// List members whose metadata did not come.
     List,
     /// Members that left are told to foca as down.

@@ -33,7 +33,12 @@ pub(super) const FOREIGN: &[Operation] = &[
     asked("get", "/api/v1/targets", "Prometheus: agents as targets.", &[]),
     asked("get", "/api/v1/targets/metadata", "Prometheus: types and help of targets' metrics.", &[]),
     asked("get", "/api/v1/scrape_pools", "Prometheus: jobs.", &[]),
-    asked("get", "/api/v1/alertmanagers", "Prometheus: the Alertmanagers that are told of alerts (`[[alertmanager]]`), beside the receivers of this collector.", &[]),
+    asked(
+        "get",
+        "/api/v1/alertmanagers",
+        "Prometheus: the Alertmanagers that are told of alerts (`[[alertmanager]]`), beside the receivers of this collector.",
+        &[],
+    ),
     asked("get", "/api/v1/notifications", "Prometheus: notices of its web interface; there are none.", &[]),
     asked("get", "/api/v1/rules", "Prometheus: rule groups.", &[]),
     asked("get", "/api/v1/alerts", "Prometheus: pending and firing alerts.", &[]),

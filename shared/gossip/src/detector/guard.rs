@@ -64,13 +64,15 @@ impl Guard {
         !network_carries && silence <= pace.isolated_after() + LONGEST_DOUBT
     }
 
-    /// One of several that are out of reach is heard again. Returns until when deaths wait, if that begins now.
-    pub(crate) fn met(&mut self, now: Timestamp) -> Option<Timestamp> {
-        if self.mended.is_some_and(|at| now.since(at) < MENDS_AGAIN) {
-            return None;
-        }
+    /// Whether deaths may wait again.
+    pub(crate) fn may_wait(&self, now: Timestamp) -> bool {
+        self.mended.is_none_or(|at| now.since(at) >= MENDS_AGAIN)
+    }
+
+    /// One of several that are out of reach is heard again. Returns until when deaths wait.
+    pub(crate) fn met(&mut self, now: Timestamp) -> Timestamp {
         self.mended = Some(now);
-        Some(now + MENDING)
+        now + MENDING
     }
 
     /// Whether the network mended just now.
@@ -98,11 +100,8 @@ impl Detector {
             1 => self.suspicions.incarnation_of(from).is_none(),
             _ => true,
         };
-        if one_of_several
-            && self.is_out_of_reach(from)
-            && let Some(until) = self.guard.met(now)
-        {
-            self.suspicions.hold(until);
+        if one_of_several && self.guard.may_wait(now) && self.is_out_of_reach(from) {
+            self.suspicions.hold(self.guard.met(now));
             self.told.push(Told::Reconnected);
         }
     }

@@ -31,7 +31,7 @@ struct Probe {
     /// Whether any helper said in time that it reached nobody.
     nacked: bool,
     /// The helper that foca does not know of.
-    witness: Option<NodeId>,
+    witness: Option<Identity>,
 }
 
 #[derive(Default, Debug)]
@@ -64,19 +64,20 @@ impl Health {
         }
     }
 
-    /// The number of the current probe, which `witness` is asked to help with, unless it was asked already.
-    pub(crate) fn witness_asked(&mut self, witness: NodeId) -> Option<u8> {
-        let probe = self.probe.as_mut().filter(|probe| !probe.missing.contains(&witness))?;
+    /// The number of the current probe, which `witness` is asked to help with, unless it was asked already or nobody was.
+    pub(crate) fn witness_asked(&mut self, witness: Identity) -> Option<u8> {
+        let probe =
+            self.probe.as_mut().filter(|probe| !probe.missing.is_empty() && !probe.missing.contains(&witness.id))?;
         probe.witness = Some(witness);
         let number = probe.number;
-        self.helper_asked(witness);
+        self.helper_asked(witness.id);
         Some(number)
     }
 
     /// Whether the witness says that the target of the current probe answered.
-    pub(crate) fn is_testimony(&self, from: NodeId, target: &Identity, number: u8) -> bool {
+    pub(crate) fn is_testimony(&self, from: &Identity, target: &Identity, number: u8) -> bool {
         let probe = self.probe.as_ref().filter(|probe| !probe.answered && probe.number == number);
-        probe.is_some_and(|probe| probe.witness == Some(from) && probe.target == *target)
+        probe.is_some_and(|probe| probe.witness.as_ref() == Some(from) && probe.target == *target)
     }
 
     /// A helper says that it did not reach the target. Returns whether it was asked.
@@ -163,10 +164,12 @@ mod tests {
         (0..3).for_each(|_| health.refuted());
         health.probe_started(target(), 3);
         health.helper_asked(NodeId(1));
-        assert_eq!(health.witness_asked(NodeId(1)), None, "it was asked already");
-        assert_eq!(health.witness_asked(NodeId(2)), Some(3));
-        assert!(health.is_testimony(NodeId(2), &target(), 3));
-        assert!(!health.is_testimony(NodeId(1), &target(), 3) && !health.is_testimony(NodeId(2), &target(), 2));
+        let member = |id| Identity { id: NodeId(id), ..target() };
+        assert_eq!(health.witness_asked(member(1)), None, "it was asked already");
+        assert_eq!(health.witness_asked(member(2)), Some(3));
+        assert!(health.is_testimony(&member(2), &target(), 3));
+        assert!(!health.is_testimony(&member(1), &target(), 3) && !health.is_testimony(&member(2), &target(), 2));
+        assert!(!health.is_testimony(&member(2).in_generation(2), &target(), 3), "another life was not asked");
         assert!(health.nacked(NodeId(2), NodeId(7), 3) && !health.nacked(NodeId(2), NodeId(7), 3));
         health.probe_failed(true);
         assert_eq!(health.multiplier(), 2);

@@ -149,11 +149,27 @@ impl Suspicions {
 
     /// Takes a suspicion whose time is up.
     pub(crate) fn pop(&mut self, now: Timestamp) -> Option<Expired> {
-        let (_, id) = self.due.first().copied().filter(|(at, _)| *at <= now)?;
-        let known = self.table.get(&id)?;
-        let expired = Expired { identity: known.identity, incarnation: known.incarnation };
-        self.clear_one(id);
+        let expired = self.expired(now)?;
+        self.clear_one(expired.identity.id);
         Some(expired)
+    }
+
+    /// A suspicion whose time is up.
+    fn expired(&self, now: Timestamp) -> Option<Expired> {
+        let (_, id) = self.due.first().filter(|(at, _)| *at <= now)?;
+        let known = self.table.get(id)?;
+        Some(Expired { identity: known.identity, incarnation: known.incarnation })
+    }
+
+    /// Gives a suspicion whose time is up more of it. Returns whether there was any.
+    pub(crate) fn put_off(&mut self, now: Timestamp, until: Timestamp) -> bool {
+        let Some(Expired { identity, .. }) = self.expired(now) else { return false };
+        if let Some(known) = self.table.get_mut(&identity.id) {
+            self.due.remove(&(known.due, identity.id));
+            known.due = until;
+            self.due.insert((until, identity.id));
+        }
+        true
     }
 
     /// Up to `room` notes to send along, each counted as told once more.

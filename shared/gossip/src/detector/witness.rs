@@ -34,7 +34,7 @@ impl Detector {
         let is_alive =
             |id: &Identity| self.foca.iter_members().any(|member| member.id() == id && member.state() == State::Alive);
         let witness = self.lately.0.iter().find(|id| *id != target && is_alive(id)).copied();
-        let asked = witness.and_then(|witness| Some((witness, self.health.witness_asked(witness.id)?)));
+        let asked = witness.and_then(|witness| Some((witness, self.health.witness_asked(witness)?)));
         let Some((dst, probe_number)) = asked else { return };
         let message = Message::PingReq { target: *target, probe_number };
         let header = Header { src: *self.identity(), src_incarnation: self.incarnation, dst, message };
@@ -46,11 +46,11 @@ impl Detector {
     /// The target answered the witness, whom foca does not know as a helper: foca is told of an answer to itself.
     pub(super) fn take_testimony(&mut self, now: Timestamp, header: &Header<Identity>) {
         let Message::ForwardedAck { origin, probe_number } = &header.message else { return };
-        if !self.health.is_testimony(header.src.id, origin, *probe_number) {
+        if !self.health.is_testimony(&header.src, origin, *probe_number) {
             return;
         }
-        let known = self.foca.iter_members().find(|member| member.id() == origin);
-        let Some(src_incarnation) = known.map(Member::incarnation) else { return };
+        let known = |id: &Identity| self.foca.iter_members().find(|member| member.id() == id).map(Member::incarnation);
+        let (Some(_), Some(src_incarnation)) = (known(&header.src), known(origin)) else { return };
         let message = Message::Ack(*probe_number);
         let answer = Header { src: *origin, src_incarnation, dst: *self.identity(), message };
         let Ok(body) = without_updates(&answer) else { return };

@@ -15,7 +15,7 @@ use watchfire_shared::time::{Span, Timestamp};
 use super::Gossip;
 use crate::config::FORGET_AFTER;
 use crate::identity::Identity;
-use crate::packet::{PAGE_ENTRIES, Packet, PageEntry, Standing};
+use crate::packet::{Hello, PAGE_ENTRIES, Packet, PageEntry, Standing};
 use crate::schedule::Alarm;
 use crate::view::Entry;
 
@@ -231,7 +231,7 @@ impl Gossip {
                 } else {
                     self.raise_above(now, entry.identity.generation);
                 }
-            } else if let Some(member) = self.import_one(now, entry) {
+            } else if let Some(member) = self.import_one(now, entry, via) {
                 if member.state() == State::Down { old.push(member) } else { news.push(member) }
             }
         }
@@ -251,7 +251,7 @@ impl Gossip {
     }
 
     /// What foca has to be told because of one entry, if anything.
-    fn import_one(&mut self, now: Timestamp, entry: &PageEntry) -> Option<Member<Identity>> {
+    fn import_one(&mut self, now: Timestamp, entry: &PageEntry, via: NodeId) -> Option<Member<Identity>> {
         let PageEntry { identity, incarnation, standing, .. } = *entry;
         let Some(known) = self.view.get(identity.id) else {
             return self.import_unknown(now, entry);
@@ -274,7 +274,16 @@ impl Gossip {
                 self.try_again(now, after, identity.id);
                 None
             }
-            Standing::Down if alive_here => Some(Member::new(identity, known_incarnation, State::Suspect)),
+            Standing::Down if alive_here => {
+                if incarnation < known_incarnation {
+                    // It objected already, which changes nothing for who holds it for dead: only a new life does.
+                    let (nonce, to, floor) = (self.rng.random(), Some(identity.id), identity.generation);
+                    let hello = Hello { nonce, to, floor, identity: self.own() };
+                    self.send(identity.addr, &Packet::Join(hello));
+                }
+                self.accuse(now, &identity, via);
+                None
+            }
             Standing::Down => None,
             Standing::Left => {
                 self.mark_left(now, identity);

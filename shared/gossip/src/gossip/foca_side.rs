@@ -30,6 +30,10 @@ impl Named {
     fn has(&self, id: NodeId) -> bool {
         self.all || self.ids.contains(&id)
     }
+
+    pub(super) fn name(&mut self, id: NodeId) {
+        self.ids.insert(id);
+    }
 }
 
 impl Gossip {
@@ -187,6 +191,10 @@ impl Gossip {
         let unknown = named.filter(|id| *id != own.id && self.view.get(*id).is_none()).count();
         if unknown > 0 && !self.make_room(now, unknown) {
             return;
+        }
+        if parsed.updates.iter().any(|member| member.state() == State::Down) {
+            // Whether a death is believed depends on what foca took just now.
+            self.poll(now);
         }
         self.named.ids.extend(parsed.updates.iter().map(|member| member.id().id).chain([header.src.id]));
         // Of members that are unknown a note changes nothing.

@@ -92,3 +92,26 @@ fn a_split_that_ends_while_suspicions_run_out_is_over_at_once() {
     // Whose time is up in the very moment is declared down, for a moment. Without the wait they are 1903.
     assert!(downs < 250, "{downs}");
 }
+
+#[test]
+fn who_returns_just_when_others_tell_of_a_death_knows_it_soon() {
+    let mut longest = Span::ZERO;
+    for before in 3..10 {
+        let mut net = Net::settled(before as u64, Profile::Lan, 20);
+        net.run_for(seconds(5));
+        split(&mut net, 1);
+        net.run_for(seconds(20 - before));
+        net.kill_host(7);
+        net.run_for(seconds(before));
+        net.groups = None;
+        let took = net.run_until(seconds(60), |net| net.all_see("node-007", MemberState::Down));
+        longest = longest.max(took.unwrap_or(seconds(999)));
+        let accused = net
+            .downs(net.now - seconds(100))
+            .into_iter()
+            .filter(|(_, about)| about != "node-007" && about != "node-000");
+        assert_eq!(accused.collect::<Vec<_>>(), [], "killed {before} s before");
+    }
+    println!("known to who returned after {longest:?} at most");
+    assert!(longest <= seconds(30), "{longest:?}");
+}
