@@ -43,12 +43,15 @@ mod jira;
 mod sns;
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use watchfire_collector_core::notify::{Delivery, DeliveryOutcome};
+use watchfire_shared::time::Span;
 
 use client::Clients;
 
@@ -120,11 +123,7 @@ impl Senders {
         let Some(sender) = SENDERS.iter().find(|sender| sender.kind == kind) else {
             return failed(false, format!("there is no sender for {kind}"));
         };
-        let attempt = (sender.send)(&self.context, delivery);
-        let outcome = match tokio::time::timeout(delivery.timeout.to_std(), attempt).await {
-            Ok(outcome) => outcome,
-            Err(_) => failed(true, format!("no answer within {}", delivery.timeout)),
-        };
+        let outcome = attempt(delivery.timeout, (sender.send)(&self.context, delivery)).await;
         let word = match &outcome {
             DeliveryOutcome::Ok | DeliveryOutcome::OkWith(_) => "ok",
             DeliveryOutcome::Failed { retry: true, .. } => "failed",
@@ -138,6 +137,16 @@ impl Senders {
     /// Attempts by kind of receiver and how they ended: `ok`, `failed` (to be tried again) or `refused`.
     pub(crate) fn counts(&self) -> Counts {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Ends in any case: a group whose delivery never ended would never be notified again.
+async fn attempt(within: Span, send: impl Future<Output = DeliveryOutcome>) -> DeliveryOutcome {
+    match tokio::time::timeout(within.to_std(), AssertUnwindSafe(send).catch_unwind()).await {
+        Ok(Ok(outcome)) => outcome,
+        // What it said may hold a secret, and is on the standard error output.
+        Ok(Err(_)) => failed(true, "sending it panicked, which is a mistake in Watchfire"),
+        Err(_) => failed(true, format!("no answer within {within}")),
     }
 }
 

@@ -251,3 +251,12 @@ fn every_kind_of_receiver_that_the_core_takes_has_a_sender() {
     let known: BTreeSet<&str> = alertmanager::receiver::KINDS.iter().map(|kind| kind.name).collect();
     assert_eq!(sendable, known);
 }
+
+#[tokio::test]
+async fn one_that_panics_is_tried_again_and_the_next_goes_on() {
+    let within = Span::from_seconds(5);
+    let outcome = attempt(within, async { panic!("a secret") }).await;
+    let DeliveryOutcome::Failed { retry: true, reason, .. } = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("panicked") && !reason.contains("secret"), "{reason}");
+    assert_eq!(attempt(within, async { DeliveryOutcome::Ok }).await, DeliveryOutcome::Ok);
+}
