@@ -81,7 +81,7 @@ impl<D: Disk> Engine<D> {
         if self.freshness.update(now, &self.fleet) {
             self.rules.set_fresh(now, true);
             self.own_series.write_soon(now);
-            self.note_of_self(now, now, "running", "");
+            self.note_judging(now);
             self.picture.change(now);
             let message = "rules fire and resolve from now on: enough of the fleet has reported, or had the time to";
             effects.push(Effect::Fact(Fact::new(Level::Info, message)));

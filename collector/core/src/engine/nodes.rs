@@ -32,6 +32,8 @@ const RETIRED_TABLE: &str = "retired";
 /// The table that says when this collector was last seen running.
 const RUN_TABLE: &str = "collector";
 const SEEN_AT: &str = "seen_at";
+/// Stands in that table once the collector knew enough of its fleet to judge.
+const JUDGED: &str = "judged";
 
 /// What was durable of all this.
 pub(super) struct Saved {
@@ -40,6 +42,8 @@ pub(super) struct Saved {
     pub(super) history: History,
     /// When the collector was last seen running.
     pub(super) seen_at: Option<Timestamp>,
+    /// Whether it knew enough of its fleet to judge: then the nodes that are saved are all whom it expects.
+    pub(super) judged: bool,
     /// Records that could not be read.
     pub(super) unreadable: usize,
 }
@@ -53,13 +57,14 @@ pub(super) fn load(state: &mut State) -> Result<Saved, StateError> {
     let readable: Vec<Maintenance> =
         maintenances.iter().filter_map(|(_, value)| rmp_serde::from_slice(value).ok()).collect();
     let (history, unreadable) = History::restore(state.load(history::TABLE)?);
-    let run = state.load(RUN_TABLE)?.into_iter().find(|(key, _)| key == SEEN_AT);
+    let run: BTreeMap<String, Vec<u8>> = state.load(RUN_TABLE)?.into_iter().collect();
     Ok(Saved {
         unreadable: unreadable + maintenances.len() - readable.len(),
         maintenances: Maintenances::restore(readable),
         retired: state.load(RETIRED_TABLE)?.iter().filter_map(|(id, _)| id.parse().ok()).collect(),
         history,
-        seen_at: run.and_then(|(_, value)| rmp_serde::from_slice(&value).ok()),
+        seen_at: run.get(SEEN_AT).and_then(|value| rmp_serde::from_slice(value).ok()),
+        judged: run.contains_key(JUDGED),
     })
 }
 
@@ -84,6 +89,12 @@ impl<D: Disk> Engine<D> {
     pub(super) fn note_running(&mut self, now: Timestamp) {
         let value = rmp_serde::to_vec(&now).expect("a time can always be encoded");
         self.ledger.change_soon(now, RUN_TABLE, SEEN_AT.to_owned(), Some(value));
+    }
+
+    /// Notes that the collector knows enough to judge.
+    pub(super) fn note_judging(&mut self, now: Timestamp) {
+        self.note_of_self(now, now, "running", "");
+        self.ledger.change_soon(now, RUN_TABLE, JUDGED.to_owned(), Some(Vec::new()));
     }
 
     fn note(&mut self, now: Timestamp, node: &str, (id, role): (NodeId, Role), source: Source, state: &str, why: &str) {

@@ -85,7 +85,7 @@ impl<D: Disk + Clone> Engine<D> {
         let mut engine = Self {
             ingest: Ingest::new(identity(&settings)),
             writer: Writer::new(&store),
-            freshness: Freshness::new(now),
+            freshness: if saved.judged { Freshness::again(now, &fleet) } else { Freshness::new(now) },
             causes: Causes::new(&settings.nodes.shared_labels),
             maintenances: saved.maintenances,
             history: Arc::new(saved.history),

@@ -55,6 +55,12 @@ impl Freshness {
         Self { until: now + HEARING_TIME, fresh: false, knows_fleet: false }
     }
 
+    /// A collector that judged before and was started again: if it expects nobody, there is nobody to wait for.
+    pub(crate) fn again(now: Timestamp, fleet: &Fleet) -> Self {
+        let lost = Self::lost(now);
+        if Coverage::of(fleet).expected == 0 { Self { until: now, ..lost } } else { lost }
+    }
+
     /// A collector that has just gone blind.
     pub(crate) fn lost(now: Timestamp) -> Self {
         Self { knows_fleet: true, ..Self::new(now) }

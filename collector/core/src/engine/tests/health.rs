@@ -385,3 +385,26 @@ fn what_comes_late_is_history_and_no_news() {
     let stored = &world.points("m0")[r#"m0{instance="web-1", job="node"}"#];
     assert_eq!(stored.iter().filter(|(_, value)| *value == 500.0).count(), 3, "queries find it");
 }
+
+#[test]
+fn a_collector_without_agents_waits_for_them_once_and_not_after_each_restart() {
+    let mut world = World::new("groups: [{name: g, interval: 1s, rules: [{alert: Always, expr: vector(1)}]}]");
+    world.run(seconds(60.0));
+    let at = world.now;
+    let mut world = world.crash(CrashKeeps::NOTHING, at);
+    world.run(seconds(5.0));
+    assert_eq!((world.alerts(), world.view().fresh), (vec!["Always pending".to_owned()], false), "agents may come");
+    world.run(seconds(120.0));
+    assert_eq!((world.alerts(), world.view().fresh), (vec!["Always firing".to_owned()], true));
+    world.run(seconds(60.0));
+    let at = world.now + seconds(30.0);
+    let mut world = world.crash(CrashKeeps::NOTHING, at);
+    world.run(seconds(2.0));
+    assert!(world.view().fresh, "it knows that there are none");
+    let mut agent = FakeAgent::join(&mut world, 1, "web-1", 3);
+    agent.live(&mut world, 10);
+    let at = world.now + seconds(30.0);
+    let mut world = world.crash(CrashKeeps::NOTHING, at);
+    world.run(seconds(5.0));
+    assert!(!world.view().fresh, "now it waits for one");
+}
