@@ -15,6 +15,7 @@ use crate::detector::Patience;
 use crate::envelope::ENVELOPE_BYTES;
 use crate::identity::is_reachable;
 use crate::keyring::GossipKey;
+use crate::view::Forgotten;
 
 /// How long a member that is down or left stays listed, and its identity stays refused. Serf reaps after the same time.
 pub(crate) const FORGET_AFTER: Span = Span::from_seconds(24 * 3600);
@@ -182,6 +183,8 @@ pub struct GossipConfig {
     pub seeds: Vec<SocketAddr>,
     /// The peers that were stored last; tried like seeds.
     pub known: Vec<Peer>,
+    /// The members that were forgotten when they were stored last; those of longer than a day ago are passed over.
+    pub forgotten: Vec<Forgotten>,
     /// What this node says of itself.
     pub metadata: Metadata,
     /// Keys of the cluster, the one to seal with first; without keys gossip is plain text.

@@ -99,6 +99,7 @@ pub struct Gossip {
     leaving: Option<leave::Leaving>,
     stopped: bool,
     saved: Vec<Peer>,
+    saved_forgotten: Vec<Forgotten>,
     last_saved: Timestamp,
     conflicting: usize,
 }
@@ -142,7 +143,7 @@ impl Gossip {
         let envelope = Envelope::new(&config.cluster, &config.keys, &mut StdRng::seed_from_u64(!seed));
         let stamp = metadata::first_stamp(config.generation);
         let held = Held::read(stamp, bytes).expect("the own metadata was just encoded");
-        let GossipConfig { seeds, known, .. } = config;
+        let GossipConfig { seeds, known, forgotten, .. } = config;
         let mut gossip = Self {
             envelope,
             pace,
@@ -178,9 +179,11 @@ impl Gossip {
             leaving: None,
             stopped: false,
             saved: known.clone(),
+            saved_forgotten: forgotten.clone(),
             last_saved: now - SAVE_EVERY,
             conflicting: 0,
         };
+        gossip.recall(now, &forgotten);
         gossip.start(now, &seeds, &known);
         gossip.hand_over(effects);
         Ok(gossip)
@@ -191,7 +194,7 @@ impl Gossip {
         // Kept before anybody hears of this life, so that the next one is above it whatever happens.
         self.out.push(Effect::SaveGeneration(generation));
         self.contacts.set_seeds(now, seeds);
-        for peer in known.iter().filter(|peer| peer.id != own && peer.id.0 != 0) {
+        for peer in known.iter().filter(|peer| peer.id != own && peer.id.0 != 0 && self.view.get(peer.id).is_none()) {
             self.contacts.add_peer(now, peer);
         }
         self.try_contacts(now);

@@ -12,7 +12,9 @@ use watchfire_shared::machine::Machine;
 use watchfire_shared::member::{MemberChange, Metadata, NodeId};
 use watchfire_shared::time::{Span, Timestamp};
 
-use crate::{Effect, Gossip, GossipConfig, GossipKey, HostAnswer, Input, KeyRefusal, Peer, Profile, Removal};
+use crate::{
+    Effect, Forgotten, Gossip, GossipConfig, GossipKey, HostAnswer, Input, KeyRefusal, Peer, Profile, Removal,
+};
 
 pub(crate) const JOIN_KIND: u8 = 2;
 /// Opening a stream takes a round trip.
@@ -27,6 +29,7 @@ pub(crate) struct Node {
     pub(crate) gossip: Option<Gossip>,
     pub(crate) stored_generation: u32,
     pub(crate) stored_peers: Vec<Peer>,
+    pub(crate) stored_forgotten: Vec<Forgotten>,
     /// What its key file holds, once it was written.
     pub(crate) stored_keys: Option<Vec<GossipKey>>,
     stored_key_order: u64,
@@ -187,6 +190,7 @@ impl Net {
             gossip: None,
             stored_generation: 0,
             stored_peers: Vec::new(),
+            stored_forgotten: Vec::new(),
             stored_keys: None,
             stored_key_order: 0,
             key_file_is_broken: false,
@@ -224,6 +228,7 @@ impl Net {
             profile: self.profile,
             seeds: node.seeds.clone(),
             known: node.stored_peers.clone(),
+            forgotten: node.stored_forgotten.clone(),
             metadata: Self::metadata(&node.name),
             keys: node.stored_keys.clone().unwrap_or_else(|| self.keys.clone()),
             key_order: node.stored_key_order,
@@ -301,6 +306,7 @@ impl Net {
                 Effect::Removed(removal) => self.nodes[at].removals.push(removal),
                 Effect::SaveGeneration(generation) => self.nodes[at].stored_generation = generation,
                 Effect::SavePeers(peers) => self.nodes[at].stored_peers = peers,
+                Effect::SaveForgotten(forgotten) => self.nodes[at].stored_forgotten = forgotten,
                 Effect::SaveKeys { keys, order } => self.save_keys(at, keys, order),
                 Effect::KeysAnswered { ticket, answer } => self.nodes[at].answered.push((ticket, answer)),
                 Effect::AskHost { id, addr } => self.ask(at, id, addr),

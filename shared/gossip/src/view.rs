@@ -7,8 +7,10 @@ mod doubts;
 mod entry;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use watchfire_shared::limits::MAX_MEMBERS;
 use watchfire_shared::member::{Member, MemberChange, MemberState, NodeId};
 use watchfire_shared::time::{Span, Timestamp};
@@ -28,7 +30,7 @@ pub(crate) const UNNAMED_AFTER: Span = Span::from_seconds(5);
 pub struct NameConflict {
     pub name: String,
     /// The members, with the addresses at which they gossip.
-    pub members: Vec<(NodeId, std::net::SocketAddr)>,
+    pub members: Vec<(NodeId, SocketAddr)>,
 }
 
 /// A member that is not listed any more.
@@ -52,9 +54,12 @@ pub enum RemovalReason {
 }
 
 /// A member that somebody said will not come back. It does so only in a later life.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Forgotten {
     pub id: NodeId,
+    /// The life that will not come back, and those before it.
+    pub generation: u32,
+    pub addr: SocketAddr,
     pub name: String,
     pub at: Timestamp,
 }
@@ -336,9 +341,11 @@ impl View {
     /// Members that were dismissed, by id.
     pub(crate) fn dismissed(&self) -> Vec<Forgotten> {
         let dismissed = self.others().filter(|entry| entry.dismissed);
-        dismissed
-            .map(|entry| Forgotten { id: entry.identity.id, name: entry.name().to_string(), at: entry.since })
-            .collect()
+        let forgotten = dismissed.map(|entry| {
+            let Identity { id, generation, addr } = entry.identity;
+            Forgotten { id, generation, addr, name: entry.name().to_string(), at: entry.since }
+        });
+        forgotten.collect()
     }
 
     pub(crate) fn conflicts(&self) -> Vec<NameConflict> {

@@ -184,6 +184,7 @@ async fn start_pool(
         profile: settings.profile,
         seeds: Vec::new(),
         known: kept::peers(data, place),
+        forgotten: kept::forgotten(data, place).into_iter().map(|gone| recalled(gone, clock)).collect(),
         metadata,
         keys,
         key_order,
@@ -237,6 +238,13 @@ async fn start_pool(
     let join = settings.join.clone();
     tasks.spawn("gossip-join", |stop| resolve(join, inputs, stop));
     Ok(handle)
+}
+
+/// A member that was forgotten in an earlier life, on the scale of this one's monotonic clock.
+fn recalled(gone: Forgotten, clock: &Clock) -> Forgotten {
+    // A clock that was set back since makes it no younger than now.
+    let age = clock.wall().since(gone.at).max(Span::ZERO);
+    Forgotten { at: clock.monotonic() - age, ..gone }
 }
 
 async fn run(machine: Gossip, inbox: Inputs, mut shell: Shell, stop: CancellationToken) {
@@ -348,6 +356,10 @@ impl Shell {
                     self.pending.send_modify(|pending| pending.generation = Some(generation));
                 }
                 Effect::SavePeers(peers) => self.pending.send_modify(|pending| pending.peers = Some(peers)),
+                Effect::SaveForgotten(forgotten) => {
+                    let forgotten = forgotten.into_iter().map(|gone| self.gone_on_wall(gone)).collect();
+                    self.pending.send_modify(|pending| pending.forgotten = Some(forgotten));
+                }
                 Effect::AskHost { id, addr } => self.ask(id, addr),
                 Effect::Tie { tie, to } => self.ties.hold(tie, to),
                 Effect::Untie { tie } => self.ties.let_go(tie),
@@ -363,8 +375,7 @@ impl Shell {
         let refreshes = self.published + REFRESH_EVERY <= now;
         let changed = !steps.is_empty();
         if changed || refreshes {
-            let on_wall = |gone: Forgotten| Forgotten { at: self.clock.wall_of(gone.at), ..gone };
-            self.publisher.forgotten(machine.forgotten().into_iter().map(on_wall).collect());
+            self.publisher.forgotten(machine.forgotten().into_iter().map(|gone| self.gone_on_wall(gone)).collect());
         }
         if changed {
             self.publisher.step(steps);
@@ -433,6 +444,10 @@ impl Shell {
             }
             let _ = inputs.send(Input::KeysSaved(result)).await;
         });
+    }
+
+    fn gone_on_wall(&self, gone: Forgotten) -> Forgotten {
+        Forgotten { at: self.clock.wall_of(gone.at), ..gone }
     }
 
     fn on_wall(&self, change: MemberChange) -> MemberChange {

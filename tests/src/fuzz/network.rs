@@ -29,6 +29,7 @@ fn machine(keys: Vec<GossipKey>) -> Gossip {
         profile: Profile::Lan,
         seeds: vec![addr(7951)],
         known: Vec::new(),
+        forgotten: Vec::new(),
         metadata,
         keys,
         key_order: 0,

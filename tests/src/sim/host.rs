@@ -12,7 +12,7 @@ use watchfire_collector_core::engine::{Engine, Settings};
 use watchfire_collector_core::ingest::naming::{NameTemplate, Naming};
 use watchfire_collector_core::remediation::Remediation;
 use watchfire_collector_core::rules;
-use watchfire_gossip::{Gossip, GossipConfig, Peer, Profile};
+use watchfire_gossip::{Forgotten, Gossip, GossipConfig, Peer, Profile};
 use watchfire_shared::member::{Metadata, NodeId, Role, SERVICE_INGEST};
 use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::SimDisk;
@@ -53,6 +53,7 @@ pub struct Kept {
     pub node: Option<NodeId>,
     pub generation: u32,
     pub peers: Vec<Peer>,
+    pub forgotten: Vec<Forgotten>,
     /// A collector's disk.
     pub disk: SimDisk,
     /// An agent's spool.
@@ -112,6 +113,7 @@ impl Host {
             node: Some(self.node_id()),
             generation: self.kept.generation,
             peers: self.kept.peers.clone(),
+            forgotten: self.kept.forgotten.clone(),
             segments: self.kept.segments.clone(),
             spool_state: self.kept.spool_state.clone(),
             life: self.kept.life.clone(),
@@ -145,6 +147,7 @@ impl Host {
             profile,
             seeds: self.join.iter().map(|host| gossip_addr(*host)).collect(),
             known: self.kept.peers.clone(),
+            forgotten: self.kept.forgotten.clone(),
             metadata,
             key_order: 0,
             keys: Vec::new(),

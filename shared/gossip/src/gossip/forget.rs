@@ -2,7 +2,7 @@
 //! everybody lists no more.
 //!
 //! Of the latter the entry stays as a tombstone, for as long as any entry of a silent member does and within the same bound, so that old
-//! news of that life changes nothing. Only a later life brings the member back, as somebody new. Who is told to forget a
+//! news of that life changes nothing; it is kept on disk too, or a restart of all who know of it would bring the member back. Only a later life brings the member back, as somebody new. Who is told to forget a
 //! life that it holds for alive takes it for down: if it lives after all, it returns under its next generation.
 
 use watchfire_shared::member::{MemberState, NodeId};
@@ -13,7 +13,7 @@ use crate::config::FORGET_AFTER;
 use crate::identity::Identity;
 use crate::packet::{FORGET_SINCE, LEAVE_IDENTITIES, Packet};
 use crate::schedule::Alarm;
-use crate::view::{Difference, Entry};
+use crate::view::{Difference, Entry, Forgotten};
 
 impl Gossip {
     /// Somebody here says that a member will not come back. Nothing happens while it is alive or suspect.
@@ -31,6 +31,19 @@ impl Gossip {
                 self.spread_dismissed(now, *identity);
             }
         }
+    }
+
+    /// Takes over what was forgotten in an earlier life of this node: who was away meanwhile still holds it for a member.
+    pub(super) fn recall(&mut self, now: Timestamp, forgotten: &[Forgotten]) {
+        let own = self.own().id;
+        let is_recent = |gone: &&Forgotten| gone.id != own && gone.id.0 != 0 && gone.at + FORGET_AFTER > now;
+        let recent: Vec<&Forgotten> = forgotten.iter().filter(is_recent).take(self.view.room()).collect();
+        for gone in &recent {
+            self.view.insert(now, Entry::dismissed(gone));
+            self.schedule.set_by(Alarm::Forget, gone.at + FORGET_AFTER);
+        }
+        let dead = recent.iter().map(|gone| foca::Member::down(Identity::new(gone.id, gone.generation, gone.addr)));
+        self.with_foca(now, |foca, outbox| foca.apply_many(dead, false, outbox));
     }
 
     fn is_news(&mut self, now: Timestamp, identity: &Identity) -> bool {

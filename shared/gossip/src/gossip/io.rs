@@ -8,7 +8,7 @@ use super::Gossip;
 use crate::config::Peer;
 use crate::keyring::GossipKey;
 use crate::rotation::{KeyOp, KeyRefusal};
-use crate::view::Removal;
+use crate::view::{Forgotten, Removal};
 
 /// Room for effects that stays while there are none: what a busy moment leaves behind. A newcomer tells of thousands of
 /// members at once, and never again.
@@ -85,6 +85,8 @@ pub enum Effect {
     SaveGeneration(u32),
     /// Keep these peers in place of those kept before; they are handed in at the next start.
     SavePeers(Vec<Peer>),
+    /// Keep these members as forgotten in place of those kept before; they are handed in at the next start.
+    SaveForgotten(Vec<Forgotten>),
     /// Replace what the key file holds, and tell by [`Input::KeysSaved`] once it is durable.
     SaveKeys { keys: Vec<GossipKey>, order: u64 },
     /// The change that was asked for is made here, and the other members are told; or nothing is changed.

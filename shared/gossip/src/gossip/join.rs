@@ -68,6 +68,11 @@ impl Gossip {
             self.saved.clone_from(&peers);
             self.out.push(Effect::SavePeers(peers));
         }
+        let forgotten = self.view.dismissed();
+        if forgotten != self.saved_forgotten {
+            self.saved_forgotten.clone_from(&forgotten);
+            self.out.push(Effect::SaveForgotten(forgotten));
+        }
     }
 
     /// A member that is down or left is tried from now on, beginning within the second.

@@ -62,6 +62,33 @@ fn who_was_away_when_a_member_was_forgotten_forgets_it_afterwards() {
 }
 
 #[test]
+fn a_member_stays_forgotten_when_all_who_forgot_it_restart_while_one_that_knows_it_is_away() {
+    let mut net = Net::settled(7, Profile::Lan, 6);
+    net.kill_host(3);
+    assert!(net.run_until(Span::from_seconds(40), |net| net.all_see("node-003", MemberState::Down)).is_some());
+    net.groups = Some(vec![0, 0, 0, 0, 1, 0]);
+    net.run_for(Span::from_seconds(40));
+    let id = net.nodes[3].id;
+    net.input(0, Input::Forget(id));
+    net.run_for(Span::from_seconds(5));
+    for at in [0, 1, 2, 5] {
+        net.kill(at);
+        net.start(at);
+        net.run_for(Span::from_seconds(5));
+        assert_eq!(net.nodes[at].gossip.as_ref().unwrap().forgotten()[0].name, "node-003");
+    }
+    assert_eq!(net.state(4, "node-003"), Some(MemberState::Down));
+    let changes: Vec<usize> = [0, 1, 2, 5].iter().map(|at| net.nodes[*at].changes.len()).collect();
+    net.groups = None;
+    assert!(net.run_until(Span::from_seconds(60), |net| net.state(4, "node-003").is_none()).is_some());
+    net.run_for(Span::from_seconds(120));
+    assert!(net.is_complete() && !is_listed(&net, "node-003"));
+    for (at, before) in [0, 1, 2, 5].into_iter().zip(changes) {
+        assert!(net.nodes[at].changes[before..].iter().all(|change| change.member.id != id), "node {at} tells of it");
+    }
+}
+
+#[test]
 fn a_forgotten_member_that_starts_again_is_a_member_again() {
     let mut net = forgotten(3);
     net.start(3);
@@ -69,6 +96,23 @@ fn a_forgotten_member_that_starts_again_is_a_member_again() {
     net.run_for(Span::from_seconds(90));
     assert!(net.is_complete());
     assert!(net.running().all(|(_, gossip)| gossip.forgotten().is_empty()));
+    assert!(net.nodes.iter().all(|node| node.stored_forgotten.is_empty()));
+}
+
+#[test]
+fn a_member_that_was_forgotten_before_a_restart_is_known_by_its_name_when_it_starts_again() {
+    let mut net = forgotten(8);
+    for at in [0, 1] {
+        net.kill(at);
+        net.start(at);
+        net.run_for(Span::from_seconds(10));
+    }
+    net.start(3);
+    assert!(net.run_until(Span::from_seconds(10), Net::is_complete).is_some());
+    for at in [0, 1] {
+        let of_it = net.nodes[at].changes.iter().filter(|change| change.member.id == net.nodes[3].id);
+        assert!(of_it.clone().count() > 0 && of_it.clone().all(|change| change.member.name == "node-003"));
+    }
 }
 
 #[test]
@@ -106,8 +150,12 @@ fn tombstones_go_after_a_day() {
     let id = net.nodes[2].id;
     net.input(0, Input::Forget(id));
     net.run_for(Span::from_seconds(23 * 3600));
+    // The day is counted from the word, and from no restart.
+    net.kill(0);
+    net.start(0);
     assert!(net.running().all(|(_, gossip)| gossip.forgotten().len() == 1));
     net.run_for(Span::from_seconds(3700));
     assert!(net.running().all(|(_, gossip)| gossip.forgotten().is_empty()));
+    assert!(net.nodes.iter().all(|node| node.stored_forgotten.is_empty()));
     assert!(net.is_complete());
 }

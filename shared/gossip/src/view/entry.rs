@@ -9,6 +9,7 @@ use watchfire_shared::member::{
 };
 use watchfire_shared::time::{Span, Timestamp};
 
+use super::Forgotten;
 use super::doubts::Doubts;
 use crate::announced::{Spoken, decode_metadata};
 use crate::gossip::HostAnswer;
@@ -107,6 +108,8 @@ pub(crate) struct Entry {
     pub(crate) since: Timestamp,
     pub(crate) first_seen: Timestamp,
     pub(crate) metadata: Option<Box<Held>>,
+    /// What it was called in an earlier life of the own node.
+    called: Option<Arc<str>>,
     /// It lacked metadata for so long that it is listed without.
     pub(crate) waited: bool,
     /// This node ever saw it alive.
@@ -148,6 +151,7 @@ impl Entry {
             since: now,
             first_seen: now,
             metadata: None,
+            called: None,
             waited: false,
             seen_alive: matches!(state, MemberState::Alive | MemberState::Suspect),
             replaced: false,
@@ -160,6 +164,13 @@ impl Entry {
             round_trips: RoundTrips::default(),
             place: None,
         }
+    }
+
+    /// A member that was dismissed in an earlier life of the own node.
+    pub(crate) fn dismissed(gone: &Forgotten) -> Self {
+        let identity = Identity::new(gone.id, gone.generation, gone.addr);
+        let called = Some(gone.name.as_str().into());
+        Self { called, dismissed: true, ..Self::new(gone.at, identity, 0, MemberState::Down) }
     }
 
     /// Milliseconds to it and back from a node that stands at `own`, in hundredths: measured, or else estimated.
@@ -193,9 +204,10 @@ impl Entry {
         self.metadata.as_ref().map_or(NONE, |held| &held.keys)
     }
 
-    /// The name that it goes by: its own, or its id while that is not known.
+    /// The name that it goes by: its own, as far as that is known, or its id.
     pub(crate) fn name(&self) -> Arc<str> {
-        self.metadata.as_ref().map_or_else(|| self.identity.id.to_string().into(), |held| held.name.clone())
+        let held = self.metadata.as_ref().map(|held| held.name.clone());
+        held.or_else(|| self.called.clone()).unwrap_or_else(|| self.identity.id.to_string().into())
     }
 
     /// What foca's state means for a member that may have said goodbye.

@@ -4,17 +4,19 @@
 //! DATA_DIR/node-id             16 hexadecimal digits, made once
 //! DATA_DIR/gossip-generation   a decimal number, raised at each start
 //! DATA_DIR/gossip-peers.json   the peers that were known last
+//! DATA_DIR/gossip-forgotten.json   the members that somebody said will not come back, for a day
 //! ```
 //!
-//! The second and third of a further pool have its name in theirs: `gossip-NAME-generation`.
+//! All but the first of a further pool have its name in theirs: `gossip-NAME-generation`.
 //!
 //! Peers and generations of a running program are written by a task of their own, so that gossip never waits for a disk.
 
 use std::path::PathBuf;
 
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use watchfire_gossip::Peer;
+use watchfire_gossip::{Forgotten, Peer};
 use watchfire_shared::member::NodeId;
 
 use super::StartError;
@@ -27,18 +29,27 @@ const NODE_ID: &str = "node-id";
 pub(super) struct Place {
     generation: String,
     peers: String,
+    forgotten: String,
 }
 
 impl Default for Place {
     fn default() -> Self {
-        Self { generation: "gossip-generation".to_owned(), peers: "gossip-peers.json".to_owned() }
+        Self {
+            generation: "gossip-generation".to_owned(),
+            peers: "gossip-peers.json".to_owned(),
+            forgotten: "gossip-forgotten.json".to_owned(),
+        }
     }
 }
 
 impl Place {
     /// `name` is checked to be fit for a file's name.
     pub(super) fn of_pool(name: &str) -> Self {
-        Self { generation: format!("gossip-{name}-generation"), peers: format!("gossip-{name}-peers.json") }
+        Self {
+            generation: format!("gossip-{name}-generation"),
+            peers: format!("gossip-{name}-peers.json"),
+            forgotten: format!("gossip-{name}-forgotten.json"),
+        }
     }
 }
 
@@ -75,13 +86,22 @@ pub(super) fn next_generation(data: &DataDir, place: &Place) -> Result<u32, Star
 
 /// The peers that were known last. They are a help and no more: if they cannot be read, they are forgotten.
 pub(super) fn peers(data: &DataDir, place: &Place) -> Vec<Peer> {
-    let read = read_optional(&data.join(&place.peers)).map_err(|error| error.to_string());
+    list(data, &place.peers, "the known peers cannot be read; joining by the configured addresses alone")
+}
+
+/// The members that somebody said will not come back; times are wall time. A list that cannot be read is passed over.
+pub(super) fn forgotten(data: &DataDir, place: &Place) -> Vec<Forgotten> {
+    list(data, &place.forgotten, "the forgotten members cannot be read; who still knows them may bring them back")
+}
+
+fn list<T: DeserializeOwned>(data: &DataDir, file: &str, consequence: &str) -> Vec<T> {
+    let read = read_optional(&data.join(file)).map_err(|error| error.to_string());
     let parsed = read.and_then(|bytes| match bytes {
         None => Ok(Vec::new()),
         Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
     });
     parsed.unwrap_or_else(|error| {
-        tracing::warn!(%error, file = place.peers, "the known peers cannot be read; joining by the configured addresses alone");
+        tracing::warn!(%error, file, "{consequence}");
         Vec::new()
     })
 }
@@ -101,6 +121,8 @@ fn damaged(data: &DataDir, name: &str, expected: &'static str, text: &str) -> St
 pub(super) struct Pending {
     pub(super) generation: Option<u32>,
     pub(super) peers: Option<Vec<Peer>>,
+    /// Times are wall time.
+    pub(super) forgotten: Option<Vec<Forgotten>>,
     /// In place of an id that another machine has too.
     pub(super) id: Option<NodeId>,
 }
@@ -123,6 +145,7 @@ pub(super) async fn keep(
         let news = Pending {
             generation: next.generation.filter(|_| next.generation != written.generation),
             peers: next.peers.clone().filter(|_| next.peers != written.peers),
+            forgotten: next.forgotten.clone().filter(|_| next.forgotten != written.forgotten),
             id: next.id.filter(|_| next.id != written.id),
         };
         let (folder, place) = (folder.clone(), place.clone());
@@ -148,11 +171,17 @@ fn write(folder: &std::path::Path, place: &Place, pending: &Pending) -> Result<(
         let bytes = serde_json::to_vec(peers).expect("addresses and names always encode");
         write_atomic(&folder.join(&place.peers), &bytes)?;
     }
+    if let Some(forgotten) = &pending.forgotten {
+        let bytes = serde_json::to_vec(forgotten).expect("addresses, names and times always encode");
+        write_atomic(&folder.join(&place.forgotten), &bytes)?;
+    }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use watchfire_shared::time::Timestamp;
+
     use super::*;
 
     #[test]
@@ -189,6 +218,14 @@ mod tests {
         let peer = Peer { id: NodeId(1), generation: 2, addr: "127.0.0.1:1".parse().unwrap(), name: "a".into() };
         writer.send_modify(|pending| pending.peers = Some(vec![peer.clone()]));
         writer.send_modify(|pending| pending.generation = Some(6));
+        let gone = Forgotten {
+            id: NodeId(2),
+            generation: 3,
+            addr: "127.0.0.1:2".parse().unwrap(),
+            name: "b".into(),
+            at: Timestamp::from_millis(1_800_000_000_123),
+        };
+        writer.send_modify(|pending| pending.forgotten = Some(vec![gone.clone()]));
         let stop = CancellationToken::new();
         stop.cancel();
         keep(folder.path().to_owned(), Place::default(), pending, stop).await;
@@ -196,5 +233,6 @@ mod tests {
             (peers(&data, &Place::default()), next_generation(&data, &Place::default()).unwrap()),
             (vec![peer], 7)
         );
+        assert_eq!(forgotten(&data, &Place::default()), [gone]);
     }
 }

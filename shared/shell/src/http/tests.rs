@@ -124,7 +124,13 @@ async fn pages_cover_the_list_without_overlap() {
 async fn who_is_forgotten_is_shown_to_those_who_ask_for_it() {
     let world = world();
     assert_eq!(names(&get(&world, "/v1/members?state=forgotten").await.1), [""; 0]);
-    let gone = Forgotten { id: NodeId(9), name: "node-9".to_owned(), at: Timestamp::EPOCH };
+    let gone = Forgotten {
+        id: NodeId(9),
+        generation: 1,
+        addr: "127.0.0.1:9".parse().unwrap(),
+        name: "node-9".to_owned(),
+        at: Timestamp::EPOCH,
+    };
     world.publisher.forgotten(vec![gone]);
     let (_, list) = get(&world, "/v1/members?state=forgotten&filter=name=node-9").await;
     let expected =

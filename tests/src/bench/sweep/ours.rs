@@ -66,6 +66,7 @@ impl Fleet {
             profile: Profile::Lan,
             seeds: if host == 0 { Vec::new() } else { vec![address(0)] },
             known: if host == 0 && life > 1 { vec![peer(1)] } else { Vec::new() },
+            forgotten: Vec::new(),
             metadata: self.metadata(host),
             keys: if self.sealed { vec![GossipKey::new([7; 32])] } else { Vec::new() },
             key_order: 0,

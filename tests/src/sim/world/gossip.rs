@@ -41,6 +41,7 @@ impl World {
                 }
                 Effect::SaveGeneration(generation) => self.hosts[id].kept.generation = generation,
                 Effect::SavePeers(peers) => self.hosts[id].kept.peers = peers,
+                Effect::SaveForgotten(forgotten) => self.hosts[id].kept.forgotten = forgotten,
                 Effect::AskHost { id: member, addr } => self.ask_host(id, member, addr),
                 Effect::Tie { tie, to } => self.tie(id, tie, to),
                 Effect::Untie { tie } => self.network.ties.retain(|held| (held.from, held.tie) != (id, tie)),
