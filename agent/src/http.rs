@@ -14,7 +14,9 @@ use watchfire_shell::clock::Clock;
 use watchfire_shell::http::openapi::{
     Answer, Document, MEMBER_OPERATIONS, MEMBER_SCHEMAS, Operation, PROBE_OPERATIONS,
 };
-use watchfire_shell::http::{METRICS_CONTENT_TYPE, discovery_routes, member_routes, not_found, probe_routes};
+use watchfire_shell::http::{
+    Exposition, METRICS_CONTENT_TYPE, discovery_routes, member_routes, not_found, probe_routes,
+};
 use watchfire_shell::journal::{Journal, Topic};
 use watchfire_shell::membership::MembershipHandle;
 
@@ -73,7 +75,17 @@ async fn metrics(State(app): State<App>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "the sampler is busy\n").into_response();
     }
     match tokio::time::timeout(MAX_SCRAPE_TIME, text).await {
-        Ok(Ok(text)) => ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], text).into_response(),
+        Ok(Ok(mut text)) => {
+            text.push_str(&gossip_events(&app.membership));
+            ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], text).into_response()
+        }
         _ => (StatusCode::SERVICE_UNAVAILABLE, "the sampler does not answer\n").into_response(),
     }
+}
+
+/// What gossip counted, for whoever scrapes: collectors are not sent it.
+fn gossip_events(membership: &MembershipHandle) -> String {
+    let mut out = Exposition::default();
+    out.gossip_events(membership);
+    out.finish()
 }

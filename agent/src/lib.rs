@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use watchfire_shell::arguments::{self, LogArguments, Origin};
-use watchfire_shell::lifecycle::exit;
+use watchfire_shell::lifecycle::{self, exit};
 
 pub mod config;
 
@@ -132,7 +132,7 @@ fn run_program(origin: Origin, log: &LogArguments) -> ExitCode {
         result
     });
     result.unwrap_or_else(|error| {
-        tracing::error!("{error:#}");
+        tracing::error!("{}", lifecycle::with_causes(error.as_ref()));
         ExitCode::from(exit::ERROR)
     })
 }

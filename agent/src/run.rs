@@ -38,7 +38,7 @@ use crate::{action, http, log, spool};
 
 /// Inputs that wait for the core: frames of three collectors and what the disk says. All of them wait for room.
 const MAX_INBOX: usize = 256;
-/// How often the program looks whether one of its tasks has died.
+/// How often the program looks whether one of its threads, or the core, has died.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long the spool may take to sync at the end.
 const MAX_SYNC_TIME: Duration = Duration::from_secs(5);
@@ -166,21 +166,26 @@ impl Agent {
     /// Waits for the end, and gives the exit code.
     async fn serve(&mut self, signals: &mut Signals) -> u8 {
         let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut deaths = self.tasks.deaths();
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
                     Signal::Stop => return exit::OK,
                     Signal::Reload => self.reload().await,
                 },
+                _ = deaths.wait_for(|names| !names.is_empty()) => return self.died(),
                 _ = look.tick() => {
-                    let ended = self.tasks.ended();
-                    if !ended.is_empty() || self.core.is_finished() || self.spool.is_finished() {
-                        tracing::error!(tasks = ended.join(", "), "a part of the program has died");
-                        return exit::ERROR;
+                    if self.core.is_finished() || self.spool.is_finished() {
+                        return self.died();
                     }
                 }
             }
         }
+    }
+
+    fn died(&self) -> u8 {
+        tracing::error!(tasks = self.tasks.ended().join(", "), "a part of the program has died");
+        exit::ERROR
     }
 
     /// Reads the configuration again. A bad one changes nothing.
@@ -238,14 +243,20 @@ impl Agent {
 
     async fn stop(mut self) {
         self.stopping.store(true, Ordering::Relaxed);
-        // Both at once: peers hear the goodbye while the last ticks go to the disk.
-        let core = async {
-            let _ = self.inputs.send(Input::Stop).await;
+        if self.membership.has_yielded() {
+            // The id is another's: neither a last tick nor a goodbye goes out under it.
+            self.core.abort();
             let _ = self.core.await;
-        };
-        let (left, ()) = tokio::join!(self.membership.leave(), core);
-        if !left {
-            tracing::warn!("the goodbye could not be said");
+        } else {
+            // Both at once: peers hear the goodbye while the last ticks go to the disk.
+            let core = async {
+                let _ = self.inputs.send(Input::Stop).await;
+                let _ = self.core.await;
+            };
+            let (left, ()) = tokio::join!(self.membership.leave(), core);
+            if !left {
+                tracing::warn!("the goodbye could not be said");
+            }
         }
         self.tasks.stop().await;
         // The core's end of the orders is gone: the thread ends after the last of them.

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use watchfire_promql::Syntax;
 use watchfire_shell::arguments::{self, LogArguments, Origin};
-use watchfire_shell::lifecycle::exit;
+use watchfire_shell::lifecycle::{self, exit};
 
 pub mod config;
 
@@ -176,7 +176,7 @@ fn run_program(origin: Origin, log: &LogArguments) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("collector").enable_all().build();
     let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run::run(load, origin)));
     result.unwrap_or_else(|error| {
-        tracing::error!("{error:#}");
+        tracing::error!("{}", lifecycle::with_causes(error.as_ref()));
         ExitCode::from(exit::ERROR)
     })
 }

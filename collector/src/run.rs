@@ -40,8 +40,6 @@ use crate::sender::Senders;
 
 /// The folder of the store inside the data directory.
 pub(crate) const STORE_FOLDER: &str = "store";
-/// How often the program looks whether one of its tasks has died.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs a collector until it is told to stop.
 ///
@@ -165,7 +163,7 @@ impl Collector {
 
     /// Waits for the end, and gives the exit code.
     async fn serve(&self, signals: &mut Signals) -> u8 {
-        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut deaths = self.tasks.deaths();
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
@@ -177,12 +175,9 @@ impl Collector {
                     }
                 },
                 () = self.engine.failed.cancelled() => return exit::ERROR,
-                _ = look.tick() => {
-                    let ended = self.tasks.ended();
-                    if !ended.is_empty() {
-                        tracing::error!(tasks = ended.join(", "), "a part of the program has died");
-                        return exit::ERROR;
-                    }
+                _ = deaths.wait_for(|names| !names.is_empty()) => {
+                    tracing::error!(tasks = self.tasks.ended().join(", "), "a part of the program has died");
+                    return exit::ERROR;
                 }
             }
         }

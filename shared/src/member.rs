@@ -175,6 +175,17 @@ pub struct Member {
     /// Its gossip is off: what is said here, it says of itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gossip_off: bool,
+    /// Other living members of the same name, while it lives: one of them has to be called otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namesakes: Vec<Namesake>,
+}
+
+/// Another member of the same name.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Namesake {
+    pub id: NodeId,
+    /// Where it gossips.
+    pub addr: SocketAddr,
 }
 
 /// A member that entered a state.

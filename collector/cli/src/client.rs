@@ -225,6 +225,7 @@ async fn refused(address: &str, response: Response) -> Failure {
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::Unauthorised(text),
         StatusCode::GONE => Failure::Gone(text),
+        StatusCode::BAD_REQUEST => Failure::Invalid(text),
         _ if body["code"] == "blocked" => Failure::Blocked(text),
         _ => Failure::Refused(text),
     }

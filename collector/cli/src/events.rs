@@ -176,8 +176,13 @@ fn line(topic: &str, data: &Value) -> String {
     plain(&format!("{}  {}  {what}", text(data, "/at"), node(data)))
 }
 
-/// A change of a member: `TIME  NAME  alive -> down (silent), suspected by web-1`.
+/// A change of a member: `TIME  NAME  alive -> down (silent), suspected by web-1`; or that it is listed no more.
 fn change(change: &Value) -> String {
+    let removed = text(change, "/removed");
+    if !removed.is_empty() {
+        let (at, name, state) = (text(change, "/at"), text(change, "/member/name"), text(change, "/member/state"));
+        return plain(&format!("{at}  {name}  {state} -> listed no more ({removed})"));
+    }
     let before = match text(change, "/previous") {
         "" => "new",
         state => state,
@@ -218,6 +223,11 @@ mod tests {
                 "b  alert NodeDown pending -> firing",
             ),
             ("maintenance", json!({"at": at, "node": "a", "until": null}), "a  maintenance ended"),
+            (
+                "member",
+                json!({"at": at, "previous": "down", "member": {"name": "a", "state": "down"}, "removed": "forgotten"}),
+                "a  down -> listed no more (forgotten)",
+            ),
         ] {
             assert_eq!(line(topic, &data), format!("{at}  {told}"));
         }

@@ -186,6 +186,9 @@ enum Failure {
     /// The other side answered with a problem of its own.
     #[error("{0}")]
     Refused(String),
+    /// The other side did not understand what it was asked.
+    #[error("{0}")]
+    Invalid(String),
     /// What was asked for cannot be.
     #[error("{0}")]
     Usage(String),
@@ -206,7 +209,7 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Closed => ExitCode::from(exit::OK),
-            Self::Other(_) | Self::Refused(_) | Self::Gone(_) => ExitCode::from(exit::ERROR),
+            Self::Other(_) | Self::Refused(_) | Self::Invalid(_) | Self::Gone(_) => ExitCode::from(exit::ERROR),
             Self::Usage(_) => ExitCode::from(exit::USAGE),
             Self::Unreachable(_) => ExitCode::from(exit::UNREACHABLE),
             Self::Unauthorised(_) => ExitCode::from(exit::UNAUTHORISED),
@@ -226,6 +229,7 @@ impl Failure {
     fn about(self, thing: &str) -> Self {
         match self {
             Self::Refused(message) => Self::Refused(format!("{}: {message}", output::plain(thing))),
+            Self::Invalid(message) => Self::Invalid(format!("{}: {message}", output::plain(thing))),
             other => other,
         }
     }

@@ -70,7 +70,11 @@ pub(crate) fn run(arguments: &MembersArguments) -> Result<ExitCode, Failure> {
     let path = format!("/v1/members{sign}{}", parameters.join("&"));
     let fetch = async |client: &Client| match &arguments.name {
         Some(name) => client.get(&format!("/v1/members/{}", encode(name))).await.map(one),
-        None => client.get_list(&path).await.map(page),
+        None => client.get_list(&path).await.map(page).map_err(|failure| match failure {
+            // The words of the others are checked before anything is asked.
+            Failure::Invalid(message) if !arguments.filter.is_empty() => Failure::Usage(message),
+            failure => failure,
+        }),
     };
     let page = block_on(watch::show(&client, arguments.output.output, arguments.watch, watch::MEMBERS, fetch))?;
     let unhealthy = number(&page.value, "/view/suspect") + number(&page.value, "/view/down") > 0
@@ -92,6 +96,11 @@ const HEADINGS: [&str; 7] = ["NAME", "STATE", "ROLE", "ADDRESS", "SINCE", "VERSI
 fn one(member: Value) -> Page {
     let by: Vec<&str> = items(&member, "/suspected_by").iter().filter_map(Value::as_str).collect();
     let mut notes = if by.is_empty() { Vec::new() } else { vec![format!("suspected by {}", by.join(", "))] };
+    let namesake = |other: &Value| {
+        let [id, addr] = ["/id", "/addr"].map(|part| text(other, part));
+        format!("{id} at {addr} has the same name; rename one of them")
+    };
+    notes.extend(items(&member, "/namesakes").iter().map(namesake));
     notes.extend(items(&member, "/conditions").iter().map(condition));
     notes.extend(items(&member, "/suspicions").iter().map(suspicion));
     Page { table: Table::new(HEADINGS, [row(&member)]), notes, value: member }

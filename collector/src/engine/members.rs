@@ -42,6 +42,8 @@ pub(crate) async fn follow_members(membership: MembershipHandle, inbox: Inbox, s
             Events::Changes(events) => {
                 let until = view.index.counter;
                 let seen = events.iter().take_while(|event| event.index.counter <= until);
+                // Who is listed no more is told below, once all who are listed are.
+                let seen = seen.filter(|event| event.removed.is_none());
                 tell(&inbox, seen.map(|event| event.change.clone())).await
             }
         };

@@ -92,7 +92,12 @@ pub(super) async fn decommission(State(app): State<Arc<App>>, Path(name): Path<S
 pub(super) async fn forget(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
     check_local(&app)?;
     let view = app.membership.view();
-    let named: Vec<_> = view.members.iter().filter(|m| m.name == name || m.id.to_string() == name).collect();
+    // An id is nobody else's, whatever somebody is called.
+    let by_id = view.members.iter().find(|member| member.id.to_string() == name);
+    let named: Vec<_> = match by_id {
+        Some(member) => vec![member],
+        None => view.members.iter().filter(|member| member.name == name).collect(),
+    };
     let is_living = |member: &&Member| matches!(member.state, MemberState::Alive | MemberState::Suspect);
     let Some(member) = named.iter().find(|member| !is_living(member)).or(named.first()) else {
         if view.forgotten.iter().any(|gone| gone.name == name || gone.id.to_string() == name) {

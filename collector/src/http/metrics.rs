@@ -67,10 +67,7 @@ fn members(app: &App, out: &mut Exposition) {
     for (state, count) in counts {
         out.sample([("state", state.as_str())], count as f64);
     }
-    out.family("watchfire_gossip_events_total", MetricKind::Counter, "What gossip counted, by event.");
-    for (event, count) in app.membership.counters() {
-        out.sample([("event", event)], count as f64);
-    }
+    out.gossip_events(&app.membership);
 }
 
 fn ingest(app: &App, out: &mut Exposition) {

@@ -96,8 +96,10 @@ pub(super) async fn one(State(app): State<Arc<App>>, Path(name): Path<String>) -
 /// # Errors
 /// 404, with the nearest name that exists.
 pub(super) fn find<'a>(nodes: &'a [NodeView], name: &str) -> Result<&'a NodeView, Problem> {
-    let named = |node: &&NodeView| node.name == name || node.id.is_some_and(|id| id.to_string() == name);
-    if let Some(node) = nodes.iter().filter(named).min_by_key(|node| node.role == Role::Collector) {
+    // An id is nobody else's, whatever somebody is called.
+    let by_id = nodes.iter().find(|node| node.id.is_some_and(|id| id.to_string() == name));
+    let by_name = || nodes.iter().filter(|node| node.name == name).min_by_key(|node| node.role == Role::Collector);
+    if let Some(node) = by_id.or_else(by_name) {
         return Ok(node);
     }
     let hint = nearest(name, nodes.iter().map(|node| node.name.as_str()));

@@ -18,6 +18,7 @@ mod refusal;
 mod returned;
 mod rotation;
 mod rtt;
+mod strangers;
 mod stream;
 #[cfg(test)]
 mod test_side;
@@ -25,7 +26,7 @@ mod ties;
 mod twin;
 
 pub use contact::Contact;
-pub use io::{Effect, HostAnswer, Input};
+pub use io::{Effect, HostAnswer, Input, Stranger};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -41,7 +42,7 @@ use crate::bucket::Bucket;
 use crate::config::{ConfigError, FORGET_AFTER, GossipConfig, Pace, Peer};
 use crate::contacts::Contacts;
 use crate::detector::Detector;
-use crate::envelope::{Envelope, Refusal};
+use crate::envelope::Envelope;
 use crate::identity::Identity;
 use crate::packet::Packet;
 use crate::schedule::{Alarm, Schedule};
@@ -97,11 +98,12 @@ pub struct Gossip {
     early: metadata::Early,
     rotation: rotation::Rotation,
     leaving: Option<leave::Leaving>,
+    /// When a stranger was told of last.
+    stranger: Option<Timestamp>,
     stopped: bool,
     saved: Vec<Peer>,
     saved_forgotten: Vec<Forgotten>,
     last_saved: Timestamp,
-    conflicting: usize,
 }
 
 impl Gossip {
@@ -177,11 +179,11 @@ impl Gossip {
             early: metadata::Early::default(),
             rotation,
             leaving: None,
+            stranger: None,
             stopped: false,
             saved: known.clone(),
             saved_forgotten: forgotten.clone(),
             last_saved: now - SAVE_EVERY,
-            conflicting: 0,
         };
         gossip.recall(now, &forgotten);
         gossip.start(now, &seeds, &known);
@@ -291,7 +293,7 @@ impl Gossip {
         self.stats.received_bytes += bytes.len() as u64;
         let packet = match self.envelope.open(bytes) {
             Ok(packet) => packet,
-            Err(refusal) => return self.refuse(refusal),
+            Err(refusal) => return self.refuse_from(now, from, refusal),
         };
         match packet {
             Packet::Foca(body) => self.receive_foca(now, &body, &[]),
@@ -316,22 +318,6 @@ impl Gossip {
             Packet::Keys { order, op } => self.receive_keys(now, order, op),
             Packet::Sync { .. } | Packet::Places(_) => self.stats.dropped_unexpected += 1,
         }
-    }
-
-    fn refuse(&mut self, refusal: Refusal) {
-        let counter = match refusal {
-            Refusal::Oversized => &mut self.stats.dropped_oversized,
-            Refusal::Malformed => &mut self.stats.dropped_malformed,
-            Refusal::Version => &mut self.stats.dropped_version,
-            Refusal::OtherCluster => &mut self.stats.dropped_other_cluster,
-            Refusal::Checksum => &mut self.stats.dropped_checksum,
-            Refusal::UnknownKind => &mut self.stats.dropped_unknown_kind,
-            Refusal::Plain => &mut self.stats.dropped_plain,
-            Refusal::UnknownKey => &mut self.stats.dropped_unknown_key,
-            Refusal::Forged => &mut self.stats.dropped_forged,
-            Refusal::Replayed => &mut self.stats.dropped_replayed,
-        };
-        *counter += 1;
     }
 
     fn send(&mut self, to: SocketAddr, packet: &Packet) {
@@ -398,7 +384,6 @@ impl Gossip {
         self.view.flush(now, &mut differences);
         if !differences.is_empty() {
             self.schedule.set_by(Alarm::SavePeers, now.max(self.last_saved + self.save_every()));
-            self.count_conflicts();
             self.tie_soon(now);
         }
         self.tell(differences);
@@ -412,16 +397,16 @@ impl Gossip {
     }
 
     fn tell(&mut self, differences: Vec<Difference>) {
-        self.out.extend(differences.into_iter().map(|difference| match difference {
-            Difference::Changed(change) => Effect::Changed(change),
-            Difference::Removed(removal) => Effect::Removed(removal),
-        }));
-    }
-
-    fn count_conflicts(&mut self) {
-        let conflicting = self.view.conflicts().len();
-        self.stats.name_conflicts += conflicting.saturating_sub(self.conflicting) as u64;
-        self.conflicting = conflicting;
+        for difference in differences {
+            self.out.push(match difference {
+                Difference::Changed(change) => Effect::Changed(change),
+                Difference::Removed(removal) => Effect::Removed(removal),
+                Difference::Conflict(conflict) => {
+                    self.stats.name_conflicts += 1;
+                    Effect::NameConflict(conflict)
+                }
+            });
+        }
     }
 
     /// What a change of state sets in motion.

@@ -88,6 +88,8 @@ pub(crate) struct Net {
     /// The longest way of a datagram; shorter ones overtake it.
     pub(crate) latency: Span,
     pub(crate) sent: u64,
+    /// Which node told of a conflict or a stranger.
+    pub(crate) told: Vec<(usize, Effect)>,
     /// A hash over everything that every machine asked for.
     pub(crate) trace: u64,
     moved: u16,
@@ -124,6 +126,7 @@ impl Net {
             duplicates: 0.0,
             latency: Span::from_millis(1),
             sent: 0,
+            told: Vec::new(),
             trace: 0,
             moved: 0,
             queue: BTreeMap::new(),
@@ -314,6 +317,7 @@ impl Net {
                 Effect::Untie { tie } => self.untie(at, tie),
                 Effect::Exchange { exchange, to, frames } => self.exchange(at, exchange, to, frames),
                 Effect::Reply { stream, frames } => self.reply(stream, Ok(frames)),
+                told @ (Effect::NameConflict(_) | Effect::Stranger { .. }) => self.told.push((at, told)),
                 Effect::TimeProbe => self.nodes[at].probed = Some(self.now),
                 Effect::Cloned { other, yields } => {
                     self.nodes[at].clones.push((other, yields));

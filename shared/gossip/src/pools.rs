@@ -21,8 +21,8 @@ pub struct Pools {
 #[derive(Debug, Default, PartialEq)]
 pub struct Merged {
     pub changes: Vec<MemberChange>,
-    /// Some member is listed no more.
-    pub removed: bool,
+    /// Members that are listed no more, as they were listed last.
+    pub removed: Vec<Member>,
 }
 
 impl Pools {
@@ -57,7 +57,7 @@ impl Pools {
                 Some(after) => tell(now, before, after, &mut merged),
                 None => {
                     self.members.remove(&id);
-                    merged.removed = true;
+                    merged.removed.extend(before);
                 }
             }
         }
@@ -130,6 +130,7 @@ mod tests {
             keys: Default::default(),
             pools: Vec::new(),
             gossip_off: false,
+            namesakes: Vec::new(),
         }
     }
 
@@ -163,8 +164,9 @@ mod tests {
         let lost = pools.take(now, 1, vec![change(&suspect), change(&down)], &[own.clone(), down, member(3, Alive)]);
         assert_eq!(states(&lost), [(2, Some(Alive), Suspect), (2, Some(Suspect), Down)]);
         // It is listed until no pool lists it.
-        assert!(!pools.take(now, 0, vec![], std::slice::from_ref(&own)).removed);
-        assert!(pools.take(now, 1, vec![], &[own, member(3, Alive)]).removed);
+        assert!(pools.take(now, 0, vec![], std::slice::from_ref(&own)).removed.is_empty());
+        let removed = pools.take(now, 1, vec![], &[own, member(3, Alive)]).removed;
+        assert_eq!(removed.iter().map(|member| member.id).collect::<Vec<_>>(), [NodeId(2)]);
         assert_eq!(pools.members().len(), 2);
     }
 

@@ -5,6 +5,7 @@
 
 mod doubts;
 mod entry;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -17,6 +18,8 @@ use watchfire_shared::time::{Span, Timestamp};
 
 use entry::Listed;
 pub(crate) use entry::{Entry, Held, Shown};
+pub use names::NameConflict;
+use names::Names;
 
 use crate::identity::Identity;
 use crate::packet::{PageEntry, Standing};
@@ -24,14 +27,6 @@ use crate::place::Place;
 
 /// How long a member may lack metadata before it is listed under its id.
 pub(crate) const UNNAMED_AFTER: Span = Span::from_seconds(5);
-
-/// Two or more living members that claim one name.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NameConflict {
-    pub name: String,
-    /// The members, with the addresses at which they gossip.
-    pub members: Vec<(NodeId, SocketAddr)>,
-}
 
 /// A member that is not listed any more.
 #[derive(Clone, PartialEq, Debug)]
@@ -69,6 +64,8 @@ pub struct Forgotten {
 pub(crate) enum Difference {
     Changed(MemberChange),
     Removed(Removal),
+    /// One more claims a name that another living member has.
+    Conflict(NameConflict),
 }
 
 #[derive(Debug)]
@@ -77,6 +74,7 @@ pub(crate) struct View {
     /// Boxed, since a tree's nodes are a third empty.
     entries: BTreeMap<NodeId, Box<Entry>>,
     by_name: BTreeSet<(Arc<str>, NodeId)>,
+    names: Names,
     /// Entries that may look different from what was told last.
     dirty: BTreeSet<NodeId>,
     /// Entries without metadata, by when they are listed anyway.
@@ -96,6 +94,7 @@ impl View {
             own: own.id,
             entries: BTreeMap::new(),
             by_name: BTreeSet::new(),
+            names: Names::default(),
             dirty: BTreeSet::from([own.id]),
             unnamed: BTreeSet::new(),
             index: 0,
@@ -250,7 +249,14 @@ impl View {
     /// Tells what became visible since the last time, oldest id first.
     pub(crate) fn flush(&mut self, now: Timestamp, differences: &mut Vec<Difference>) {
         let mut dirty = std::mem::take(&mut self.dirty);
-        while let Some(id) = dirty.pop_first() {
+        loop {
+            let Some(id) = dirty.pop_first() else {
+                dirty = self.settle_names(differences);
+                if dirty.is_empty() {
+                    return;
+                }
+                continue;
+            };
             let Some(mut entry) = self.entries.remove(&id) else { continue };
             if entry.dismissed {
                 self.unlist(now, &mut entry, RemovalReason::Dismissed, differences);
@@ -301,6 +307,7 @@ impl View {
             self.unname(entry);
             self.by_name.insert((listed.name.clone(), member.id));
         }
+        self.names.touch(&listed.name);
         let previous = entry.listed.replace(listed).map(|before| before.state);
         self.index += 1;
         differences.push(Difference::Changed(MemberChange { at: now, previous, member }));
@@ -318,6 +325,7 @@ impl View {
 
     fn unname(&mut self, entry: &Entry) {
         if let Some(listed) = &entry.listed {
+            self.names.touch(&listed.name);
             self.by_name.remove(&(listed.name.clone(), entry.identity.id));
         }
     }
@@ -329,7 +337,8 @@ impl View {
     }
 
     fn member(&self, entry: &Entry) -> Member {
-        entry.member(|id| self.get(id).map_or_else(|| id.to_string().into(), Entry::name))
+        let member = entry.member(|id| self.get(id).map_or_else(|| id.to_string().into(), Entry::name));
+        Member { namesakes: self.namesakes(entry), ..member }
     }
 
     /// What is listed, by name, then by id.
@@ -346,21 +355,6 @@ impl View {
             Forgotten { id, generation, addr, name: entry.name().to_string(), at: entry.since }
         });
         forgotten.collect()
-    }
-
-    pub(crate) fn conflicts(&self) -> Vec<NameConflict> {
-        let mut conflicts: Vec<NameConflict> = Vec::new();
-        let living = self.by_name.iter().filter_map(|(name, id)| Some((name, self.get(*id)?)));
-        let living = living.filter(|(_, entry)| entry.is_active());
-        for (name, entry) in living {
-            let member = (entry.identity.id, entry.identity.addr);
-            match conflicts.last_mut().filter(|last| *last.name == **name) {
-                Some(last) => last.members.push(member),
-                None => conflicts.push(NameConflict { name: name.to_string(), members: vec![member] }),
-            }
-        }
-        conflicts.retain(|conflict| conflict.members.len() > 1);
-        conflicts
     }
 
     /// A number that two equal views share, whatever the order in which they learnt: the own entry is part of it.

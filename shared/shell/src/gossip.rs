@@ -21,6 +21,10 @@ mod ties;
 
 mod tickets;
 
+mod wall;
+
+mod warnings;
+
 mod inputs;
 
 pub(crate) mod keys;
@@ -33,8 +37,8 @@ use std::sync::Arc;
 use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use watchfire_gossip::{Contact, Effect, Forgotten, Gossip, GossipConfig, HostAnswer, Input, Profile};
-use watchfire_shared::member::{Member, MemberChange, MemberState, Metadata, NodeId};
+use watchfire_gossip::{Contact, Effect, Gossip, GossipConfig, HostAnswer, Input, Profile};
+use watchfire_shared::member::{Metadata, NodeId};
 use watchfire_shared::time::{Span, Timestamp};
 
 use crate::bind;
@@ -184,7 +188,7 @@ async fn start_pool(
         profile: settings.profile,
         seeds: Vec::new(),
         known: kept::peers(data, place),
-        forgotten: kept::forgotten(data, place).into_iter().map(|gone| recalled(gone, clock)).collect(),
+        forgotten: kept::forgotten(data, place).into_iter().map(|gone| wall::recalled(gone, clock)).collect(),
         metadata,
         keys,
         key_order,
@@ -192,7 +196,7 @@ async fn start_pool(
     let encrypted = !config.keys.is_empty();
     tracing::info!(%bound, advertise = %config.advertise, id = %config.id, generation = config.generation, encrypted, "gossip starts");
     let id = config.id;
-    let start = Index { epoch: u64::from(config.generation), counter: 0 };
+    let start = Index { epoch: epoch(), counter: 0 };
     let view =
         MembershipView { node: config.metadata.name.clone(), index: start, members: Vec::new(), forgotten: Vec::new() };
     let mut effects = Vec::new();
@@ -240,11 +244,10 @@ async fn start_pool(
     Ok(handle)
 }
 
-/// A member that was forgotten in an earlier life, on the scale of this one's monotonic clock.
-fn recalled(gone: Forgotten, clock: &Clock) -> Forgotten {
-    // A clock that was set back since makes it no younger than now.
-    let age = clock.wall().since(gone.at).max(Span::ZERO);
-    Forgotten { at: clock.monotonic() - age, ..gone }
+/// Which life of the program this is: no generation, which begins anew with a data directory that was wiped, and no time,
+/// which a clock may say twice. 48 bits, which every reader of JSON takes for a whole number.
+fn epoch() -> u64 {
+    (rand::random::<u64>() >> 16).max(1)
 }
 
 async fn run(machine: Gossip, inbox: Inputs, mut shell: Shell, stop: CancellationToken) {
@@ -347,10 +350,12 @@ impl Shell {
                 Effect::Send { to, bytes } => drop(self.socket.try_send_to(&bytes, self.reachable(to))),
                 Effect::TimeProbe => self.watch.start(),
                 Effect::Cloned { other, yields } => self.cloned(machine, other, yields),
+                Effect::NameConflict(conflict) => warnings::name_conflict(&conflict),
+                Effect::Stranger { from, stranger } => warnings::stranger(from, stranger),
                 Effect::Changed(change) => steps.push(Step::Listed(Box::new(self.on_wall(change)))),
                 Effect::Removed(removal) => {
                     tracing::info!(member = removal.member.name, reason = ?removal.reason, "a member is not listed any more");
-                    steps.push(Step::Unlisted(removal.member.id));
+                    steps.push(self.unlisted(removal));
                 }
                 Effect::SaveGeneration(generation) => {
                     self.pending.send_modify(|pending| pending.generation = Some(generation));
@@ -383,7 +388,7 @@ impl Shell {
         if refreshes {
             self.published = now;
             let members = machine.members().into_iter().map(|member| self.member_on_wall(member)).collect();
-            self.publisher.publish(members, Vec::new(), false);
+            self.publisher.publish(members, Vec::new(), Vec::new());
         }
         if self.looked + LOOK_EVERY <= now || changed || refreshes {
             self.looked = now;
@@ -413,6 +418,7 @@ impl Shell {
         let new = kept::random_id();
         tracing::error!(%id, %own, %other, %new, "this node's id lives at another address already: this machine was copied with its data directory; it gets a new id and has to start again");
         self.pending.send_modify(|pending| pending.id = Some(new));
+        self.publisher.yields();
         self.yields = true;
     }
 
@@ -444,30 +450,6 @@ impl Shell {
             }
             let _ = inputs.send(Input::KeysSaved(result)).await;
         });
-    }
-
-    fn gone_on_wall(&self, gone: Forgotten) -> Forgotten {
-        Forgotten { at: self.clock.wall_of(gone.at), ..gone }
-    }
-
-    fn on_wall(&self, change: MemberChange) -> MemberChange {
-        let previous = change.previous.map_or("none", MemberState::as_str);
-        let member = self.member_on_wall(change.member);
-        if change.previous != Some(member.state) {
-            tracing::info!(member = member.name, addr = %member.addr, previous, state = member.state.as_str(), "member");
-        }
-        MemberChange { at: self.clock.wall_of(change.at), previous: change.previous, member }
-    }
-
-    fn member_on_wall(&self, member: Member) -> Member {
-        let mut member = Member { since: self.clock.wall_of(member.since), ..member };
-        member.conditions.iter_mut().for_each(|condition| condition.since = self.clock.wall_of(condition.since));
-        for suspicion in &mut member.suspicions {
-            suspicion.since = self.clock.wall_of(suspicion.since);
-            suspicion.until = suspicion.until.map(|until| self.clock.wall_of(until));
-            suspicion.by.iter_mut().for_each(|suspecter| suspecter.at = self.clock.wall_of(suspecter.at));
-        }
-        member
     }
 }
 

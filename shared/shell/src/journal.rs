@@ -24,7 +24,7 @@ pub use members::follow_members;
 /// What an event is about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Topic {
-    /// A member entered a state, or is described otherwise.
+    /// A member entered a state, is described otherwise, or is listed no more.
     Member,
     /// A named condition of a member began or ended.
     Condition,

@@ -2,10 +2,12 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -105,10 +107,27 @@ pub async fn watchdog(stop: CancellationToken) {
     }
 }
 
+/// An error and what led to it, each said once: many messages have their cause in them already.
+#[must_use]
+pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let told = error.to_string();
+        if !text.ends_with(&told) {
+            text += &format!(": {told}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// What was started, by name. It is stopped in reverse order: what feeds others was started after them.
 #[derive(Debug, Default)]
 pub struct Tasks {
     running: Vec<Task>,
+    /// The names of those that ended by themselves.
+    ended: Arc<watch::Sender<Vec<&'static str>>>,
 }
 
 #[derive(Debug)]
@@ -116,6 +135,21 @@ struct Task {
     name: &'static str,
     stop: CancellationToken,
     handle: JoinHandle<()>,
+}
+
+/// Tells that a task ended, whichever way it did.
+struct End {
+    name: &'static str,
+    stop: CancellationToken,
+    ended: Arc<watch::Sender<Vec<&'static str>>>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if !self.stop.is_cancelled() {
+            self.ended.send_modify(|ended| ended.push(self.name));
+        }
+    }
 }
 
 /// How long one task may take to stop. systemd's own limit for all of them is 90 s.
@@ -128,14 +162,25 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let stop = CancellationToken::new();
-        let handle = tokio::spawn(start(stop.clone()));
+        let end = End { name, stop: stop.clone(), ended: self.ended.clone() };
+        let task = start(stop.clone());
+        let handle = tokio::spawn(async move {
+            let _end = end;
+            task.await;
+        });
         self.running.push(Task { name, stop, handle });
     }
 
     /// The names of tasks that ended by themselves, though nobody stopped them: by a panic or a bug.
     #[must_use]
     pub fn ended(&self) -> Vec<&'static str> {
-        self.running.iter().filter(|task| task.handle.is_finished()).map(|task| task.name).collect()
+        self.ended.borrow().clone()
+    }
+
+    /// The same as a value to wait on: a program that lost a part of itself should not go on for a moment.
+    #[must_use]
+    pub fn deaths(&self) -> watch::Receiver<Vec<&'static str>> {
+        self.ended.subscribe()
     }
 
     /// Stops every task, the last one first, and returns the names of those that had to be cut off or had panicked.
@@ -163,7 +208,7 @@ impl Tasks {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -179,13 +224,26 @@ mod tests {
             });
         }
         tasks.spawn("broken", |_| async { panic!("on purpose") });
-        while tasks.ended().is_empty() {
-            tokio::task::yield_now().await;
-        }
+        let mut deaths = tasks.deaths();
+        assert_eq!(*deaths.wait_for(|names| !names.is_empty()).await.unwrap(), ["broken"]);
         assert_eq!(tasks.ended(), ["broken"]);
         assert_eq!(tasks.stop().await, ["broken"]);
         assert_eq!(*order.lock().unwrap(), ["http", "gossip"]);
         assert!(tasks.stop().await.is_empty());
+    }
+
+    #[test]
+    fn a_cause_that_a_message_has_in_it_is_not_said_twice() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("keys: {source}")]
+        struct Keys {
+            source: io::Error,
+        }
+        #[derive(Debug, thiserror::Error)]
+        #[error("gossip cannot start")]
+        struct Start(#[from] Keys);
+        let error = Start::from(Keys { source: io::Error::other("no space") });
+        assert_eq!(with_causes(&error), "gossip cannot start: keys: no space");
     }
 
     #[tokio::test]

@@ -7,10 +7,13 @@ mod steps;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use watchfire_gossip::{Contact, Forgotten, KeyOp, KeyRefusal, Stats};
 use watchfire_shared::limits::MAX_EVENTS_KEPT;
 use watchfire_shared::member::{Member, MemberChange, Metadata, NodeId};
@@ -56,11 +59,28 @@ impl std::str::FromStr for Index {
     }
 }
 
+/// Why a member is listed no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Removed {
+    /// Somebody said that it will not come back.
+    Forgotten,
+    /// Another id lives under its name.
+    Replaced,
+    /// It was gone for a day, or made room for living members.
+    Expired,
+}
+
 /// A change and the version of the view that it made.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct MemberEvent {
+    #[serde(skip)]
     pub index: Index,
+    #[serde(flatten)]
     pub change: MemberChange,
+    /// The member is listed no more; `change` has it as it was listed last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Removed>,
 }
 
 /// What a node says of itself may change while it runs, and at the end it says goodbye.
@@ -81,9 +101,11 @@ pub struct MembershipHandle {
     ring: Arc<Mutex<VecDeque<Arc<MemberEvent>>>>,
     requests: mpsc::Sender<Request>,
     left: watch::Receiver<bool>,
+    yielded: Arc<AtomicBool>,
     counters: Arc<Mutex<Stats>>,
     keyring: Option<Arc<Path>>,
     id: NodeId,
+    started: Instant,
     /// The pools that this is put together of, by name; none if there is one.
     pools: Arc<[(String, MembershipHandle)]>,
 }
@@ -95,9 +117,12 @@ pub(crate) struct Publisher {
     view: watch::Sender<Arc<MembershipView>>,
     ring: Arc<Mutex<VecDeque<Arc<MemberEvent>>>>,
     left: watch::Sender<bool>,
+    yielded: Arc<AtomicBool>,
     counters: Arc<Mutex<Stats>>,
 }
 
+/// How long a pool that never met anybody keeps the common list in doubt. A member that restarts is back within seconds.
+const LONGEST_JOIN: Duration = Duration::from_secs(120);
 /// Requests that wait for the gossip task; a program has a handful in its life.
 const MAX_REQUESTS: usize = 16;
 /// How long a goodbye may take: gossip gives it a second, and a program that stops should not wait for much more.
@@ -111,23 +136,47 @@ pub(crate) fn channel(id: NodeId, view: MembershipView) -> (Publisher, Membershi
     let (contact_writer, contact) = watch::channel(Contact::default());
     let (requests, inbox) = mpsc::channel(MAX_REQUESTS);
     let counters = Arc::new(Mutex::new(Stats::default()));
+    let yielded = Arc::new(AtomicBool::new(false));
     let publisher = Publisher {
         contact: contact_writer,
         view: view_writer,
         ring: ring.clone(),
         left: left_writer,
+        yielded: yielded.clone(),
         counters: counters.clone(),
     };
     let pools = Arc::new([]);
-    (publisher, MembershipHandle { contact, view, ring, requests, left, counters, keyring: None, id, pools }, inbox)
+    (
+        publisher,
+        MembershipHandle {
+            contact,
+            view,
+            ring,
+            requests,
+            left,
+            yielded,
+            counters,
+            keyring: None,
+            id,
+            started: Instant::now(),
+            pools,
+        },
+        inbox,
+    )
 }
 
 impl Publisher {
-    /// Publishes the members after `changes` and, if some are `removed`, without those. Otherwise it is a refresh (of
+    /// Publishes the members after `changes` and without those that are `removed`. With neither it is a refresh (of
     /// round-trip times) and nobody is woken for it.
-    pub(crate) fn publish(&self, mut members: Vec<Member>, changes: Vec<MemberChange>, removed: bool) {
+    pub(crate) fn publish(
+        &self,
+        mut members: Vec<Member>,
+        changes: Vec<MemberChange>,
+        removed: Vec<(MemberChange, Removed)>,
+    ) {
         members.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-        let index = self.note(changes, removed);
+        let removed = removed.into_iter().map(|(change, reason)| (change, Some(reason)));
+        let index = self.note(changes.into_iter().map(|change| (change, None)).chain(removed));
         let (node, forgotten) = {
             let view = self.view.borrow();
             (view.node.clone(), view.forgotten.clone())
@@ -136,17 +185,16 @@ impl Publisher {
     }
 
     /// Puts changes into the ring, where they have to stand before anybody is woken to look for them. Returns the index of the
-    /// members after them, and without those that were `removed`.
-    fn note(&self, changes: impl IntoIterator<Item = MemberChange>, removed: bool) -> Index {
+    /// members after them.
+    fn note(&self, changes: impl IntoIterator<Item = (MemberChange, Option<Removed>)>) -> Index {
         let mut index = self.view.borrow().index;
         let mut ring = self.ring.lock().expect("no holder of the ring's lock can panic");
-        ring.extend(changes.into_iter().map(|change| {
+        ring.extend(changes.into_iter().map(|(change, removed)| {
             index.counter += 1;
-            Arc::new(MemberEvent { index, change })
+            Arc::new(MemberEvent { index, change, removed })
         }));
         let spare = ring.len().saturating_sub(MAX_EVENTS_KEPT);
         ring.drain(..spare);
-        index.counter += u64::from(removed);
         index
     }
 
@@ -168,6 +216,11 @@ impl Publisher {
     /// Shows how this node stands to the others.
     pub(crate) fn stands(&self, contact: Contact) {
         self.contact.send_if_modified(|last| std::mem::replace(last, contact) != contact);
+    }
+
+    /// Another process lives under this node's id.
+    pub(crate) fn yields(&self) {
+        self.yielded.store(true, Ordering::Relaxed);
     }
 
     /// Tells everybody who waits that the goodbye was said.
@@ -199,15 +252,31 @@ impl MembershipHandle {
     }
 
     /// What the view is worth, as of a second ago at most.
+    ///
+    /// What one segment's list lacks, the common list lacks; but a pool that never met anybody is waited for no longer than
+    /// [`LONGEST_JOIN`] where others are connected, for its join addresses may be wrong for ever.
     #[must_use]
     pub fn contact(&self) -> Contact {
-        let of_pools: Vec<Contact> = self.pools.iter().map(|(_, pool)| pool.contact()).collect();
-        // What one segment's list lacks, the common list lacks.
-        let worst = [Contact::CutOff, Contact::Joining, Contact::Connected];
-        match worst.into_iter().find(|contact| of_pools.contains(contact)) {
-            Some(contact) => contact,
-            None => *self.contact.borrow(),
+        if self.pools.is_empty() {
+            return *self.contact.borrow();
         }
+        let waits = self.started.elapsed() < LONGEST_JOIN || self.pools_in(Contact::Connected).is_empty();
+        let worst = [Contact::CutOff, Contact::Joining, Contact::Connected];
+        let found = worst.into_iter().filter(|contact| waits || *contact != Contact::Joining);
+        found.into_iter().find(|contact| !self.pools_in(*contact).is_empty()).unwrap_or(Contact::Alone)
+    }
+
+    /// The names of the pools that stand so to their members; none if there is one pool.
+    #[must_use]
+    pub fn pools_in(&self, contact: Contact) -> Vec<&str> {
+        let pools = self.pools.iter().filter(|(_, pool)| pool.contact() == contact);
+        pools.map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// The pools that were waited for in vain when this time was over.
+    #[must_use]
+    pub(crate) fn given_up(&self) -> Vec<&str> {
+        if self.started.elapsed() < LONGEST_JOIN { Vec::new() } else { self.pools_in(Contact::Joining) }
     }
 
     /// Waits until the view is later than `index` (or of another life) and returns it.
@@ -263,6 +332,12 @@ impl MembershipHandle {
             }
         }
         sums
+    }
+
+    /// Whether gossip has ended because another process lives under this node's id: nothing may be said under it any more.
+    #[must_use]
+    pub fn has_yielded(&self) -> bool {
+        self.yielded.load(Ordering::Relaxed) || self.pools.iter().any(|(_, pool)| pool.has_yielded())
     }
 
     /// Changes what this node says of itself. Nothing happens if gossip has stopped.
@@ -362,7 +437,6 @@ impl Changes {
                     return Some(Events::Lost);
                 }
                 Events::Changes(changes) => {
-                    // A later view without later changes is one that lost a member.
                     self.at = changes.last().map_or(view.index, |last| last.index);
                     if !changes.is_empty() {
                         return Some(Events::Changes(changes));
@@ -374,106 +448,4 @@ impl Changes {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use watchfire_shared::member::{MemberState, Role};
-    use watchfire_shared::time::Timestamp;
-
-    use super::*;
-
-    pub(crate) fn member(number: u64, state: MemberState) -> Member {
-        Member {
-            id: NodeId(number),
-            name: format!("node-{number}"),
-            addr: "127.0.0.1:7950".parse().unwrap(),
-            state,
-            since: Timestamp::from_millis(1_767_225_600_000),
-            incarnation: 0,
-            generation: 1,
-            role: Role::Agent,
-            labels: Default::default(),
-            version: "0.1.0".into(),
-            services: Default::default(),
-            rtt_ms: None,
-            suspected_by: Vec::new(),
-            conditions: Vec::new(),
-            suspicions: Vec::new(),
-            keys: Default::default(),
-            pools: Vec::new(),
-            gossip_off: false,
-            cause: None,
-        }
-    }
-
-    pub(crate) fn change(number: u64, state: MemberState) -> MemberChange {
-        MemberChange { at: Timestamp::from_millis(0), previous: None, member: member(number, state) }
-    }
-
-    pub(crate) fn started() -> (Publisher, MembershipHandle, mpsc::Receiver<Request>) {
-        channel(
-            NodeId(1),
-            MembershipView {
-                node: "node-1".into(),
-                index: Index { epoch: 7, counter: 0 },
-                members: Vec::new(),
-                forgotten: Vec::new(),
-            },
-        )
-    }
-
-    #[tokio::test]
-    async fn a_reader_gets_each_change_once_and_in_order() {
-        let (publisher, handle, _requests) = started();
-        let mut changes = handle.changes();
-        publisher.publish(vec![member(1, MemberState::Alive)], vec![change(1, MemberState::Alive)], false);
-        publisher.publish(vec![], vec![change(1, MemberState::Suspect), change(1, MemberState::Down)], false);
-        let Some(Events::Changes(seen)) = changes.next().await else { panic!() };
-        let states: Vec<_> = seen.iter().map(|event| (event.index.counter, event.change.member.state)).collect();
-        assert_eq!(states, [(1, MemberState::Alive), (2, MemberState::Suspect), (3, MemberState::Down)]);
-        // A removal makes a later view but is no change.
-        publisher.publish(vec![], vec![], true);
-        publisher.publish(vec![], vec![change(2, MemberState::Alive)], false);
-        let Some(Events::Changes(seen)) = changes.next().await else { panic!() };
-        assert_eq!(seen.iter().map(|event| event.index.counter).collect::<Vec<_>>(), [5]);
-        drop(publisher);
-        assert_eq!(changes.next().await, None);
-    }
-
-    #[tokio::test]
-    async fn a_slow_reader_is_told_and_bounds_nothing() {
-        let (publisher, handle, _requests) = started();
-        let mut changes = handle.changes();
-        for _ in 0..=MAX_EVENTS_KEPT {
-            publisher.publish(vec![], vec![change(1, MemberState::Alive)], false);
-        }
-        assert_eq!(changes.next().await, Some(Events::Lost));
-        publisher.publish(vec![], vec![change(2, MemberState::Alive)], false);
-        let Some(Events::Changes(seen)) = changes.next().await else { panic!() };
-        assert_eq!(seen.len(), 1);
-        let other_life = Index { epoch: 6, counter: MAX_EVENTS_KEPT as u64 };
-        assert_eq!(handle.events_after(other_life), Events::Lost);
-    }
-
-    #[tokio::test]
-    async fn members_are_sorted_and_a_blocked_reader_wakes() {
-        let (publisher, handle, _requests) = started();
-        let waiting = tokio::spawn({
-            let handle = handle.clone();
-            async move { handle.later_than(Index { epoch: 7, counter: 0 }).await }
-        });
-        tokio::task::yield_now().await;
-        let members = vec![member(2, MemberState::Alive), member(1, MemberState::Alive)];
-        publisher.publish(members, vec![change(2, MemberState::Alive)], false);
-        let view = waiting.await.unwrap();
-        assert_eq!(view.members.iter().map(|member| member.id.0).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(view.index.to_string().parse(), Ok(view.index));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_goodbye_that_nobody_says_does_not_hold_the_program() {
-        let (publisher, handle, mut requests) = started();
-        assert!(!handle.leave().await);
-        assert!(matches!(requests.recv().await, Some(Request::Leave)));
-        publisher.left();
-        assert!(handle.leave().await);
-    }
-}
+pub(crate) mod tests;

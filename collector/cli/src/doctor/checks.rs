@@ -41,6 +41,7 @@ pub(super) fn status(status: &Value) -> Vec<Finding> {
 
 /// Members that are in doubt or gone.
 pub(super) fn members(list: &Value) -> Vec<Finding> {
+    let namesakes = items(list, "/items").iter().filter_map(namesakes);
     let found = items(list, "/items").iter().filter_map(|member| {
         let (name, since) = (text(member, "/name"), text(member, "/since"));
         let by: Vec<&str> = items(member, "/suspected_by").iter().filter_map(Value::as_str).collect();
@@ -57,7 +58,20 @@ pub(super) fn members(list: &Value) -> Vec<Finding> {
             _ => None,
         }
     });
-    found.collect()
+    found.chain(namesakes).collect()
+}
+
+/// A name that several living members have, told once: of the one with the lowest id.
+fn namesakes(member: &Value) -> Option<Finding> {
+    let others = items(member, "/namesakes");
+    let own = text(member, "/id");
+    if others.is_empty() || others.iter().any(|other| text(other, "/id") < own) {
+        return None;
+    }
+    let all = std::iter::once(member).chain(others);
+    let all: Vec<String> = all.map(|one| format!("{} at {}", text(one, "/id"), text(one, "/addr"))).collect();
+    let told = format!("is the name of several living nodes, {}; rename all but one", all.join(", "));
+    Some(finding(Level::Problem, "name", text(member, "/name"), told))
 }
 
 /// Nodes that are not well, and clocks that are not right. Those in maintenance are left alone.
@@ -168,6 +182,11 @@ mod tests {
             shown(members(&list)),
             ["warning member b: is suspected since t by a, c", "problem member c: is down (silent) since u"]
         );
+        let of_one_name = json!({"items": [
+            {"name": "a", "id": "02", "addr": "10.0.0.2:1", "state": "alive", "namesakes": [{"id": "01", "addr": "10.0.0.1:1"}]},
+            {"name": "a", "id": "01", "addr": "10.0.0.1:1", "state": "alive", "namesakes": [{"id": "02", "addr": "10.0.0.2:1"}]}]});
+        let told = "problem name a: is the name of several living nodes, 01 at 10.0.0.1:1, 02 at 10.0.0.2:1; rename all but one";
+        assert_eq!(shown(members(&of_one_name)), [told]);
         let list = json!({"items": [
             {"name": "a", "health": "ok", "clock_offset_seconds": -2.5}, {"name": "b", "health": "degraded", "reasons": ["x", "y"]},
             {"name": "c", "health": "maintenance", "reasons": ["z"]}]});

@@ -8,12 +8,12 @@
 use watchfire_shared::member::{MemberState, NodeId};
 use watchfire_shared::time::Timestamp;
 
-use super::{Effect, Gossip};
+use super::Gossip;
 use crate::config::FORGET_AFTER;
 use crate::identity::Identity;
 use crate::packet::{FORGET_SINCE, LEAVE_IDENTITIES, Packet};
 use crate::schedule::Alarm;
-use crate::view::{Difference, Entry, Forgotten};
+use crate::view::{Entry, Forgotten};
 
 impl Gossip {
     /// Somebody here says that a member will not come back. Nothing happens while it is alive or suspect.
@@ -107,10 +107,7 @@ impl Gossip {
         self.refusals.forget(identity.id);
         self.wants.remove(&identity.id);
         self.forget_in_foca(now, identity);
-        self.out.extend(differences.into_iter().filter_map(|difference| match difference {
-            Difference::Removed(removal) => Some(Effect::Removed(removal)),
-            Difference::Changed(_) => None,
-        }));
+        self.tell(differences);
         self.schedule.set_by(Alarm::SavePeers, now.max(self.last_saved + self.save_every()));
     }
 

@@ -8,7 +8,7 @@ use super::Gossip;
 use crate::config::Peer;
 use crate::keyring::GossipKey;
 use crate::rotation::{KeyOp, KeyRefusal};
-use crate::view::{Forgotten, Removal};
+use crate::view::{Forgotten, NameConflict, Removal};
 
 /// Room for effects that stays while there are none: what a busy moment leaves behind. A newcomer tells of thousands of
 /// members at once, and never again.
@@ -67,6 +67,17 @@ pub enum HostAnswer {
     Accepted,
 }
 
+/// Who sent a packet that this node cannot or may not read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stranger {
+    /// A member of a cluster with another name.
+    OtherCluster,
+    /// Somebody with a key that is not held here, or with keys where none is held.
+    UnknownKey,
+    /// Somebody without keys where there are some.
+    Plain,
+}
+
 /// What the machine asks the outside to do.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Effect {
@@ -81,6 +92,13 @@ pub enum Effect {
     Changed(MemberChange),
     /// A member is not listed any more.
     Removed(Removal),
+    /// One more living member claims a name that others have; the conflict as it is now, which [`Member::namesakes`] shows
+    /// for as long as it lasts.
+    ///
+    /// [`Member::namesakes`]: watchfire_shared::member::Member::namesakes
+    NameConflict(NameConflict),
+    /// Packets come from somebody who is not of this cluster; told of one every five minutes.
+    Stranger { from: SocketAddr, stranger: Stranger },
     /// Keep this generation; the next start begins one above it. The first effect of a start, and again at each return.
     SaveGeneration(u32),
     /// Keep these peers in place of those kept before; they are handed in at the next start.

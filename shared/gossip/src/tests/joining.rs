@@ -2,7 +2,7 @@ use watchfire_shared::member::MemberState;
 use watchfire_shared::time::Span;
 
 use crate::harness::{JOIN_KIND, Net};
-use crate::{Input, Profile, RemovalReason};
+use crate::{Effect, Input, Profile, RemovalReason};
 
 fn seconds(seconds: i64) -> Span {
     Span::from_seconds(seconds)
@@ -153,6 +153,7 @@ fn a_wiped_node_replaces_its_old_item() {
     net.run_for(seconds(70));
     assert!(net.is_complete(), "no view brings the old item back: {:?}", net.members(0));
     assert!(net.running().all(|(_, gossip)| gossip.conflicts().is_empty()));
+    assert!(net.told.is_empty(), "a wiped node is no second one");
 }
 
 #[test]
@@ -167,9 +168,22 @@ fn two_living_nodes_with_one_name_both_stay_and_are_reported() {
         assert_eq!(conflicts.len(), 1);
         assert_eq!((conflicts[0].name.as_str(), conflicts[0].members.len()), ("node-001", 2));
         assert_eq!(net.nodes[at].gossip.as_ref().unwrap().stats().name_conflicts, 1);
+        let told = net.told.iter().filter(|(by, _)| *by == at).map(|(_, told)| told.clone());
+        assert!(told.eq(conflicts.into_iter().map(Effect::NameConflict)), "it is told once");
+        let namesakes = |id| {
+            let member = net.members(at).into_iter().find(|member| member.id == id).unwrap();
+            member.namesakes.iter().map(|other| (other.id, other.addr)).collect::<Vec<_>>()
+        };
+        let [first, second] = [1, twin].map(|at| (net.nodes[at].id, net.nodes[at].addr));
+        assert_eq!((namesakes(first.0), namesakes(second.0)), (vec![second], vec![first]));
+        assert!(namesakes(net.nodes[2].id).is_empty());
     }
     net.input(0, Input::Wake);
     assert_eq!(net.nodes[0].removals, []);
+    // One of them is gone: nobody claims the other's name any more.
+    net.kill(twin);
+    assert!(net.run_until(seconds(20), |net| net.running().all(|(_, gossip)| gossip.conflicts().is_empty())).is_some());
+    assert!(net.members(0).iter().all(|member| member.namesakes.is_empty()));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use watchfire_shared::time::Span;
 use crate::envelope::Envelope;
 use crate::harness::Net;
 use crate::packet::every_packet;
-use crate::{Effect, GossipKey, Input};
+use crate::{Effect, GossipKey, Input, Stranger};
 
 fn key(byte: u8) -> GossipKey {
     GossipKey::new([byte; 32])
@@ -26,6 +26,23 @@ fn an_encrypted_cluster_meets_learns_and_loses_members() {
     for (_, gossip) in net.running() {
         let stats = gossip.stats();
         assert_eq!((stats.dropped_forged, stats.dropped_unknown_key, stats.dropped_replayed), (0, 0, 0));
+    }
+}
+
+#[test]
+fn a_wrong_key_or_none_is_told_with_its_address_and_not_again_and_again() {
+    let mut net = Net::sealed(9, 3, &[key(1)]);
+    for (keys, stranger) in [(vec![key(2)], Stranger::UnknownKey), (Vec::new(), Stranger::Plain)] {
+        let other = net.add(&format!("other-{}", keys.len()), &[0]);
+        net.nodes[other].stored_keys = Some(keys);
+        net.told.clear();
+        net.start(other);
+        net.run_for(Span::from_seconds(120));
+        let from = net.nodes[other].addr;
+        let told = net.told.iter().filter(|(at, _)| *at == 0).map(|(_, told)| told.clone()).collect::<Vec<_>>();
+        assert_eq!(told, [Effect::Stranger { from, stranger }]);
+        net.kill(other);
+        net.run_for(Span::from_seconds(300));
     }
 }
 
@@ -110,6 +127,10 @@ fn ten_thousand_forged_replayed_truncated_and_foreign_packets_change_nothing() {
         gossip.handle(now, input, &mut effects);
     }
     assert_eq!((gossip.members(), gossip.index(), gossip.generation()), before);
+    // Of all strangers one is told of.
+    let (told, effects): (Vec<Effect>, Vec<Effect>) =
+        effects.into_iter().partition(|one| matches!(one, Effect::Stranger { .. }));
+    assert_eq!(told.len(), 1);
     assert!(effects.iter().all(|effect| matches!(effect, Effect::Send { .. })), "{effects:?}");
     assert!(effects.len() < 5, "{} effects", effects.len());
     let refused = |stats: &crate::Stats| {

@@ -81,11 +81,12 @@ impl Listed {
             keys,
             pools: _,
             gossip_off: _,
+            namesakes,
         } = member;
         let mut hasher = DefaultHasher::new();
         (id, called, addr, state, since, incarnation, generation, role).hash(&mut hasher);
         (labels, version, services, keys).hash(&mut hasher);
-        (suspected_by, cause, conditions, suspicions).hash(&mut hasher);
+        (suspected_by, cause, conditions, suspicions, namesakes).hash(&mut hasher);
         Self { name, state: *state, look: hasher.finish() }
     }
 }
@@ -388,6 +389,7 @@ impl Entry {
             keys: Box::new(self.keys().clone()),
             pools: Vec::new(),
             gossip_off: false,
+            namesakes: Vec::new(),
         }
     }
 

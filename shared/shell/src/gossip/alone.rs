@@ -25,14 +25,13 @@ pub(super) fn start(
     let id = node_id(data)?;
     tracing::info!(%id, "gossip is off: this node is judged by its reports alone");
     let now = clock.wall();
-    let epoch = u64::try_from(now.as_millis()).unwrap_or(1);
-    let start = Index { epoch, counter: 0 };
+    let start = Index { epoch: super::epoch(), counter: 0 };
     let view = MembershipView { node: metadata.name.clone(), index: start, members: Vec::new(), forgotten: Vec::new() };
     let (publisher, handle, requests) = membership::channel(id, view);
     let address = settings.advertise.unwrap_or_else(|| bind::advertised(settings.bind));
     let own = own(id, address, now, metadata);
     let change = MemberChange { at: now, previous: None, member: own.clone() };
-    publisher.publish(vec![own.clone()], vec![change], false);
+    publisher.publish(vec![own.clone()], vec![change], Vec::new());
     publisher.stands(Contact::Alone);
     let clock = clock.clone();
     tasks.spawn("no-gossip", |stop| run(requests, publisher, own, clock, stop));
@@ -61,6 +60,7 @@ fn own(id: NodeId, addr: std::net::SocketAddr, now: Timestamp, metadata: Metadat
         keys: Default::default(),
         pools: Vec::new(),
         gossip_off: true,
+        namesakes: Vec::new(),
     }
 }
 
@@ -80,7 +80,7 @@ async fn run(
             Some(Request::SetMetadata(Metadata { name, role, labels, version, services })) => {
                 own = Member { name, role, labels, version, services, ..own };
                 let change = MemberChange { at: clock.wall(), previous: Some(own.state), member: own.clone() };
-                publisher.publish(vec![own.clone()], vec![change], false);
+                publisher.publish(vec![own.clone()], vec![change], Vec::new());
             }
             Some(Request::OrderKeys(_, answer)) => drop(answer.send(Err(KeyRefusal::Plain))),
             Some(Request::Leave) => publisher.left(),

@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use watchfire_gossip::{Merged, Pools};
-use watchfire_shared::member::{Metadata, NodeId, SERVICE_INGEST};
+use watchfire_shared::member::{MemberChange, Metadata, NodeId, SERVICE_INGEST};
 
 use super::PoolSettings;
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
-use crate::membership::{self, Events, MembershipHandle, MembershipView, Publisher, Request};
+use crate::membership::{self, Events, MembershipHandle, MembershipView, Publisher, Removed, Request};
 
 /// News of pools that wait to be put together; each says only that there is some.
 const MAX_NEWS: usize = 32;
@@ -53,7 +53,8 @@ pub(super) fn merge(pools: Vec<Pool>, node: String, clock: &Clock, tasks: &mut T
         tasks.spawn("gossip-pool", |stop| follow(at, pool, news, stop));
     }
     let names = pools.iter().map(|pool| pool.name.clone()).collect();
-    let mut merger = Merger { pools, common: Pools::new(names), publisher, clock: clock.clone() };
+    let (common, clock) = (Pools::new(names), clock.clone());
+    let mut merger = Merger { pools, common, publisher, clock, handle: handle.clone(), given_up: false };
     for at in 0..merger.pools.len() {
         let view = merger.pools[at].handle.view();
         merger.take(at, &view, Events::Lost);
@@ -89,6 +90,9 @@ struct Merger {
     common: Pools,
     publisher: Publisher,
     clock: Clock,
+    handle: MembershipHandle,
+    /// It was told which pools nobody is found in.
+    given_up: bool,
 }
 
 impl Merger {
@@ -110,26 +114,41 @@ impl Merger {
     }
 
     fn take(&mut self, at: usize, view: &MembershipView, events: Events) {
-        let changes = match events {
+        let events = match events {
             Events::Lost => Vec::new(),
-            Events::Changes(events) => {
-                let seen = events.iter().take_while(|event| event.index.counter <= view.index.counter);
-                seen.map(|event| event.change.clone()).collect()
-            }
+            Events::Changes(events) => events,
         };
-        let Merged { changes, removed } = self.common.take(self.clock.wall(), at, changes, &view.members);
+        let seen = events.iter().take_while(|event| event.index.counter <= view.index.counter);
+        let (gone, listed): (Vec<_>, Vec<_>) = seen.partition(|event| event.removed.is_some());
+        let changes = listed.iter().map(|event| event.change.clone()).collect();
+        let now = self.clock.wall();
+        let Merged { changes, removed } = self.common.take(now, at, changes, &view.members);
+        let removed: Vec<_> = removed
+            .into_iter()
+            .map(|member| {
+                let told = gone.iter().rev().find(|event| event.change.member.id == member.id);
+                let reason = told.and_then(|event| event.removed).unwrap_or(Removed::Expired);
+                (MemberChange { at: now, previous: Some(member.state), member }, reason)
+            })
+            .collect();
         self.publisher.forgotten(self.forgotten());
-        if removed || !changes.is_empty() {
+        if !removed.is_empty() || !changes.is_empty() {
             self.publisher.publish(self.common.members(), changes, removed);
         }
     }
 
     fn refresh(&mut self) {
+        let given_up = self.handle.given_up();
+        if !given_up.is_empty() && !self.given_up {
+            let pools = given_up.join(", ");
+            tracing::warn!(pools, "nobody answers at the join addresses of these pools; they are waited for no longer");
+            self.given_up = true;
+        }
         for at in 0..self.pools.len() {
             let view = self.pools[at].handle.view();
             self.take(at, &view, Events::Lost);
         }
-        self.publisher.publish(self.common.members(), Vec::new(), false);
+        self.publisher.publish(self.common.members(), Vec::new(), Vec::new());
     }
 
     fn forgotten(&self) -> Vec<watchfire_gossip::Forgotten> {

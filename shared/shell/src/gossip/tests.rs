@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use watchfire_shared::member::Role;
+use watchfire_shared::member::{Member, MemberState, Role};
 
 use super::*;
 use crate::membership::Events;

@@ -81,7 +81,7 @@ fn groups(discovery: &Discovery, parts: &Parts) -> Result<Vec<Group>, Problem> {
         Contact::Alone if discovery.started.elapsed() < LONELY_START => {
             Err(format!("{} has just started and heard nobody yet", view.node))
         }
-        _ => certain(&view, contact),
+        _ => certain(&view.node, contact, &discovery.membership.pools_in(contact)),
     };
     let members = is_known.and_then(|()| (discovery.listing)(&view)).map_err(in_doubt)?;
     let label = |member: &Member, name: &str| member.labels.get(name).cloned().unwrap_or_default();
@@ -112,13 +112,17 @@ fn in_doubt(detail: String) -> Problem {
 }
 
 /// Whether this node's view of the members is one to build on.
-fn certain(view: &MembershipView, contact: Contact) -> Result<(), String> {
+fn certain(node: &str, contact: Contact, pools: &[&str]) -> Result<(), String> {
+    let of_pools = match pools {
+        [] => String::new(),
+        pools => format!(" of {}", pools.join(" and ")),
+    };
     match contact {
         Contact::Connected | Contact::Alone => Ok(()),
         Contact::Joining => {
-            Err(format!("{} has just started and has not compared its view with any member", view.node))
+            Err(format!("{node} has just started and has not compared its view with any member{of_pools}"))
         }
-        Contact::CutOff => Err(format!("{} hears none of the members that it knows; it may be cut off", view.node)),
+        Contact::CutOff => Err(format!("{node} hears none of the members that it knows{of_pools}; it may be cut off")),
     }
 }
 

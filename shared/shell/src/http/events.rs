@@ -41,6 +41,8 @@ const MAX_LIMIT: usize = 1000;
 /// What a request asks for.
 struct Request {
     since: Option<EventId>,
+    /// It is of another life of this program, which may have the same index of members but not these events.
+    is_foreign: bool,
     topics: BTreeSet<Topic>,
     nodes: Vec<String>,
     wait: Option<Duration>,
@@ -58,6 +60,7 @@ impl Request {
             (None, Some(since)) => Some(place(shared, &since).map_err(|error| bad("since", &error))?),
             (None, None) => None,
         };
+        let is_foreign = since.is_some_and(|since| is_foreign(shared, since));
         let topics = query.words("topics", shared.topics)?.into_iter().collect();
         let nodes = query.texts("node");
         let wait = query.text("wait").map(|text| Span::parse(&text).map_err(|error| bad("wait", &error.to_string())));
@@ -67,7 +70,7 @@ impl Request {
             limit.ok_or_else(|| bad("limit", &format!("expected a number from 1 to {MAX_LIMIT}, found {text:?}")))
         })?;
         query.finish()?;
-        Ok(Self { since, topics, nodes, wait, limit })
+        Ok(Self { since, is_foreign, topics, nodes, wait, limit })
     }
 
     fn takes(&self, event: &Event) -> bool {
@@ -86,6 +89,12 @@ fn place(shared: &Shared, text: &str) -> Result<EventId, String> {
         Some(time) => Ok(shared.journal.before(time)),
         None => text.parse().map_err(|error| format!("{error}; or a time such as 2026-01-01T00:00:00Z")),
     }
+}
+
+/// Whether nothing here has led to this place: an index that was never reached, or an event that was never noted.
+fn is_foreign(shared: &Shared, since: EventId) -> bool {
+    // The members may be ahead of the record by what is about to be noted.
+    since > shared.journal.last() && (since.after > 0 || since.index > shared.membership.view().index)
 }
 
 /// How a client wants its events.
@@ -122,7 +131,10 @@ pub(super) async fn events(State(shared): State<Arc<Shared>>, parts: Parts) -> R
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", detail);
         return Ok(([(header::RETRY_AFTER, RETRY_AFTER)], problem).into_response());
     };
-    let reader = shared.journal.follow(request.since.unwrap_or_else(|| shared.journal.last()));
+    let reader = match request.since {
+        Some(_) if request.is_foreign => shared.journal.follow(EventId::default()),
+        since => shared.journal.follow(since.unwrap_or_else(|| shared.journal.last())),
+    };
     Ok(match form {
         Form::Lines => {
             let body = Body::from_stream(lines(reader, request, place));
@@ -139,7 +151,7 @@ pub(super) async fn events(State(shared): State<Arc<Shared>>, parts: Parts) -> R
 async fn list(shared: &Shared, request: &Request) -> Result<Value, Problem> {
     let journal = &shared.journal;
     let since = request.since.unwrap_or_else(|| journal.oldest());
-    if let Some(wait) = request.wait.filter(|_| request.since.is_some()) {
+    if let Some(wait) = request.wait.filter(|_| request.since.is_some() && !request.is_foreign) {
         let mut reader = journal.follow(since);
         let wanted = async {
             while let Some(Batch::Events(events)) = reader.next(&request.topics).await {
@@ -151,7 +163,8 @@ async fn list(shared: &Shared, request: &Request) -> Result<Value, Problem> {
         let _ = tokio::time::timeout(wait, wanted).await;
     }
     let last = journal.last();
-    let Batch::Events(mut events) = journal.after(since) else {
+    let kept = if request.is_foreign { Batch::Lost } else { journal.after(since) };
+    let Batch::Events(mut events) = kept else {
         return Err(Problem::index_gone(format!(
             "the events after {since} are not kept any more, or are of another life of this program; read what holds now and begin again from {last}"
         )));

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use watchfire_shared::sample::MetricKind;
 
+use crate::membership::MembershipHandle;
+
 /// The content type of `/metrics`.
 pub const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -51,6 +53,15 @@ impl Exposition {
     /// A family of one gauge without labels.
     pub fn gauge(&mut self, name: &str, help: &str, value: f64) -> &mut Self {
         self.family(name, MetricKind::Gauge, help).sample([], value)
+    }
+
+    /// What gossip counted since the program began, by event.
+    pub fn gossip_events(&mut self, membership: &MembershipHandle) -> &mut Self {
+        self.family("watchfire_gossip_events_total", MetricKind::Counter, "What gossip counted, by event.");
+        for (event, count) in membership.counters() {
+            self.sample([("event", event)], count as f64);
+        }
+        self
     }
 
     #[must_use]

@@ -169,10 +169,11 @@ impl ListQuery {
             return Err(Problem::bad_request(format!("{name}: it is given more than once")));
         }
         let hint = match nearest(name, self.asked.iter().copied()) {
-            Some(hint) => format!("did you mean `{hint}`?"),
-            None => format!("expected one of {}", self.asked.join(", ")),
+            Some(hint) => format!(", did you mean `{hint}`?"),
+            None if self.asked.is_empty() => "; none is taken here".to_owned(),
+            None => format!(", expected one of {}", self.asked.join(", ")),
         };
-        Err(Problem::bad_request(format!("unknown parameter `{name}`, {hint}")))
+        Err(Problem::bad_request(format!("unknown parameter `{name}`{hint}")))
     }
 
     /// Waits, if an index was given, until the list is later than that; `later` does the waiting.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -40,6 +41,7 @@ const FIELDS: &[&str] = &[
     "says",
     "last_report_at",
     "suspicions",
+    "namesakes",
 ];
 
 /// The answer of `GET /v1/members`.
@@ -166,10 +168,16 @@ async fn forgotten(shared: &Shared, query: &ListQuery, choice: &Choice) -> Resul
     Ok(Json(Members { view: Summary { counts, kind: Views::Local }, list }).into_response())
 }
 
-pub(super) async fn one(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Result<Json<Member>, Problem> {
+pub(super) async fn one(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    parts: Parts,
+) -> Result<Json<Member>, Problem> {
+    ListQuery::bare(&parts)?.finish()?;
     let view = shared.membership.view();
-    let named = |member: &&Member| member.name == name || member.id.to_string() == name;
-    if let Some(member) = view.members.iter().find(named) {
+    // An id is nobody else's, whatever somebody is called.
+    let by_id = view.members.iter().find(|member| member.id.to_string() == name);
+    if let Some(member) = by_id.or_else(|| view.members.iter().find(|member| member.name == name)) {
         return Ok(Json(member.clone()));
     }
     if let Some(gone) = view.forgotten.iter().find(|gone| gone.name == name || gone.id.to_string() == name) {

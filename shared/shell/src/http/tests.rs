@@ -16,8 +16,8 @@ use watchfire_shared::time::Timestamp;
 
 use super::*;
 use crate::journal::follow_members;
-use crate::membership::Index;
 use crate::membership::tests::{change, member, started};
+use crate::membership::{Index, Removed};
 
 struct World {
     publisher: crate::membership::Publisher,
@@ -32,7 +32,7 @@ fn world() -> World {
     collector.role = Role::Collector;
     collector.labels.insert("zone".to_owned(), "eu-1a".to_owned());
     let members = vec![member(2, MemberState::Down), collector, member(1, MemberState::Alive)];
-    publisher.publish(members, vec![change(2, MemberState::Down)], false);
+    publisher.publish(members, vec![change(2, MemberState::Down)], Vec::new());
     let probes = probe_routes(|| Some("still starting".to_owned()));
     let journal = Journal::new(Index { epoch: 7, counter: 0 });
     tokio::spawn(follow_members(handle.clone(), journal.clone(), CancellationToken::new()));
@@ -98,7 +98,7 @@ async fn a_node_without_a_registry_says_who_has_the_other_views() {
     let mut collector = member(3, MemberState::Alive);
     collector.role = Role::Collector;
     collector.services.insert("http".to_owned(), "10.0.0.3:7960".parse().unwrap());
-    world.publisher.publish(vec![collector], vec![], true);
+    world.publisher.publish(vec![collector], vec![], vec![(change(9, MemberState::Down), Removed::Expired)]);
     let request = Request::get("/v1/members?view=merged&state=down").body(Body::empty()).unwrap();
     let answer = world.router.clone().oneshot(request).await.unwrap();
     assert_eq!(answer.status(), 307);
@@ -143,10 +143,20 @@ async fn who_is_forgotten_is_shown_to_those_who_ask_for_it() {
 }
 
 #[tokio::test]
+async fn an_id_is_nobody_elses_whatever_somebody_is_called() {
+    let world = world();
+    let mut called = member(1, MemberState::Alive);
+    called.name = NodeId(2).to_string();
+    world.publisher.publish(vec![called, member(2, MemberState::Down)], Vec::new(), Vec::new());
+    assert_eq!(get(&world, "/v1/members/0000000000000002").await.1["name"], "node-2");
+}
+
+#[tokio::test]
 async fn bad_questions_get_problems_that_help() {
     let world = world();
     let cases = [
         ("/v1/members/node-22", 404, "node-1 knows no member called node-22, did you mean node-2?"),
+        ("/v1/members/node-2?x=1", 400, "unknown parameter `x`; none is taken here"),
         ("/v1/members?state=dead", 400, "state: expected one of alive, suspect, down, left, forgotten, found \"dead\""),
         ("/v1/members?state=down,forgotten", 400, "state: forgotten members are listed by themselves"),
         ("/v1/members?limit=0", 400, "limit: 0 is not between 1 and 1000"),
@@ -211,14 +221,14 @@ async fn a_blocking_query_answers_on_a_change_and_at_the_end_of_its_wait() {
     });
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
-    world.publisher.publish(vec![], vec![change(1, MemberState::Suspect)], false);
+    world.publisher.publish(vec![], vec![change(1, MemberState::Suspect)], Vec::new());
     assert_eq!(waiting.await.unwrap(), 200);
 }
 
 #[tokio::test]
 async fn events_resume_where_a_client_was_cut_off() {
     let world = world();
-    world.publisher.publish(vec![], vec![change(1, MemberState::Suspect)], false);
+    world.publisher.publish(vec![], vec![change(1, MemberState::Suspect)], Vec::new());
     let read = async |id: Option<&str>| {
         let mut request = Request::get("/v1/events");
         if let Some(id) = id {

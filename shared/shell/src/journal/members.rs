@@ -46,13 +46,14 @@ fn names(conditions: &[watchfire_shared::member::Condition]) -> BTreeSet<Conditi
 impl Follower {
     fn note(&mut self, event: &MemberEvent) {
         let change = &event.change;
-        let now = names(&change.member.conditions);
+        // Who is listed no more has no conditions any more.
+        let now = if event.removed.is_some() { BTreeSet::new() } else { names(&change.member.conditions) };
         let before = match now.is_empty() {
             true => self.held.remove(&change.member.id),
             false => self.held.insert(change.member.id, now.clone()),
         };
         let before = before.unwrap_or_default();
-        let data = to_value(change).expect("a change of a member always encodes");
+        let data = to_value(event).expect("a change of a member always encodes");
         self.journal.note_change(event.index, change.at, &change.member.name, &data);
         before.difference(&now).for_each(|name| self.turned(change, *name, "ended"));
         now.difference(&before).for_each(|name| self.turned(change, *name, "began"));

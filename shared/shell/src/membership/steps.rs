@@ -4,23 +4,23 @@ use std::sync::Arc;
 
 use watchfire_shared::member::{Member, MemberChange, NodeId};
 
-use super::Publisher;
+use super::{Publisher, Removed};
 
 /// What became of one member.
 #[derive(Debug)]
 pub(crate) enum Step {
     Listed(Box<MemberChange>),
-    Unlisted(NodeId),
+    /// As it was listed last, and why it is listed no more.
+    Unlisted(Box<MemberChange>, Removed),
 }
 
 impl Publisher {
     /// Publishes the members after `steps`, in their order. Round-trip times stay as they were drawn last.
     pub(crate) fn step(&self, steps: Vec<Step>) {
-        let changes = steps.iter().filter_map(|step| match step {
-            Step::Listed(change) => Some((**change).clone()),
-            Step::Unlisted(_) => None,
-        });
-        let index = self.note(changes, steps.iter().any(|step| matches!(step, Step::Unlisted(_))));
+        let index = self.note(steps.iter().map(|step| match step {
+            Step::Listed(change) => ((**change).clone(), None),
+            Step::Unlisted(change, reason) => ((**change).clone(), Some(*reason)),
+        }));
         self.view.send_modify(|view| {
             // Readers look and let go, so this is seldom a copy.
             let view = Arc::make_mut(view);
@@ -28,7 +28,7 @@ impl Publisher {
             for step in steps {
                 match step {
                     Step::Listed(change) => list(&mut view.members, change.member),
-                    Step::Unlisted(id) => drop(unlist(&mut view.members, id)),
+                    Step::Unlisted(change, _) => drop(unlist(&mut view.members, change.member.id)),
                 }
             }
         });
@@ -78,20 +78,20 @@ mod tests {
         ]);
         let mut timed = handle.view().members.clone();
         timed[1].rtt_ms = Some(0.25);
-        publisher.publish(timed, Vec::new(), false);
+        publisher.publish(timed, Vec::new(), Vec::new());
         let held = handle.view();
         publisher.step(vec![
             listed(2, MemberState::Down),
             renamed(3, "a"),
-            Step::Unlisted(NodeId(1)),
-            Step::Unlisted(NodeId(9)),
+            Step::Unlisted(Box::new(change(1, MemberState::Alive)), Removed::Expired),
+            Step::Unlisted(Box::new(change(9, MemberState::Down)), Removed::Replaced),
         ]);
         let view = handle.view();
         let now = view.members.iter().map(|member| (member.name.as_str(), member.state, member.rtt_ms));
         let expected = [("a", MemberState::Alive, None), ("node-2", MemberState::Down, Some(0.25))];
         assert_eq!(now.collect::<Vec<_>>(), expected);
-        assert_eq!((view.index.counter, held.members.len()), (6, 3), "who reads a view keeps it as it was");
+        assert_eq!((view.index.counter, held.members.len()), (7, 3), "who reads a view keeps it as it was");
         let Some(super::super::Events::Changes(seen)) = changes.next().await else { panic!() };
-        assert_eq!(seen.iter().map(|event| event.index.counter).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert_eq!(seen.iter().map(|event| event.index.counter).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
     }
 }

@@ -46,6 +46,7 @@ impl World {
                 Effect::Tie { tie, to } => self.tie(id, tie, to),
                 Effect::Untie { tie } => self.network.ties.retain(|held| (held.from, held.tie) != (id, tie)),
                 Effect::Exchange { exchange, to, frames } => self.open_stream(id, exchange, to, frames),
+                Effect::NameConflict(_) | Effect::Stranger { .. } => {}
                 // Replies are taken where the stream is answered, or not at all.
                 Effect::Reply { .. } => {}
                 // Its gossip is plain.

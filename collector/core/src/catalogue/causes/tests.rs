@@ -51,6 +51,7 @@ impl World {
             keys: Default::default(),
             pools: Vec::new(),
             gossip_off: false,
+            namesakes: Vec::new(),
             cause: None,
         };
         self.fleet.member(at(second), MemberChange { at: at(second), previous: None, member });

@@ -280,6 +280,7 @@ impl World {
             keys: Default::default(),
             pools: Vec::new(),
             gossip_off: false,
+            namesakes: Vec::new(),
             cause,
         };
         self.input(Input::Member(Box::new(MemberChange { at: self.now, previous: None, member })));

@@ -58,7 +58,7 @@ pub const MEMBER_OPERATIONS: &[Operation] = &[
         answer: Answer::Text("text/event-stream"),
         ..Operation::get(
             "/v1/events",
-            "What happens, as server-sent events; by `Accept` also as lines or one list of JSON.",
+            "What happens, as server-sent events; by `Accept` also as lines or one list of JSON. The data of a `member` that is listed no more has `removed`: `forgotten`, `replaced` (another id lives under its name) or `expired`.",
         )
     },
     Operation {
@@ -136,6 +136,14 @@ pub const MEMBER_SCHEMAS: &[NamedSchema] = &[
                 "pools",
                 Schema::List(&Schema::Text),
                 "The pools in which it is, of those of the node that answers.",
+            ),
+            optional(
+                "namesakes",
+                Schema::List(&Schema::Object(&[
+                    field("id", Schema::Text, "Who it is."),
+                    field("addr", Schema::Text, "Where it gossips."),
+                ])),
+                "Other living members of the same name, while it lives, at most 16: all but one are to be renamed.",
             ),
             optional("gossip_off", Schema::Boolean, "It does not gossip: what is said here, it says of itself."),
             optional("said_by", Schema::Word(&["local", "collector", "both"]), "Who said the state, in other views."),

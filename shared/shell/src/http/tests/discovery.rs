@@ -33,7 +33,7 @@ async fn every_agent_that_can_be_reached_is_a_target_the_dead_included() {
         ephemeral,
         collector,
     ];
-    world.publisher.publish(members, vec![], true);
+    world.publisher.publish(members, vec![], vec![(change(9, MemberState::Down), Removed::Expired)]);
     world.publisher.stands(Contact::Connected);
     // The first is this node itself, whose loopback is its own; the third's is out of reach.
     assert_eq!(targets(&world, "").await, ["127.0.0.1:7951", "10.0.0.2:7951"]);
@@ -60,12 +60,16 @@ async fn in_doubt_there_is_an_error_and_no_list() {
         assert_eq!((status, &problem["detail"], &problem["code"]), (503, &says.into(), &"in_doubt".into()));
     }
     world.publisher.stands(Contact::Connected);
-    world.publisher.publish(vec![agent(3, MemberState::Alive, Some("127.0.0.1:7951"))], vec![], true);
+    world.publisher.publish(
+        vec![agent(3, MemberState::Alive, Some("127.0.0.1:7951"))],
+        vec![],
+        vec![(change(9, MemberState::Down), Removed::Expired)],
+    );
     let (status, problem) = get(&world, "/v1/sd/prometheus").await;
     let says = "1 agents serve /metrics on their loopback only (node-3); set [http] bind there";
     assert_eq!((status, &problem["detail"]), (503, &says.into()));
     // Nobody was ever there.
-    world.publisher.publish(vec![], vec![], true);
+    world.publisher.publish(vec![], vec![], vec![(change(9, MemberState::Down), Removed::Expired)]);
     world.publisher.stands(Contact::Alone);
     assert_eq!(get(&world, "/v1/sd/prometheus").await.0, 503, "somebody may be about to come back");
     tokio::time::advance(std::time::Duration::from_secs(10)).await;

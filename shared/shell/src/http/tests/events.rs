@@ -27,7 +27,7 @@ fn ids(list: &Value) -> Vec<&str> {
 #[tokio::test(start_paused = true)]
 async fn a_list_of_events_goes_on_where_it_ended() {
     let world = world();
-    world.publisher.publish(vec![], vec![change(1, MemberState::Suspect)], false);
+    world.publisher.publish(vec![], vec![change(1, MemberState::Suspect)], Vec::new());
     let (_, all) = list(&world, "/v1/events").await;
     assert_eq!((ids(&all), &all["index"], &all["next_cursor"]), (vec!["7:1", "7:2"], &"7:2".into(), &Value::Null));
     assert_eq!(
@@ -69,6 +69,48 @@ async fn bad_questions_for_events_get_problems() {
     }
     let (status, gone) = list(&world, "/v1/events?since=6:3").await;
     assert_eq!((status, &gone["code"]), (410, &"index_gone".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_was_never_reached_is_of_another_life() {
+    let world = world();
+    world.publisher.publish(vec![], vec![change(1, MemberState::Suspect)], Vec::new());
+    for since in ["7:3", "7:2.1", "7:40.2"] {
+        let (status, gone) = list(&world, &format!("/v1/events?since={since}&wait=10s")).await;
+        assert_eq!((status, &gone["code"]), (410, &"index_gone".into()), "{since}");
+        for accept in ["application/x-ndjson", "text/event-stream"] {
+            let response = open(&world, &format!("/v1/events?since={since}"), accept).await;
+            let mut body = response.into_body().into_data_stream();
+            let mut told = String::new();
+            while !told.contains("resync") {
+                let bytes = tokio::time::timeout(std::time::Duration::from_secs(5), body.next()).await;
+                told += std::str::from_utf8(&bytes.expect("it is told at once").unwrap().unwrap()).unwrap();
+            }
+            assert!(told.contains("7:2") && !told.contains("\"member\""), "{told}");
+        }
+    }
+    assert_eq!(list(&world, "/v1/events?since=7:2").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_member_that_is_listed_no_more_is_an_event_with_its_reason() {
+    let world = world();
+    let mut slow = change(1, MemberState::Down);
+    slow.member.conditions.push(watchfire_shared::member::Condition {
+        name: watchfire_shared::member::ConditionName::Slow,
+        since: Timestamp::EPOCH,
+        seen_by: vec!["node-2".to_owned()],
+        detail: "it answers late".to_owned(),
+    });
+    world.publisher.publish(vec![], vec![slow.clone()], vec![(slow, Removed::Forgotten)]);
+    let (_, told) = list(&world, "/v1/events?since=7:2").await;
+    assert_eq!(ids(&told), ["7:2.1", "7:3", "7:3.1"]);
+    let removed = &told["items"][1];
+    assert_eq!((&removed["event"], &removed["data"]["removed"]), (&"member".into(), &"forgotten".into()));
+    assert_eq!(removed["data"]["member"]["name"], "node-1");
+    assert_eq!(told["items"][2]["data"]["state"], "ended");
+    // Whoever has read the members after it has missed nothing.
+    assert_eq!(list(&world, "/v1/events?since=7:3.1").await.0, 200);
 }
 
 #[tokio::test]
@@ -114,7 +156,7 @@ async fn conditions_begin_and_end_as_events_of_their_own() {
         detail: "it answers late".to_owned(),
     });
     let well = change(1, MemberState::Alive);
-    world.publisher.publish(vec![], vec![slow.clone(), slow, well], false);
+    world.publisher.publish(vec![], vec![slow.clone(), slow, well], Vec::new());
     let (_, told) = list(&world, "/v1/events?topics=condition").await;
     let told: Vec<(&str, &str, &str)> = told["items"]
         .as_array()
