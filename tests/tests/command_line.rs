@@ -55,7 +55,7 @@ async fn commands_print_data_and_end_with_the_code_that_says_what_happened() {
         ("query up{", 1, "", "parse error"),
         ("query", 2, "", "<EXPRESSION>"),
         ("events --watch --count 0", 0, "", ""),
-        ("silence add instance=~( -c x", 2, "", "unclosed group"),
+        ("silence add instance=~( -c x", 2, "", "missing closing )"),
         ("silence expire nosuch", 1, "", "nosuch"),
         ("silence query -q", 0, "", ""),
         ("completions fish", 0, "silence", ""),

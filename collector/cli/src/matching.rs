@@ -83,7 +83,7 @@ mod tests {
         check(&["a!=b", "c!~d", "e=\"f=g\"", "h="], Ok("a!=\"b\",c!~\"d\",e=\"f=g\",h=\"\""));
         check(&["a=b", "c"], Err("\"c\" is no matcher: expected NAME=VALUE, with one of = != =~ !~"));
         check(&["=b"], Err("\"=b\" is no matcher: there is no label name before \"=\""));
-        check(&["a=~("], Err("invalid regular expression \"(\": unclosed group"));
+        check(&["a=~("], Err("invalid regular expression \"(\": missing closing ): `(`"));
     }
 
     #[test]

@@ -463,7 +463,7 @@ fn every_mistake_of_an_entry_is_told_at_its_place() {
         "collector.toml:5:10: ",
         "collector.toml:6:10: `a-b` is no label name",
         "collector.toml:7:37: unknown word \"kep\", did you mean `keep`?",
-        "collector.toml:7:52: invalid regular expression \"(\": unclosed group",
+        "collector.toml:7:52: invalid regular expression \"(\": missing closing ): `(`",
         "collector.toml:9:1: at most one of basic_auth, bearer_token may be set",
     ];
     assert_eq!(mistakes.len(), starts.len(), "{mistakes:#?}");

@@ -150,7 +150,7 @@ fn what_an_action_does_not_look_at_must_not_be_said() {
         ("[{action: dorp}]", "f:1:11: unknown word \"dorp\", did you mean `drop`?"),
         ("[{action: keep, source_label: [a]}]", "f:1:17: unknown key `source_label`, did you mean `source_labels`?"),
         ("[{action: keep, source_labels: [\"\"]}]", "f:1:33: a label's name is not empty"),
-        ("[{action: keep, regex: \"a(\"}]", "f:1:24: invalid regular expression \"a(\": unclosed group"),
+        ("[{action: keep, regex: \"a(\"}]", "f:1:24: invalid regular expression \"a(\": missing closing ): `a(`"),
         ("[{action: hashmod, target_label: b, modulus: -1}]", "f:1:46: -1 is not between 0 and 9223372036854775807"),
     ];
     for (text, expected) in cases {

@@ -80,7 +80,7 @@ fn mistakes_have_a_place_and_prometheus_words() {
     );
     refused("a + bool b", "1:3: parse error: bool modifier can only be used on comparison operators");
     refused("a and on (b) group_left c", r#"1:14: parse error: no grouping allowed for "and" operation"#);
-    refused("a{b=~\"(\"}", "1:6: parse error: invalid regular expression \"(\": unclosed group");
+    refused("a{b=~\"(\"}", "1:6: parse error: invalid regular expression \"(\": missing closing ): `(`");
     refused("\"a", "1:1: parse error: unterminated quoted string: \"\\\"a\"");
     refused("5mm", "1:1: parse error: bad number or duration syntax: \"5mm\"");
 }

@@ -359,7 +359,7 @@ mod tests {
         );
         fails("name=\"a", "filter: the text that begins with \"\\\"a\" has no closing quote");
         fails("name=\"a\"b", "filter: \"b\" follows a closing quote; expected a comma");
-        fails("name=~(", "filter: invalid regular expression \"(\": unclosed group");
+        fails("name=~(", "filter: invalid regular expression \"(\": missing closing ): `(`");
         fails("rtt_ms<fast", "filter: \"fast\" is neither a number nor a time; < and > compare nothing else");
         fails(&"name=a,".repeat(17), "filter: more than 16 conditions");
     }
