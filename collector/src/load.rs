@@ -16,7 +16,7 @@ use watchfire_collector_core::ingest::naming::{NameTemplate, Naming};
 use watchfire_collector_core::remediation::{self, Remediation};
 use watchfire_collector_core::rules::{self, Group};
 use watchfire_promql::Syntax;
-use watchfire_shared::document::Mistake;
+use watchfire_shared::document::{Mistake, yaml};
 use watchfire_shared::labels::Labels;
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::Span;
@@ -39,6 +39,8 @@ pub(crate) struct Load {
     pub(crate) remediations: Vec<Remediation>,
     pub(crate) remediation_files: Vec<PathBuf>,
     naming: Naming,
+    /// What is valid in rule files but hardly meant.
+    rule_warnings: Vec<Mistake>,
     /// What is expected of nodes, the inventory included.
     nodes: Policy,
 }
@@ -55,9 +57,9 @@ pub(crate) struct LoadError(pub(crate) Vec<String>);
 /// looked for.
 pub(crate) fn load(origin: &Origin) -> Result<Load, LoadError> {
     let settings = config::read(origin.config.as_deref(), origin.overrides.clone()).map_err(|error| told(&error))?;
-    let mut mistakes = Vec::new();
+    let (mut mistakes, mut warnings) = (Vec::new(), Vec::new());
     let naming = naming(&settings, &mut mistakes);
-    let (rules, rule_files) = rule_groups(&settings, &mut mistakes);
+    let (rules, rule_files) = rule_groups(&settings, &mut warnings, &mut mistakes);
     let (remediations, remediation_files) = remediations(&settings, &mut mistakes);
     let alertmanager = routes(settings.notify_file.as_deref(), &mut mistakes);
     if let Some(config) = &alertmanager {
@@ -69,7 +71,17 @@ pub(crate) fn load(origin: &Origin) -> Result<Load, LoadError> {
         (Some(naming), Some(mut alertmanager)) if mistakes.is_empty() => {
             alertmanager.route_escalations(remediation::receivers(&remediations));
             let alertmanager = Arc::new(alertmanager);
-            Ok(Load { settings, rules, rule_files, alertmanager, remediations, remediation_files, naming, nodes })
+            Ok(Load {
+                settings,
+                rules,
+                rule_files,
+                alertmanager,
+                remediations,
+                remediation_files,
+                naming,
+                rule_warnings: warnings,
+                nodes,
+            })
         }
         _ => Err(LoadError(mistakes)),
     }
@@ -129,9 +141,13 @@ fn remediations(settings: &Settings, mistakes: &mut Vec<String>) -> (Vec<Remedia
     (parsed, files)
 }
 
-fn rule_groups(settings: &Settings, mistakes: &mut Vec<String>) -> (Vec<Group>, Vec<PathBuf>) {
+fn rule_groups(
+    settings: &Settings,
+    warnings: &mut Vec<Mistake>,
+    mistakes: &mut Vec<String>,
+) -> (Vec<Group>, Vec<PathBuf>) {
     let files = expand("rules.files", &settings.rules.files, mistakes);
-    let groups = files.iter().flat_map(|path| groups_of(path, settings.syntax, mistakes)).collect();
+    let groups = files.iter().flat_map(|path| groups_of(path, settings.syntax, warnings, mistakes)).collect();
     (groups, files)
 }
 
@@ -156,10 +172,13 @@ fn inventory(patterns: &[String], mistakes: &mut Vec<String>) -> Vec<Expected> {
     nodes.into_values().collect()
 }
 
-fn groups_of(path: &Path, syntax: Syntax, mistakes: &mut Vec<String>) -> Vec<Group> {
+fn groups_of(path: &Path, syntax: Syntax, warnings: &mut Vec<Mistake>, mistakes: &mut Vec<String>) -> Vec<Group> {
     let name = path.display().to_string();
     let parsed = match files::read_text(path) {
-        Ok(content) => rules::parse_with(&name, &content, syntax),
+        Ok(content) => {
+            warnings.extend(yaml::unread(&name, &content));
+            rules::parse_with(&name, &content, syntax)
+        }
         Err(error) => {
             mistakes.push(error.to_string());
             return Vec::new();
@@ -243,7 +262,7 @@ impl Load {
 
     /// What is valid but should be written otherwise, for the log.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
-        self.alertmanager.warnings.iter().map(ToString::to_string)
+        self.rule_warnings.iter().chain(&self.alertmanager.warnings).map(ToString::to_string)
     }
 
     /// Keys that differ from `running` and need a restart to take effect.

@@ -78,7 +78,11 @@ pub type LoadTemplates<'a> = &'a dyn Fn(&str) -> Result<Vec<TemplateFile>, Strin
 /// Every mistake, in the order of the file.
 pub fn parse(file: &str, text: &str) -> Result<Config, Vec<Mistake>> {
     let mut report = Report::new(file);
-    let config = document::yaml::parse(text, &mut report).and_then(|root| read(&root, text, &mut report));
+    let config = document::yaml::parse_first(text, &mut report).and_then(|root| {
+        let mut config = read(&root, text, &mut report)?;
+        config.warnings.extend(document::yaml::unread(file, text));
+        Some(config)
+    });
     report.finish(config)
 }
 

@@ -67,6 +67,11 @@ fn toml_has_the_same_reports() {
 fn anchors_and_merges_are_expanded_within_bounds() {
     check(yaml::parse, "name: &n a\ngroup_wait: 1m\ntags: [*n]\n", &[]);
     check(yaml::parse, "<<: {name: x}\n", &[]);
+    check(
+        yaml::parse,
+        "tags: [&a {name: x, <<: {name: y}}]\n<<: 5\n",
+        &["f:1:1: the key `name` is missing", "f:1:8: expected text, found a table", "f:2:5: `<<` merges a table"],
+    );
     let mut bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
     for (from, to) in [("a", "b"), ("b", "c"), ("c", "d"), ("d", "e"), ("e", "f"), ("f", "g")] {
         bomb += &format!("{to}: &{to} [{}]\n", vec![format!("*{from}"); 10].join(","));
@@ -75,6 +80,31 @@ fn anchors_and_merges_are_expanded_within_bounds() {
     assert_eq!(yaml::parse(&bomb, &mut report), None);
     let deep = "[".repeat(100_000);
     assert_eq!(yaml::parse(&deep, &mut Report::new("f")), None);
+}
+
+#[test]
+fn own_keys_win_over_merged_ones_wherever_they_stand() {
+    let name = |content: &str| {
+        let mut report = Report::new("f");
+        let node = yaml::parse(content, &mut report).unwrap();
+        let name = example(&node, &mut report).map(|example| example.name);
+        report.finish(name).unwrap_or_else(|mistakes| mistakes[0].to_string())
+    };
+    assert_eq!(name("<<: {name: merged}\nname: own\n"), "own");
+    assert_eq!(name("name: own\n<<: {name: merged}\n"), "own");
+    assert_eq!(name("<<: [{name: first}, {name: second}]\n"), "first");
+    assert_eq!(name("<<: [{<<: {name: inner}}, {name: second}]\n"), "inner");
+    assert_eq!(name("<<: {name: merged}\nname: own\nname: own\n"), "f:3:1: the key `name` stands here twice");
+}
+
+#[test]
+fn a_second_document_is_refused_or_left_alone() {
+    let two = "name: a\n---\nname: [b\n";
+    check(yaml::parse, two, &["f:2:1: the file holds more than one YAML document; one was expected"]);
+    check(yaml::parse_first, two, &[]);
+    check(yaml::parse, "---\nname: a\n...\n---\n", &[]);
+    assert_eq!(yaml::second_document("---\nname: a\n"), None);
+    assert_eq!(yaml::second_document("name: [\n"), None);
 }
 
 #[test]

@@ -1,16 +1,27 @@
-//! YAML into [`Node`]s: one document, duplicate keys refused, aliases and `<<` merges expanded within bounds.
+//! YAML into [`Node`]s: one document of a file, duplicate keys refused, aliases and `<<` merges expanded within bounds.
 
 use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
-use super::{Key, Node, Position, Report, Scalar, ScalarKind, Value};
+use super::{Key, Mistake, Node, Position, Report, Scalar, ScalarKind, Value};
 use crate::limits::{MAX_CONFIG_FILE_BYTES, MAX_DOCUMENT_DEPTH, MAX_DOCUMENT_NODES};
 
 /// Reads one YAML document. An empty file is [`Value::Null`].
 ///
-/// Returns `None` if the text is no YAML; duplicate keys are reported and the first one is kept.
+/// Returns `None` if the text is no YAML or holds more than one document; duplicate keys are reported and the first one is
+/// kept.
 pub fn parse(text: &str, report: &mut Report) -> Option<Node> {
+    let node = parse_first(text, report)?;
+    if let Some(at) = second_document(text) {
+        report.add(at, "the file holds more than one YAML document; one was expected");
+        return None;
+    }
+    Some(node)
+}
+
+/// As [`parse`], but what follows the first document is not looked at, as with the programs that decode a file once.
+pub fn parse_first(text: &str, report: &mut Report) -> Option<Node> {
     if text.len() > MAX_CONFIG_FILE_BYTES {
         report.add_whole(format!("the file has {} bytes, more than {MAX_CONFIG_FILE_BYTES}", text.len()));
         return None;
@@ -18,6 +29,7 @@ pub fn parse(text: &str, report: &mut Report) -> Option<Node> {
     let mut builder = Builder { report, stack: Vec::new(), anchors: BTreeMap::new(), root: None, nodes: 0 };
     for event in Parser::new_from_str(text) {
         match event {
+            Ok((Event::DocumentEnd, _)) => break,
             Ok((event, span)) => builder.take(event, span)?,
             Err(error) => {
                 builder.report.add(position(*error.marker()), format!("invalid YAML: {}", error.info()));
@@ -26,6 +38,33 @@ pub fn parse(text: &str, report: &mut Report) -> Option<Node> {
         }
     }
     Some(builder.root.unwrap_or(Node { at: Position { line: 1, column: 1 }, value: Value::Null }))
+}
+
+/// A warning if a file goes on after the document that [`parse_first`] reads. `file` names it.
+#[must_use]
+pub fn unread(file: &str, text: &str) -> Option<Mistake> {
+    let message = "only the first YAML document of a file counts: what follows is not read".to_owned();
+    second_document(text).map(|at| Mistake { file: file.to_owned(), at: Some(at), message })
+}
+
+/// Where a second document begins, unless it is empty.
+#[must_use]
+pub fn second_document(text: &str) -> Option<Position> {
+    let mut events =
+        Parser::new_from_str(text).skip_while(|event| !matches!(event, Ok((Event::DocumentEnd, _)) | Err(_)));
+    match events.next()? {
+        Ok(_) => {}
+        Err(_) => return None,
+    }
+    let begin = match events.next()? {
+        Ok((Event::DocumentStart(_), span)) => position(span.start),
+        Ok(_) => return None,
+        Err(error) => return Some(position(*error.marker())),
+    };
+    match events.next()? {
+        Ok((Event::Scalar(text, ScalarStyle::Plain, ..), _)) if text.is_empty() => None,
+        _ => Some(begin),
+    }
 }
 
 fn position(marker: Marker) -> Position {
@@ -42,7 +81,7 @@ struct Open {
 
 enum Content {
     List(Vec<Node>),
-    Table { entries: Vec<(Key, Node)>, key: Option<Key> },
+    Table { entries: Vec<(Key, Node)>, merged: Vec<(Key, Node)>, key: Option<Key> },
 }
 
 struct Builder<'a> {
@@ -66,12 +105,14 @@ impl Builder<'_> {
                 self.place(Node { at, value }, anchor)
             }
             Event::SequenceStart(anchor, _) => self.open(at, anchor, Content::List(Vec::new())),
-            Event::MappingStart(anchor, _) => self.open(at, anchor, Content::Table { entries: Vec::new(), key: None }),
+            Event::MappingStart(anchor, _) => {
+                self.open(at, anchor, Content::Table { entries: Vec::new(), merged: Vec::new(), key: None })
+            }
             Event::SequenceEnd | Event::MappingEnd => {
                 let open = self.stack.pop()?;
                 let value = match open.content {
                     Content::List(items) => Value::List(items),
-                    Content::Table { entries, .. } => Value::Table(entries),
+                    Content::Table { entries, merged, .. } => Value::Table(own_first(entries, merged)),
                 };
                 self.place(Node { at: open.at, value }, open.anchor)
             }
@@ -83,10 +124,6 @@ impl Builder<'_> {
                 let (node, size) = (Node { at, value: node.value.clone() }, size(node));
                 self.count(size, at)?;
                 self.place(node, 0)
-            }
-            Event::DocumentStart(_) if self.root.is_some() => {
-                self.report.add(at, "the file holds more than one YAML document; one was expected");
-                None
             }
             _ => Some(()),
         }
@@ -127,10 +164,10 @@ impl Builder<'_> {
                     return None;
                 }
             },
-            Some(Content::Table { entries, key }) => {
+            Some(Content::Table { entries, merged, key }) => {
                 let key = key.take()?;
                 if key.name == "<<" {
-                    merge(entries, node, self.report);
+                    merge(merged, node, self.report);
                 } else if entries.iter().any(|(other, _)| other.name == key.name) {
                     self.report.add(key.at, format!("the key `{}` stands here twice", key.name));
                 } else {
@@ -142,19 +179,29 @@ impl Builder<'_> {
     }
 }
 
-/// `<<: *other` brings in the keys that are not there already, as YAML 1.1's merge type says.
-fn merge(entries: &mut Vec<(Key, Node)>, node: Node, report: &mut Report) {
+/// `<<: *other` brings in keys that are not there already, as YAML 1.1's merge type says: of several tables the first one
+/// wins, and a key of the table's own over all of them, wherever it stands.
+fn merge(merged: &mut Vec<(Key, Node)>, node: Node, report: &mut Report) {
     match node.value {
-        Value::Table(merged) => {
-            for (key, value) in merged {
-                if entries.iter().all(|(own, _)| own.name != key.name) {
-                    entries.push((key, value));
+        Value::Table(entries) => {
+            for (key, value) in entries {
+                if merged.iter().all(|(other, _)| other.name != key.name) {
+                    merged.push((key, value));
                 }
             }
         }
-        Value::List(nodes) => nodes.into_iter().for_each(|node| merge(entries, node, report)),
+        Value::List(nodes) => nodes.into_iter().for_each(|node| merge(merged, node, report)),
         _ => report.add(node.at, "`<<` merges a table"),
     }
+}
+
+fn own_first(mut own: Vec<(Key, Node)>, merged: Vec<(Key, Node)>) -> Vec<(Key, Node)> {
+    for (key, value) in merged {
+        if own.iter().all(|(other, _)| other.name != key.name) {
+            own.push((key, value));
+        }
+    }
+    own
 }
 
 fn size(node: &Node) -> usize {

@@ -2,7 +2,8 @@
 //!
 //! Keys are strict and every mistake of a file is reported at once, each at its place; a mistake in an expression or in a
 //! template is placed inside the text. A file with a mistake yields no group at all: half a group would change what the
-//! other half means.
+//! other half means. As in Prometheus, a file is its first YAML document, and two rules of a group may be equal: each has
+//! its own state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -120,7 +121,7 @@ pub fn parse(file: &str, content: &str) -> Result<Vec<Group>, Vec<Mistake>> {
 /// As [`parse`].
 pub fn parse_with(file: &str, content: &str, syntax: Syntax) -> Result<Vec<Group>, Vec<Mistake>> {
     let mut report = Report::new(file);
-    let groups = yaml::parse(content, &mut report).and_then(|root| {
+    let groups = yaml::parse_first(content, &mut report).and_then(|root| {
         let reader = Reader { file, content, syntax };
         reader.file(&root, &mut report)
     });
@@ -158,7 +159,6 @@ impl Reader<'_> {
         let rules = table.optional(report, "rules", list(|node, report| self.rule(node, &labels, report)));
         table.finish(report);
         let rules = rules.unwrap_or_default();
-        no_duplicates(&rules, report);
         let mut group = Group {
             file: self.file.to_owned(),
             name: name?,
@@ -291,20 +291,6 @@ fn rule_name(rule: &Node, record: Option<&Node>, alert: Option<&Node>, report: &
                 return None;
             }
             Some(name)
-        }
-    }
-}
-
-/// Rules that are equal in all that identifies their results would write the same series and own the same alerts.
-fn no_duplicates(rules: &[Rule], report: &mut Report) {
-    for (at, rule) in rules.iter().enumerate() {
-        let same = |other: &&Rule| {
-            (&other.name, other.kind.word(), &other.labels) == (&rule.name, rule.kind.word(), &rule.labels)
-                && other.expr.to_string() == rule.expr.to_string()
-        };
-        if let Some(first) = rules[..at].iter().find(same) {
-            let (kind, name, line) = (rule.kind.word(), &rule.name, first.at.line);
-            report.add(rule.at, format!("the same rule, {kind} {name:?}, stands in line {line} already"));
         }
     }
 }

@@ -133,5 +133,9 @@ fn overlapping(rule: &Rule, before: &[Rule]) -> Option<String> {
         (&other.name, &other.labels, other.alert().is_some()) == (&rule.name, &rule.labels, rule.alert().is_some())
     };
     let first = before.iter().find(same)?;
+    let equal = |other: &Rule| other.expr.to_string() == rule.expr.to_string();
+    if let Some(first) = before.iter().filter(same).find(|other| equal(other)) {
+        return Some(format!("{:?} is the rule in line {} once more: both do the same", rule.name, first.at.line));
+    }
     Some(format!("{:?} has the name and the labels of the rule in line {}", rule.name, first.at.line))
 }

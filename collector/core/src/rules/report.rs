@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use watchfire_promql::Syntax;
-use watchfire_shared::document::{Mistake, Position};
+use watchfire_shared::document::{Mistake, Position, yaml};
 
 use super::{Group, file, lint};
 
@@ -35,7 +35,7 @@ pub fn check_with(files: &[(String, String)], syntax: Syntax) -> CheckReport {
     for (name, content) in files {
         match file::parse_with(name, content, syntax) {
             Ok(groups) => {
-                good.push((content, groups.len()));
+                good.push((name, content, groups.len()));
                 report.groups.extend(groups);
             }
             Err(mistakes) => {
@@ -45,9 +45,10 @@ pub fn check_with(files: &[(String, String)], syntax: Syntax) -> CheckReport {
         }
     }
     let mut rest = report.groups.as_slice();
-    for (content, count) in good {
+    for (name, content, count) in good {
         let (groups, others) = rest.split_at(count);
-        let warnings = lint::lint(groups, &report.groups);
+        let mut warnings = lint::lint(groups, &report.groups);
+        warnings.extend(yaml::unread(name, content));
         report.marks.extend(warnings.iter().map(|warning| excerpt(content, warning.at)));
         report.warnings.extend(warnings);
         rest = others;

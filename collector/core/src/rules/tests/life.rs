@@ -338,3 +338,25 @@ fn rules_that_depend_on_each_other_are_evaluated_one_after_the_other_and_the_res
     bench.take(applied);
     assert_eq!([bench.last("c"), bench.last("e")], [vec!["c 3".to_owned()], vec!["e 2".to_owned()]]);
 }
+
+#[test]
+fn equal_rules_have_a_state_each() {
+    let rules = r#"
+groups:
+  - name: g
+    rules:
+      - {alert: Down, expr: x == 0, for: 1m}
+      - {alert: Down, expr: x == 0, for: 1m}
+      - {record: n, expr: count(x)}
+      - {record: n, expr: count(x)}
+"#;
+    let mut bench = Bench::new(rules);
+    bench.put(r#"x{a="1"}"#, 0.0);
+    bench.run(75.0);
+    assert_eq!(bench.told(), [r#"60.000 firing Down {a="1"}"#, r#"60.000 firing Down {a="1"}"#]);
+    assert_eq!(bench.records.len(), 2);
+    bench.restart();
+    bench.see(true);
+    bench.run(90.0);
+    assert_eq!((bench.told(), bench.records.len()), (Vec::new(), 2));
+}
