@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use watchfire_shared::document::{self, Node, Report, text_map, yaml};
 use watchfire_shared::matcher::Matcher;
 
 use crate::client::{Client, ClientArguments};
@@ -47,17 +48,49 @@ pub(crate) fn run(arguments: &AlertsArguments) -> Result<ExitCode, Failure> {
 pub(crate) async fn fetch(client: &Client, matchers: &[Matcher], state: Option<&str>) -> Result<Page, Failure> {
     let notified = client.get("/api/v2/alerts").await?;
     let ruled = client.get("/api/v1/alerts").await?;
-    let mut alerts = merged(items(&notified, ""), items(&ruled, "/data/alerts"));
+    let config = client.get("/api/v1/status/config").await?;
+    let external = external_labels(text(&config, "/data/yaml"));
+    let mut alerts = merged(items(&notified, ""), items(&ruled, "/data/alerts"), &external);
     alerts.retain(|alert| {
         matching::matches(matchers, &alert["labels"]) && state.is_none_or(|state| text(alert, "/state") == state)
     });
     Ok(page(&alerts))
 }
 
-/// One item per set of labels: what notification makes of it, and what its rule computed.
-fn merged(notified: &[Value], ruled: &[Value]) -> Vec<Value> {
+/// The labels that the collector gives every alert of its rules on the way to notification, from its configuration in
+/// Prometheus' words.
+fn external_labels(config: &str) -> Map<String, Value> {
+    let mut report = Report::new("config");
+    let root = yaml::parse(config, &mut report);
+    let labels =
+        root.as_ref().and_then(|root| child(root, "global")).and_then(|global| child(global, "external_labels"));
+    let labels = labels.and_then(|labels| text_map(labels, &mut report)).unwrap_or_default();
+    labels.into_iter().map(|(name, value)| (name, Value::String(value))).collect()
+}
+
+fn child<'a>(node: &'a Node, name: &str) -> Option<&'a Node> {
+    match &node.value {
+        document::Value::Table(entries) => entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node),
+        _ => None,
+    }
+}
+
+/// One item per set of labels: what notification makes of it, and what its rule computed. Notification knows an alert
+/// with the `external` labels that it has not itself.
+fn merged(notified: &[Value], ruled: &[Value], external: &Map<String, Value>) -> Vec<Value> {
     let key = |alert: &Value| alert["labels"].to_string();
-    let mut rules: BTreeMap<String, &Value> = ruled.iter().map(|alert| (key(alert), alert)).collect();
+    let outside = |alert: &Value| {
+        let mut labels = external.clone();
+        labels.extend(
+            alert["labels"].as_object().into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())),
+        );
+        Value::Object(labels).to_string()
+    };
+    // Of rules that give the same alert, one that fires has the say.
+    let firing = |alert: &&Value| text(alert, "/state") == "firing";
+    let (firing, others): (Vec<&Value>, Vec<&Value>) = ruled.iter().partition(firing);
+    let mut rules: BTreeMap<String, &Value> =
+        others.into_iter().chain(firing).map(|alert| (outside(alert), alert)).collect();
     let from_notification = |alert: &Value| {
         let rule = rules.remove(&key(alert)).unwrap_or(&Value::Null);
         let names: Vec<&str> = items(alert, "/receivers").iter().map(|receiver| text(receiver, "/name")).collect();
@@ -160,6 +193,7 @@ mod tests {
         let alerts = merged(
             &[notified("Quiet", &["s1"]), notified("Loud", &[]), notified("Outside", &[])],
             &[ruled("Coming", "pending"), ruled("Loud", "firing"), ruled("Quiet", "firing")],
+            &Map::new(),
         );
         let shown: Vec<String> = alerts
             .iter()
@@ -168,5 +202,22 @@ mod tests {
         let expected =
             ["firing Loud \"1e+00\"", "firing Outside null", "pending Coming \"1e+00\"", "silenced Quiet \"1e+00\""];
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn external_labels_make_no_other_alert() {
+        let external = external_labels(
+            "global:\n  evaluation_interval: 15s\n  external_labels:\n    \"region\": \"eu\"\n    \"team\": \"ops\"\n",
+        );
+        let ruled = [
+            json!({"labels": {"alertname": "A", "team": "db"}, "state": "firing", "value": "1e+00"}),
+            json!({"labels": {"alertname": "A"}, "state": "pending", "value": "2e+00"}),
+        ];
+        let notified = [json!({"labels": {"alertname": "A", "region": "eu", "team": "db"}, "status": {}})];
+        let alerts = merged(&notified, &ruled, &external);
+        let shown: Vec<String> = alerts.iter().map(|alert| format!("{} {}", alert["labels"], alert["value"])).collect();
+        let expected = [r#"{"alertname":"A","region":"eu","team":"db"} "1e+00""#, r#"{"alertname":"A"} "2e+00""#];
+        assert_eq!(shown, expected);
+        assert!(external_labels("global:\n  evaluation_interval: 15s\n").is_empty());
     }
 }
