@@ -26,6 +26,7 @@ pub(super) struct Status {
     /// Whether enough of the fleet has reported for rules to judge.
     fresh: bool,
     started_at: Timestamp,
+    /// When it was made: what clocks are compared with.
     generated_at: Timestamp,
     index: String,
     members: ViewSummary,
@@ -144,7 +145,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, query: ListQuery) -> Res
         ready: !app.stopping.load(std::sync::atomic::Ordering::Relaxed),
         fresh: view.fresh,
         started_at: app.started_at,
-        generated_at: view.generated_at,
+        generated_at: app.clock.wall(),
         index: index.to_string(),
         members: ViewSummary::of(&members.node, &members.members, app.clock.wall()),
         nodes: nodes(&view),

@@ -140,6 +140,8 @@ impl<D: Disk> Engine<D> {
             self.own_series.postpone(now, self.fleet.nodes().map(|node| node.id));
             self.own_series.want_fleet(now);
             self.write_self(now);
+            // Where nothing arrives at all, what is shown keeps up with the clock all the same.
+            self.picture.touch(now);
         } else if turned {
             self.write_self(now);
         }

@@ -408,3 +408,13 @@ fn a_collector_without_agents_waits_for_them_once_and_not_after_each_restart() {
     world.run(seconds(5.0));
     assert!(!world.view().fresh, "now it waits for one");
 }
+
+#[test]
+fn the_view_of_an_idle_collector_keeps_up_with_the_clock() {
+    let mut world = World::new("");
+    world.run(seconds(600.0));
+    for _ in 0..10 {
+        world.run(seconds(7.0));
+        assert!(world.now.since(world.view().generated_at) <= seconds(10.0));
+    }
+}
