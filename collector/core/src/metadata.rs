@@ -77,6 +77,17 @@ impl Metadata {
     }
 }
 
+/// What the collector writes of itself, by name: the kind and the text. What it writes of nodes and of the fleet is not
+/// among it.
+pub fn own() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let of_fleet = |name: &str| OF_FLEET.iter().any(|start| name.starts_with(start));
+    OWN.iter().copied().filter(move |(name, ..)| *name != "up" && !of_fleet(name))
+}
+
+/// What the names begin with of series about nodes, or about the fleet.
+const OF_FLEET: [&str; 5] =
+    ["watchfire_availability_", "watchfire_ephemeral_", "watchfire_group_", "watchfire_member_", "watchfire_node_"];
+
 fn cut(text: &str, most: usize) -> &str {
     let end = text.char_indices().map(|(at, char)| at + char.len_utf8()).take_while(|end| *end <= most).last();
     &text[..end.unwrap_or(0)]
@@ -193,6 +204,8 @@ mod tests {
         for (labels, _) in self_samples("watch", &figures) {
             let family = metadata.get(labels.metric_name());
             let family = family.unwrap_or_else(|| panic!("{} is not described", labels.metric_name()));
+            let own = labels.metric_name() == "up" || own().any(|(name, ..)| name == labels.metric_name());
+            assert!(own, "{labels} is about the collector");
             assert_eq!(family.kind == "counter", labels.metric_name().ends_with("_total"), "{labels}");
         }
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
+use watchfire_shared::labels::Labels;
 use watchfire_shared::member::{DownCause, MemberState, NodeId, Role};
 use watchfire_shared::time::{Span, Timestamp};
 
@@ -16,6 +17,7 @@ use crate::history::History;
 use crate::ingest::Counters;
 use crate::metadata::Metadata;
 use crate::notify::{Silence, query};
+use crate::series::write::{SelfFigures, bare_samples};
 use crate::{availability, export, remediation, remote_write, rules};
 
 /// The state of the collector at one time.
@@ -41,6 +43,8 @@ pub struct View {
     pub remediation: Arc<remediation::view::View>,
     pub metadata: Metadata,
     pub stats: Stats,
+    /// What the collector's series about itself are made of.
+    pub(crate) own: Arc<SelfFigures>,
 }
 
 /// Alerts as they are notified of, for Alertmanager's API.
@@ -73,6 +77,7 @@ impl View {
             remediation: Arc::default(),
             metadata: Metadata::default(),
             stats: Stats::default(),
+            own: Arc::default(),
         }
     }
 }
@@ -133,6 +138,14 @@ pub enum Health {
 pub struct AlertCounts {
     pub firing: usize,
     pub pending: usize,
+}
+
+impl View {
+    /// The collector's series about itself: what it writes into the store, without `up`, `instance` and `job`.
+    #[must_use]
+    pub fn own_series(&self) -> Vec<(Labels, f64)> {
+        bare_samples(&self.own)
+    }
 }
 
 /// Figures of the running collector.

@@ -264,6 +264,44 @@ async fn a_bad_file_keeps_the_old_rules_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_shipped_rules_read_of_the_collector_is_among_its_metrics() {
+    let world = World::new().await;
+    let collector = world.start().await;
+    let answer = world.get(&collector, "/metrics").await.1;
+    let metrics = answer.as_str().unwrap();
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/rules");
+    let mut read = 0;
+    for file in watchfire_shell::files::expand(&rules.join("*.yml").to_string_lossy()).unwrap() {
+        let text = std::fs::read_to_string(file).unwrap();
+        for group in watchfire_collector_core::rules::parse("rules", &text).unwrap() {
+            for selector in group.rules.iter().flat_map(|rule| rule.expr.selectors()) {
+                let Some(name) = selector.name.as_deref().filter(|name| name.starts_with("watchfire_")) else {
+                    continue;
+                };
+                // Series about nodes and the fleet stand in the store only.
+                if ["node", "member", "group", "ephemeral"].iter().any(|of| name[10..].starts_with(of)) {
+                    continue;
+                }
+                read += 1;
+                assert!(metrics.contains(&format!("# TYPE {name} ")), "{name} is not among the metrics");
+            }
+        }
+    }
+    assert!(read > 12, "only {read} metrics are read");
+    for name in
+        ["watchfire_storage_full", "watchfire_wal_sync_failures_total", "watchfire_rule_evaluation_failures_total"]
+    {
+        assert!(metrics.contains(&format!("\n{name} 0\n")), "{name} has no value");
+    }
+    let names: Vec<&str> = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let mut once = names.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(names.len(), once.len(), "a family stands there twice");
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_query_api_answers_and_refuses_as_prometheus_does() {
     let world = World::new().await;
     let collector = world.start().await;

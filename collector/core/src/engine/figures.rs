@@ -63,20 +63,6 @@ impl<D: Disk> Engine<D> {
         figures.into_values().collect()
     }
 
-    pub(super) fn stats(&self) -> Stats {
-        let figures = self.figures();
-        Stats {
-            ingest: figures.ingest,
-            remote_write: figures.remote_write,
-            agents_connected: figures.agents_connected,
-            agents_expected: figures.coverage.expected,
-            storage_full: figures.storage_full,
-            store: figures.store,
-            notifications_queued: figures.notifications_queued,
-            exports: figures.exports,
-        }
-    }
-
     /// Hands the records of changed nodes to the ledger.
     pub(super) fn save_nodes(&mut self, now: Timestamp) {
         for id in self.fleet.take_unsaved() {
@@ -84,6 +70,20 @@ impl<D: Disk> Engine<D> {
             self.ledger.change_soon(now, NODE_TABLE, id.to_string(), record);
         }
         self.save_retired(now);
+    }
+}
+
+/// What is shown of the figures by name.
+pub(super) fn stats(figures: &SelfFigures) -> Stats {
+    Stats {
+        ingest: figures.ingest,
+        remote_write: figures.remote_write,
+        agents_connected: figures.agents_connected,
+        agents_expected: figures.coverage.expected,
+        storage_full: figures.storage_full,
+        store: figures.store,
+        notifications_queued: figures.notifications_queued,
+        exports: figures.exports.clone(),
     }
 }
 

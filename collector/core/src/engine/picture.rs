@@ -9,6 +9,7 @@ use watchfire_shared::time::{Span, Timestamp};
 use watchfire_store::Disk;
 
 use super::Engine;
+use super::figures::stats;
 use crate::availability;
 use crate::catalogue::inventory::Expected;
 use crate::catalogue::maintenance::Maintenance;
@@ -147,6 +148,7 @@ impl<D: Disk> Engine<D> {
     }
 
     fn draw(&self, now: Timestamp, version: u64) -> View {
+        let figures = self.figures();
         View {
             version,
             generated_at: now,
@@ -159,7 +161,8 @@ impl<D: Disk> Engine<D> {
             notifications: self.draw_notifications(now),
             remediation: self.draw_remediation(),
             metadata: self.ingest.metadata.clone(),
-            stats: self.stats(),
+            stats: stats(&figures),
+            own: Arc::new(figures),
         }
     }
 

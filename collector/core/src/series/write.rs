@@ -168,14 +168,26 @@ pub(crate) struct IntegrationFigures {
     pub(crate) queued: usize,
 }
 
-/// The collector's series about itself.
+/// The collector's series about itself, as they go into the store.
 pub(crate) fn self_samples(instance: &str, figures: &SelfFigures) -> Samples {
+    let target = [(INSTANCE, instance), (JOB, OWN_JOB)];
+    let up = Labels::new([(METRIC_NAME, "up")].into_iter().chain(target));
+    let mut samples = vec![(up, 1.0)];
+    samples.extend(samples_of(&target, figures));
+    samples
+}
+
+/// The same as whoever scrapes the collector gets them: `up`, `instance` and `job` are the scraper's.
+pub(crate) fn bare_samples(figures: &SelfFigures) -> Samples {
+    samples_of(&[], figures)
+}
+
+fn samples_of(target: &[(&str, &str)], figures: &SelfFigures) -> Samples {
     let mut samples = Samples::new();
     let mut push = |metric: &str, labels: &[(&str, &str)], value: f64| {
-        let own = [(METRIC_NAME, metric), (INSTANCE, instance), (JOB, OWN_JOB)];
-        samples.push((Labels::new(own.into_iter().chain(labels.iter().copied())), value));
+        let own = std::iter::once((METRIC_NAME, metric)).chain(target.iter().chain(labels).copied());
+        samples.push((Labels::new(own), value));
     };
-    push("up", &[], 1.0);
     push("watchfire_agents_connected", &[], figures.agents_connected as f64);
     push("watchfire_agents_expected", &[], figures.coverage.expected as f64);
     push("watchfire_agents_reported", &[], figures.coverage.reported as f64);
