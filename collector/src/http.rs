@@ -19,6 +19,8 @@ mod about;
 
 mod compress;
 
+mod origin;
+
 mod write;
 
 mod rules;
@@ -188,4 +190,5 @@ fn prometheus_routes() -> Router<Arc<App>> {
         .route("/api/v1/status/tsdb", get(about::tsdb))
         .route("/api/v1/status/walreplay", get(about::wal_replay))
         .layer(middleware::from_fn(compress::compress))
+        .layer(middleware::from_fn(origin::allow))
 }

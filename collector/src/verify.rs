@@ -45,7 +45,17 @@ pub(crate) fn check(data_dir: &Path) -> std::io::Result<Verification> {
         let message = format!("{}: there is no store here", folder.display());
         return Err(std::io::Error::new(std::io::ErrorKind::NotFound, message));
     }
-    watchfire_store::verify(&RealDisk::open(&folder)?)
+    let disk = RealDisk::open(&folder).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => in_use(data_dir, error.kind()),
+        _ => error,
+    })?;
+    watchfire_store::verify(&disk)
+}
+
+/// Who keeps the folder from being looked at, and what to do about it.
+fn in_use(data_dir: &Path, kind: std::io::ErrorKind) -> std::io::Error {
+    let advice = "stop it first, or verify a backup (`watchfire-collector backup` makes one while it runs)";
+    std::io::Error::new(kind, format!("{}: a collector runs on this folder: {advice}", data_dir.display()))
 }
 
 fn report(folder: &Path, found: &Verification) -> ExitCode {

@@ -91,7 +91,7 @@ pub(super) async fn alerts(State(app): State<Arc<App>>) -> Success<AlertsView> {
 /// Which rules were asked for.
 struct Filter<'a> {
     /// `alert` or `record`.
-    kind: Option<&'a str>,
+    kind: Option<String>,
     names: Vec<&'a str>,
     groups: Vec<&'a str>,
     files: Vec<&'a str>,
@@ -102,8 +102,8 @@ struct Filter<'a> {
 
 impl<'a> Filter<'a> {
     fn of(parameters: &'a Parameters) -> std::result::Result<Self, ApiError> {
-        let kind = parameters.get("type");
-        if let Some(kind) = kind.filter(|kind| !matches!(*kind, "alert" | "record")) {
+        let kind = parameters.get("type").map(str::to_lowercase);
+        if let Some(kind) = kind.as_ref().filter(|kind| !matches!(kind.as_str(), "alert" | "record")) {
             return Err(ApiError::parameter("type", format!("not supported value {kind:?}")));
         }
         let exclude = match parameters.get("exclude_alerts") {
@@ -138,7 +138,7 @@ impl<'a> Filter<'a> {
         let kind = if rule.alert().is_some() { "alert" } else { "record" };
         let value = |name: &str| rule.labels.get(name).map(String::as_str).unwrap_or_default();
         let satisfies = |matchers: &Vec<Matcher>| matchers.iter().all(|matcher| matcher.matches(value(&matcher.name)));
-        self.kind.is_none_or(|wanted| wanted == kind)
+        self.kind.as_ref().is_none_or(|wanted| wanted == kind)
             && named(&self.names, &rule.name)
             && (self.selectors.is_empty() || self.selectors.iter().any(satisfies))
     }

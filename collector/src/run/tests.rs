@@ -26,6 +26,8 @@ mod catalogue;
 
 mod deleting;
 
+mod origins;
+
 mod forwarding;
 
 /// Generous: a loaded machine must not fail a test that a quiet one passes at once.
