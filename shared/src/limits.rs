@@ -45,6 +45,8 @@ pub const MAX_GOSSIP_FRAME_BYTES: usize = 64 << 10;
 /// What one side says in one exchange over a gossip stream, bytes. All members that a node keeps fit in, with metadata of
 /// usual size; metadata beyond that is fetched afterwards.
 pub const MAX_GOSSIP_EXCHANGE_BYTES: usize = 8 << 20;
+/// Frames that one side says in one exchange: four times what those bytes take in full frames.
+pub const MAX_GOSSIP_EXCHANGE_FRAMES: usize = 4 * MAX_GOSSIP_EXCHANGE_BYTES / MAX_GOSSIP_FRAME_BYTES;
 
 /// Events kept in memory for readers that come back (`/v1/events`); at ten changes a second, a minute and a half.
 pub const MAX_EVENTS_KEPT: usize = 1024;

@@ -96,6 +96,20 @@ impl Envelope {
         if frame.len() > MAX_GOSSIP_FRAME_BYTES { Err(Refusal::Oversized) } else { self.unwrap(frame) }
     }
 
+    /// Opens a frame that is opened once more afterwards: nothing is remembered of it.
+    ///
+    /// # Errors
+    /// As [`Envelope::open`].
+    pub(crate) fn look_into_frame(&self, frame: &[u8]) -> Result<Packet, Refusal> {
+        if frame.len() > MAX_GOSSIP_FRAME_BYTES {
+            return Err(Refusal::Oversized);
+        }
+        match (frame.first(), &self.keyring) {
+            (Some(&SEALED), Some(keyring)) => read_sealed(&keyring.look_into(frame)?),
+            _ => self.open_unsealed(frame),
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn know_kinds_up_to(&mut self, last: u8) {
         self.last_kind = last;
@@ -123,15 +137,18 @@ impl Envelope {
             return Err(Refusal::UnknownKind);
         }
         match (bytes.first(), &mut self.keyring) {
+            (Some(&SEALED), Some(keyring)) => read_sealed(&keyring.open(bytes)?),
+            _ => self.open_unsealed(bytes),
+        }
+    }
+
+    /// Everything but what is sealed and came to a node with keys.
+    fn open_unsealed(&self, bytes: &[u8]) -> Result<Packet, Refusal> {
+        match (bytes.first(), &self.keyring) {
             (None, _) => Err(Refusal::Malformed),
             (Some(&PLAIN), None) => self.open_plain(bytes),
             (Some(&PLAIN), Some(_)) => Err(Refusal::Plain),
-            (Some(&SEALED), None) => Err(Refusal::UnknownKey),
-            (Some(&SEALED), Some(keyring)) => {
-                let plain = keyring.open(bytes)?;
-                let (kind, body) = plain.split_first().ok_or(Refusal::Malformed)?;
-                read_body(*kind, body)
-            }
+            (Some(&SEALED), _) => Err(Refusal::UnknownKey),
             (Some(_), _) => Err(Refusal::Version),
         }
     }
@@ -151,6 +168,11 @@ impl Envelope {
         }
         read_body(kind, body)
     }
+}
+
+fn read_sealed(plain: &[u8]) -> Result<Packet, Refusal> {
+    let (kind, body) = plain.split_first().ok_or(Refusal::Malformed)?;
+    read_body(*kind, body)
 }
 
 fn checksum(kind: u8, cluster: &[u8], body: &[u8]) -> u32 {
@@ -192,6 +214,7 @@ mod tests {
                 assert!(datagram.len() <= MAX_DATAGRAM_BYTES);
                 assert_eq!(receiver.open(&datagram), Ok(packet.clone()));
                 let frame = sender.seal_frame(&packet);
+                assert_eq!(receiver.look_into_frame(&frame), Ok(packet.clone()));
                 assert_eq!(receiver.open_frame(&frame), Ok(packet));
             }
         }

@@ -26,7 +26,7 @@ mod ties;
 mod twin;
 
 pub use contact::Contact;
-pub use io::{Effect, HostAnswer, Input, Stranger};
+pub use io::{Admission, Effect, HostAnswer, Input, Stranger};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -278,11 +278,13 @@ impl Gossip {
             Input::SetMetadata(metadata) => self.set_own_metadata(now, &metadata),
             Input::HostAnswer { id, answer } => self.host_answered(now, id, answer),
             Input::TieEnded { tie, came_about } => self.tie_ended(now, tie, came_about),
+            Input::Opening { stream, frame } => self.opening(stream, &frame),
             Input::Asked { stream, frames } => self.asked(now, stream, &frames),
             Input::Exchanged { exchange, outcome } => self.exchanged(now, exchange, outcome),
             Input::SetKeys { keys, order } => self.set_keys(now, &keys, order),
             Input::OrderKeys { ticket, op } => self.order_keys(now, ticket, op),
             Input::KeysSaved(result) => self.keys_saved(now, result),
+            Input::KeepFailed => self.stats.keeps_failed += 1,
             Input::Forget(id) => self.forget_member(now, id),
             Input::Leave => self.leave(now),
         }
@@ -316,7 +318,7 @@ impl Gossip {
             Packet::Twin(note) => self.receive_twin(now, from, note),
             Packet::Forget(identities) => self.receive_forget(now, &identities),
             Packet::Keys { order, op } => self.receive_keys(now, order, op),
-            Packet::Sync { .. } | Packet::Places(_) => self.stats.dropped_unexpected += 1,
+            Packet::Sync { .. } | Packet::Places(_) | Packet::Tie { .. } => self.stats.dropped_unexpected += 1,
         }
     }
 

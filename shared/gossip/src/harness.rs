@@ -13,7 +13,8 @@ use watchfire_shared::member::{MemberChange, Metadata, NodeId};
 use watchfire_shared::time::{Span, Timestamp};
 
 use crate::{
-    Effect, Forgotten, Gossip, GossipConfig, GossipKey, HostAnswer, Input, KeyRefusal, Peer, Profile, Removal,
+    Admission, Effect, Forgotten, Gossip, GossipConfig, GossipKey, HostAnswer, Input, KeyRefusal, Peer, Profile,
+    Removal,
 };
 
 pub(crate) const JOIN_KIND: u8 = 2;
@@ -57,6 +58,7 @@ enum Event {
     Datagram { from: usize, to: usize, bytes: Vec<u8> },
     Told { to: usize, input: Input },
     Asked { from: usize, to: usize, exchange: u64, frames: Vec<Vec<u8>> },
+    Tied { from: usize, tie: u64, to: usize, frame: Vec<u8> },
 }
 
 pub(crate) struct Net {
@@ -79,6 +81,8 @@ pub(crate) struct Net {
     pub(crate) streams_blocked: bool,
     /// Hosts that refuse every connection though their programs run and datagrams reach them.
     pub(crate) takes_no_connections: BTreeSet<usize>,
+    /// Hosts that do not say that nobody listens for datagrams: a firewall holds it back.
+    pub(crate) says_nothing_of_ports: BTreeSet<usize>,
     /// Nodes of different groups do not hear each other.
     pub(crate) groups: Option<Vec<u8>>,
     /// Links that carry nothing from the first node to the second.
@@ -98,6 +102,7 @@ pub(crate) struct Net {
     /// Who waits on which stream, and what that exchange is called there.
     streams: BTreeMap<u64, (usize, u64)>,
     opened: u64,
+    judged: BTreeMap<u64, Admission>,
     /// Connections that say nothing.
     pub(crate) ties: Vec<ties::Tie>,
     pub(crate) keys: Vec<GossipKey>,
@@ -121,6 +126,7 @@ impl Net {
             cut: Vec::new(),
             streams_blocked: false,
             takes_no_connections: BTreeSet::new(),
+            says_nothing_of_ports: BTreeSet::new(),
             groups: None,
             deaf: BTreeSet::new(),
             duplicates: 0.0,
@@ -133,6 +139,7 @@ impl Net {
             queued: 0,
             streams: BTreeMap::new(),
             opened: 0,
+            judged: BTreeMap::new(),
             ties: Vec::new(),
             keys: Vec::new(),
             deadlines: BTreeSet::new(),
@@ -313,9 +320,10 @@ impl Net {
                 Effect::SaveKeys { keys, order } => self.save_keys(at, keys, order),
                 Effect::KeysAnswered { ticket, answer } => self.nodes[at].answered.push((ticket, answer)),
                 Effect::AskHost { id, addr } => self.ask(at, id, addr),
-                Effect::Tie { tie, to } => self.tie(at, tie, to),
+                Effect::Tie { tie, to, frame } => self.tie(at, tie, to, frame),
                 Effect::Untie { tie } => self.untie(at, tie),
                 Effect::Exchange { exchange, to, frames } => self.exchange(at, exchange, to, frames),
+                Effect::Judged { stream, admission } => drop(self.judged.insert(stream, admission)),
                 Effect::Reply { stream, frames } => self.reply(stream, Ok(frames)),
                 told @ (Effect::NameConflict(_) | Effect::Stranger { .. }) => self.told.push((at, told)),
                 Effect::TimeProbe => self.nodes[at].probed = Some(self.now),
@@ -415,24 +423,6 @@ impl Net {
         }
     }
 
-    fn asked(&mut self, from: usize, to: usize, exchange: u64, frames: Vec<Vec<u8>>) {
-        self.opened += 1;
-        let stream = self.opened;
-        self.streams.insert(stream, (from, exchange));
-        if self.nodes[to].gossip.is_none() {
-            return self.reply(stream, Err(HostAnswer::Refused));
-        }
-        self.input(to, Input::Asked { stream, frames });
-        self.reply(stream, Err(HostAnswer::Accepted));
-    }
-
-    /// Ends a stream, if it has not ended.
-    fn reply(&mut self, stream: u64, outcome: Result<Vec<Vec<u8>>, HostAnswer>) {
-        if let Some((to, exchange)) = self.streams.remove(&stream) {
-            self.enqueue(STREAM_LATENCY, Event::Told { to, input: Input::Exchanged { exchange, outcome } });
-        }
-    }
-
     fn enqueue(&mut self, after: Span, event: Event) {
         self.queued += 1;
         self.queue.insert((self.now + after, self.queued), event);
@@ -470,6 +460,7 @@ impl Net {
                     self.enqueue(wait, Event::Asked { from, to, exchange, frames });
                 }
                 Event::Asked { from, to, exchange, frames } => self.asked(from, to, exchange, frames),
+                Event::Tied { from, tie, to, frame } => self.tied(from, tie, to, &frame),
                 Event::Told { to, input } => self.input(to, input),
             }
         } else if let Some((_, at)) = self.deadlines.first().copied() {

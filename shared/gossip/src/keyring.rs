@@ -164,6 +164,23 @@ impl Keyring {
     /// # Errors
     /// What is wrong with it; nothing was remembered of it then.
     pub(crate) fn open(&mut self, sealed: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let (nonce, plain) = self.decrypt(sealed)?;
+        if self.is_new(nonce) { Ok(plain) } else { Err(Refusal::Replayed) }
+    }
+
+    /// Opens what is opened once more afterwards: nothing is remembered of it.
+    ///
+    /// # Errors
+    /// As [`Keyring::open`].
+    pub(crate) fn look_into(&self, sealed: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let (nonce, plain) = self.decrypt(sealed)?;
+        let [salt @ .., a, b, c, d] = nonce;
+        let counter = u32::from_le_bytes([a, b, c, d]);
+        let is_new = self.seen.get(&salt).is_none_or(|window| window.lacks(counter.into()));
+        if is_new { Ok(plain) } else { Err(Refusal::Replayed) }
+    }
+
+    fn decrypt(&self, sealed: &[u8]) -> Result<([u8; NONCE_BYTES], Vec<u8>), Refusal> {
         let (header, rest) = sealed.split_at_checked(HEADER_BYTES).ok_or(Refusal::Malformed)?;
         let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(Refusal::Malformed)?;
         let (_, key) = self.keys.iter().find(|(id, _)| id.0 == header[1..]).ok_or(Refusal::UnknownKey)?;
@@ -174,7 +191,7 @@ impl Keyring {
             .map_err(|_| Refusal::Forged)?
             .len();
         plain.truncate(length);
-        if self.is_new(*nonce) { Ok(plain) } else { Err(Refusal::Replayed) }
+        Ok((*nonce, plain))
     }
 
     fn is_new(&mut self, nonce: [u8; NONCE_BYTES]) -> bool {
@@ -247,6 +264,11 @@ impl Window {
         fresh
     }
 
+    /// Whether [`Window::take`] would take a counter.
+    fn lacks(&self, counter: u64) -> bool {
+        counter >= self.end || (counter + u64::from(WINDOW) >= self.end && !self.is_set(counter))
+    }
+
     fn is_set(&self, counter: u64) -> bool {
         let at = counter % u64::from(WINDOW);
         self.bits[(at / 64) as usize] >> (at % 64) & 1 == 1
@@ -281,8 +303,11 @@ mod tests {
         let (mut one, mut other) = (ring(1, "a", &[key(1), key(2)]), ring(2, "a", &[key(3), key(1)]));
         let sealed = one.seal(Lane::Datagram, b"hello".to_vec());
         assert_eq!(sealed.len(), 5 + SEAL_BYTES);
+        assert_eq!(other.look_into(&sealed), Ok(b"hello".to_vec()));
+        assert_eq!(other.look_into(&sealed), Ok(b"hello".to_vec()), "a look takes nothing");
         assert_eq!(other.open(&sealed), Ok(b"hello".to_vec()));
         assert_eq!(other.open(&sealed), Err(Refusal::Replayed));
+        assert_eq!(other.look_into(&sealed), Err(Refusal::Replayed));
         let answer = other.seal(Lane::Stream, Vec::new());
         assert_eq!(one.open(&answer), Err(Refusal::UnknownKey));
         one.replace(&[key(1), key(3)]);
@@ -312,6 +337,7 @@ mod tests {
     fn packets_may_overtake_each_other_within_the_window() {
         let mut window = Window::default();
         for (counter, taken) in [(0, true), (0, false), (5, true), (3, true), (3, false), (260, true), (3, false)] {
+            assert_eq!(window.lacks(counter.into()), taken, "{counter}");
             assert_eq!(window.take(counter), taken, "{counter}");
         }
         assert!(window.take(200) && !window.take(200) && !window.take(260) && window.take(261));

@@ -44,7 +44,7 @@ mod tests;
 
 pub use announced::{MetadataError, check_metadata};
 pub use config::{ConfigError, GossipConfig, Pace, Peer, Profile};
-pub use gossip::{Contact, Effect, Gossip, HostAnswer, Input, Stranger};
+pub use gossip::{Admission, Contact, Effect, Gossip, HostAnswer, Input, Stranger};
 pub use keyring::{GossipKey, KeyError, MAX_GOSSIP_KEYS};
 pub use pools::{Merged, Pools};
 pub use rotation::{KeyOp, KeyRefusal};

@@ -15,7 +15,7 @@ use crate::place::{PLACE_BYTES, Place};
 use crate::rotation::KeyOp;
 
 /// The latest protocol that is spoken here. Kinds of packets up to 14 are the first one, 15 to 17 the second, 18 and
-/// 19 the third; the fourth brought reports, and the fifth no packet: its speakers let others hold a tie to them.
+/// 19 the third; the fourth brought reports, and the fifth ties: its speakers let others hold one to them.
 ///
 /// A packet never changes: what is new gets a kind of its own and the next number here, and goes to members that announce
 /// it. Receivers pass over kinds that they do not know.
@@ -28,7 +28,7 @@ pub(crate) const KEYS_SINCE: u16 = 3;
 pub(crate) const FORGET_SINCE: u16 = 3;
 /// The first protocol whose speakers take [`Packet::Report`].
 pub(crate) const REPORTS_SINCE: u16 = 4;
-/// The first protocol whose speakers keep a stream open that begins with an empty frame.
+/// The first protocol whose speakers keep a stream open that begins with [`Packet::Tie`].
 pub(crate) const TIES_SINCE: u16 = 5;
 /// Room for a body.
 const BODY_BYTES: usize = MAX_DATAGRAM_BYTES - ENVELOPE_BYTES;
@@ -194,6 +194,11 @@ pub(crate) enum Packet {
     },
     /// These lives will not come back, somebody said.
     Forget(Vec<Identity>),
+    /// Begins a stream that says no more: `from` holds a tie to `to`.
+    Tie {
+        from: Identity,
+        to: NodeId,
+    },
 }
 
 impl Packet {
@@ -285,6 +290,7 @@ pub(crate) fn every_packet() -> Vec<Packet> {
                 observed: vec![(NodeId(1), Names(3)); MOST_OBSERVED],
             },
         },
+        Packet::Tie { from: identity, to: NodeId(5) },
     ]
 }
 

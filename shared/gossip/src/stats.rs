@@ -81,6 +81,8 @@ counters! {
     downs_by_refusal,
     /// Deaths of members that live here, told by one that had just come back from its own.
     hearsay_passed_over,
+    /// Times that the generation or the peers could not be written to disk.
+    keeps_failed,
     /// Metadata that was refused at the door.
     metadata_refused,
     /// Times that another process with this node's id answered.

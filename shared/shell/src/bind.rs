@@ -52,25 +52,63 @@ pub fn free() -> Option<SocketAddr> {
     candidates.find(|address| is_free(*address))
 }
 
-/// The address under which others reach a socket that is bound to `bound`.
-///
-/// It is `bound` itself, except that a wildcard address becomes the one from which this host would speak to the world;
-/// a host without a route is reached by itself only.
+/// The address under which others reach a socket that is bound to `bound`: as [`reached_at`], and loopback if this host has
+/// no other, where it is reached by itself only.
 #[must_use]
 pub fn advertised(bound: SocketAddr) -> SocketAddr {
+    let loopback = match bound.ip() {
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    reached_at(bound, &[]).unwrap_or_else(|| SocketAddr::new(loopback, bound.port()))
+}
+
+/// The address under which others reach a socket that is bound to `bound`.
+///
+/// It is `bound` itself, except that a wildcard address becomes the one from which this host would speak to the world, or
+/// where no route leads there to one of `others`, or else one of its interfaces' (the first by their names). `None` if
+/// loopback is all that it has.
+#[must_use]
+pub fn reached_at(bound: SocketAddr, others: &[SocketAddr]) -> Option<SocketAddr> {
     if !bound.ip().is_unspecified() {
-        return bound;
+        return Some(bound);
     }
     // The addresses are those of documentation (RFC 5737, RFC 3849).
     let v4 = || own_address(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into());
     let v6 = || own_address(Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into());
     // A socket bound to [::] hears IPv4 as well, which is what a host without an IPv6 route is reached by.
     let own = if bound.is_ipv4() { v4() } else { v6().or_else(v4) };
-    let loopback = match bound.ip() {
-        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    let own = own.or_else(|| others.iter().find_map(|other| towards(bound, other.ip())));
+    let own = own.or_else(|| of_interfaces(bound.is_ipv4(), &interfaces()));
+    own.map(|own| SocketAddr::new(own, bound.port()))
+}
+
+/// The address from which this host would speak to another by a socket that is bound to `bound`.
+fn towards(bound: SocketAddr, other: IpAddr) -> Option<IpAddr> {
+    let any = match other {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) if bound.is_ipv4() => return None,
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    SocketAddr::new(own.unwrap_or(loopback), bound.port())
+    own_address(any, other).filter(|own| !own.to_canonical().is_loopback())
+}
+
+/// The addresses of this host's interfaces, in the order of the interfaces' names.
+fn interfaces() -> Vec<IpAddr> {
+    let Ok(networks) = sysinfo::Networks::new_with_refreshed_list() else { return Vec::new() };
+    let mut named: Vec<_> = networks.iter().collect();
+    named.sort_by(|one, other| one.0.cmp(other.0));
+    named.into_iter().flat_map(|(_, network)| network.ip_networks()).map(|network| network.addr).collect()
+}
+
+/// The first of them that others on a network can dial. Those of a link alone need the name of an interface to be dialled.
+fn of_interfaces(only_v4: bool, addresses: &[IpAddr]) -> Option<IpAddr> {
+    let global = |address: &&IpAddr| match address {
+        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local() && !v4.is_unspecified(),
+        IpAddr::V6(v6) => !only_v4 && !v6.is_loopback() && !v6.is_unicast_link_local() && !v6.is_unspecified(),
+    };
+    let v6_first = addresses.iter().filter(global).min_by_key(|address| address.is_ipv4());
+    v6_first.copied()
 }
 
 /// The address from which this host would speak to `world`. Connecting a UDP socket sends nothing: the kernel only chooses a
@@ -94,6 +132,18 @@ mod tests {
         assert_eq!(check(&[local, open], true), Ok(()));
         let message = check(&[local, open], false).unwrap_err().to_string();
         assert!(message.starts_with("`gossip.bind` = 0.0.0.0:7950 is not a loopback address"), "{message}");
+    }
+
+    #[test]
+    fn without_a_route_an_interface_gives_the_address_if_others_can_dial_it() {
+        let all =
+            ["127.0.0.1", "::1", "169.254.1.2", "fe80::1", "10.78.1.3", "fd78::3"].map(|text| text.parse().unwrap());
+        let address = |text: &str| Some(text.parse().unwrap());
+        assert_eq!(of_interfaces(true, &all), address("10.78.1.3"));
+        assert_eq!(of_interfaces(false, &all), address("fd78::3"));
+        assert_eq!(of_interfaces(false, &all[..5]), address("10.78.1.3"));
+        assert_eq!(of_interfaces(false, &all[..4]), None);
+        assert!(interfaces().iter().any(IpAddr::is_loopback), "they can be read here");
     }
 
     #[test]

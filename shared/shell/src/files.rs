@@ -149,14 +149,14 @@ impl DataDir {
     pub fn open(path: &Path) -> Result<Self, FileError> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("make", path))?;
         let lock_path = path.join("lock");
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(failed("open", &lock_path))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut lock = match options.open(&lock_path) {
+            // A lock needs no disk that can be written.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(&lock_path),
+            opened => opened,
+        }
+        .map_err(failed("open", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -171,7 +171,10 @@ impl DataDir {
             lock.rewind()?;
             writeln!(lock, "{}", std::process::id())
         };
-        write(&mut lock).map_err(failed("write", &lock_path))?;
+        if let Err(error) = write(&mut lock) {
+            // The number is for people; the lock is held without.
+            tracing::warn!(path = %lock_path.display(), %error, "the number of this process cannot be written into the lock's file");
+        }
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 

@@ -4,8 +4,8 @@
 //! tasks around it only turn what else happens outside into inputs. What the machine calls time is the monotonic clock, and
 //! what readers get is wall time.
 //!
-//! The TCP listener beside the UDP socket takes streams. It also tells a dead agent from a dead host: a connection to a living
-//! node is accepted, one to a dead node on a living host is refused.
+//! The TCP listener beside the UDP socket takes streams. Both also tell a dead agent from a dead host: a living node takes a
+//! connection, and a living host says that nobody listens where its node is dead.
 
 mod alone;
 
@@ -27,6 +27,8 @@ mod warnings;
 
 mod inputs;
 
+mod names;
+
 pub(crate) mod keys;
 
 use std::net::SocketAddr;
@@ -37,7 +39,7 @@ use std::sync::Arc;
 use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use watchfire_gossip::{Contact, Effect, Gossip, GossipConfig, HostAnswer, Input, Profile};
+use watchfire_gossip::{Contact, Effect, Gossip, GossipConfig, Input, Profile};
 use watchfire_shared::member::{Metadata, NodeId};
 use watchfire_shared::time::{Span, Timestamp};
 
@@ -50,7 +52,7 @@ use crate::membership::{self, Index, MembershipHandle, MembershipView, Publisher
 use inputs::{Inputs, Watch};
 use kept::{Pending, Place};
 use keys::KeyFile;
-use streams::{Opener, Waiting};
+use streams::{Desk, Opener};
 use tickets::Tickets;
 use ties::Ties;
 
@@ -126,6 +128,11 @@ pub enum StartError {
     Bind { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     File(#[from] FileError),
+    #[error(
+        "gossip is bound to {bound} and this host has no address but loopback, at which no other host reaches it: set \
+         `gossip.advertise`, or start it once the network is there"
+    )]
+    NoAddress { bound: SocketAddr },
     #[error("{path}: expected {expected}, found {found:?}")]
     Damaged { path: String, expected: &'static str, found: String },
     #[error("gossip.keyring_file: {0}")]
@@ -136,7 +143,7 @@ pub enum StartError {
 
 /// Starts gossip as tasks of the program and returns its membership: that of all pools together.
 ///
-/// The node's generation is raised on disk before this returns. `tasks` stops gossip without a goodbye; call
+/// The node's generation is raised on disk before this returns, if the disk takes it. `tasks` stops gossip without a goodbye; call
 /// [`MembershipHandle::leave`] first for a graceful one.
 ///
 /// # Errors
@@ -183,8 +190,8 @@ async fn start_pool(
     let config = GossipConfig {
         cluster: settings.cluster.clone(),
         id: node_id(data)?,
-        generation: kept::next_generation(data, place)?,
-        advertise: settings.advertise.unwrap_or_else(|| bind::advertised(bound)),
+        generation: kept::next_generation(data, place),
+        advertise: advertised(settings, bound)?,
         profile: settings.profile,
         seeds: Vec::new(),
         known: kept::peers(data, place),
@@ -207,9 +214,10 @@ async fn start_pool(
     let (inputs, inbox) = mpsc::channel(MAX_INBOX);
     let (pending, to_keep) = watch::channel(Pending::default());
     let (folder, files) = (data.path().to_owned(), place.clone());
-    tasks.spawn("gossip-keep", |stop| kept::keep(folder, files, to_keep, stop));
+    let told = inputs.clone();
+    tasks.spawn("gossip-keep", |stop| kept::keep(folder, files, to_keep, told, stop));
     let questions = Arc::new(Semaphore::new(MAX_QUESTIONS));
-    let waiting = Waiting::default();
+    let desk = Desk::default();
     let watch = Arc::new(Watch::new());
     let tickets = Tickets::default();
     let mut shell = Shell {
@@ -222,7 +230,7 @@ async fn start_pool(
         questions,
         opener: Opener::new(inputs.clone()),
         ties: Ties::new(inputs.clone()),
-        waiting: waiting.clone(),
+        desk: desk.clone(),
         watch: watch.clone(),
         maps_v4: bound.is_ipv6(),
         yields: false,
@@ -236,11 +244,11 @@ async fn start_pool(
     let inbox = Inputs::new(inbox, socket, watch);
     tasks.spawn("gossip", |stop| run(machine, inbox, shell, stop));
     let streamed = inputs.clone();
-    tasks.spawn("gossip-tcp", |stop| streams::accept(listener, streamed, waiting, stop));
+    tasks.spawn("gossip-tcp", |stop| streams::accept(listener, streamed, desk, stop));
     let requested = inputs.clone();
     tasks.spawn("gossip-requests", |stop| forward(requests, requested, tickets, stop));
     let join = settings.join.clone();
-    tasks.spawn("gossip-join", |stop| resolve(join, inputs, stop));
+    tasks.spawn("gossip-join", |stop| names::resolve(join, inputs, stop));
     Ok(handle)
 }
 
@@ -248,6 +256,23 @@ async fn start_pool(
 /// which a clock may say twice. 48 bits, which every reader of JSON takes for a whole number.
 fn epoch() -> u64 {
     (rand::random::<u64>() >> 16).max(1)
+}
+
+/// Where others reach this node. A host that has loopback alone may only join itself.
+fn advertised(settings: &Settings, bound: SocketAddr) -> Result<SocketAddr, StartError> {
+    if let Some(advertise) = settings.advertise {
+        return Ok(advertise);
+    }
+    let others: Vec<SocketAddr> = settings.join.iter().filter_map(|name| name.parse().ok()).collect();
+    let is_local = |name: &String| match name.parse::<SocketAddr>() {
+        Ok(address) => address.ip().to_canonical().is_loopback(),
+        Err(_) => name.starts_with("localhost:"),
+    };
+    match bind::reached_at(bound, &others) {
+        Some(address) => Ok(address),
+        None if settings.join.iter().all(is_local) => Ok(bind::advertised(bound)),
+        None => Err(StartError::NoAddress { bound }),
+    }
 }
 
 async fn run(machine: Gossip, inbox: Inputs, mut shell: Shell, stop: CancellationToken) {
@@ -288,31 +313,6 @@ async fn forward(
     }
 }
 
-async fn resolve(join: Vec<String>, inputs: mpsc::Sender<Input>, stop: CancellationToken) {
-    if join.is_empty() {
-        return stop.cancelled().await;
-    }
-    let mut ticks = tokio::time::interval(sockets::RESOLVE_EVERY);
-    let mut last = Vec::new();
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stop.cancelled() => return,
-        }
-        let seeds = tokio::select! {
-            seeds = sockets::resolve(&join) => seeds,
-            () = stop.cancelled() => return,
-        };
-        // A resolver that fails now is no reason to forget what it said before.
-        if !seeds.is_empty() && seeds != last {
-            last.clone_from(&seeds);
-            if inputs.send(Input::Seeds(seeds)).await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
 /// Performs the machine's effects.
 struct Shell {
     tickets: Tickets,
@@ -325,7 +325,7 @@ struct Shell {
     questions: Arc<Semaphore>,
     opener: Opener,
     ties: Ties,
-    waiting: Waiting,
+    desk: Desk,
     watch: Arc<Watch>,
     /// The socket speaks IPv6, and reaches IPv4 by mapped addresses.
     maps_v4: bool,
@@ -366,10 +366,11 @@ impl Shell {
                     self.pending.send_modify(|pending| pending.forgotten = Some(forgotten));
                 }
                 Effect::AskHost { id, addr } => self.ask(id, addr),
-                Effect::Tie { tie, to } => self.ties.hold(tie, to),
+                Effect::Tie { tie, to, frame } => self.ties.hold(tie, to, frame),
                 Effect::Untie { tie } => self.ties.let_go(tie),
                 Effect::Exchange { exchange, to, frames } => self.opener.exchange(exchange, to, frames),
-                Effect::Reply { stream, frames } => self.waiting.answer(stream, frames),
+                Effect::Judged { stream, admission } => self.desk.admissions.answer(stream, admission),
+                Effect::Reply { stream, frames } => self.desk.replies.answer(stream, frames),
                 Effect::SaveKeys { keys, order } => self.save_keys(KeyFile { keys, order }),
                 Effect::KeysAnswered { ticket, answer } => self.tickets.answer(ticket, answer),
                 Effect::LeaveDone => left = true,
@@ -427,11 +428,7 @@ impl Shell {
         let (inputs, questions) = (self.inputs.clone(), self.questions.clone());
         tokio::spawn(async move {
             let _place = questions.acquire().await;
-            let answer = match sockets::ask(addr).await {
-                sockets::Answered::Accepted => HostAnswer::Accepted,
-                sockets::Answered::Refused => HostAnswer::Refused,
-                sockets::Answered::Nothing => HostAnswer::Silent,
-            };
+            let answer = sockets::ask(addr).await;
             let _ = inputs.send(Input::HostAnswer { id, answer }).await;
         });
     }

@@ -57,6 +57,7 @@ pub(super) fn gossip(bytes: &[u8]) -> bool {
         for (stream, piece) in (1..).zip(super::pieces(bytes)) {
             for bytes in [piece.to_vec(), plain(piece)] {
                 machine.handle(now, Input::Datagram { from, bytes: bytes.clone() }, &mut effects);
+                machine.handle(now, Input::Opening { stream, frame: bytes.clone() }, &mut effects);
                 machine.handle(now, Input::Asked { stream, frames: vec![bytes] }, &mut effects);
             }
             now += Span::from_millis(100);

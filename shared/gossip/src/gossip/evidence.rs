@@ -142,8 +142,8 @@ impl Gossip {
         }
     }
 
-    /// A member's host was asked on a hint. It may take one more connection while its program ends, so one that accepts is asked
-    /// once more. Tells whether others are to hear of a refusal.
+    /// A member's host was asked on a hint. It may take one more connection while its program ends, so one that does not refuse
+    /// is asked once more. Tells whether others are to hear of a refusal.
     fn doubt_answered(&mut self, now: Timestamp, id: NodeId, answer: HostAnswer) -> bool {
         let Some(doubted) = self.asks.doubted.get(&id).copied() else { return true };
         let entry = self.view.get(id).filter(|entry| entry.identity == doubted.identity);
@@ -153,7 +153,7 @@ impl Gossip {
             self.asks.forget(id);
             return true;
         };
-        if answer == HostAnswer::Accepted && doubted.asks > 0 {
+        if matches!(answer, HostAnswer::Accepted | HostAnswer::RefusedStreams) && doubted.asks > 0 {
             self.asks.due.insert(id, now + DOUBT_AGAIN);
             self.schedule.set_by(Alarm::Ask, now + DOUBT_AGAIN);
             return true;
@@ -244,13 +244,13 @@ impl Gossip {
             return;
         }
         self.view.change(id, |entry| entry.answered(answer));
-        if answer != HostAnswer::Accepted {
+        if matches!(answer, HostAnswer::Refused | HostAnswer::Silent) {
             self.asks.forget(id);
         }
         match answer {
             HostAnswer::Refused => self.refused(now, id, passed_on),
             HostAnswer::Silent => self.unreachable(now, id),
-            HostAnswer::Accepted => {}
+            HostAnswer::Accepted | HostAnswer::RefusedStreams => {}
         }
     }
 

@@ -39,6 +39,8 @@ pub enum Input {
     HostAnswer { id: NodeId, answer: HostAnswer },
     /// A tie ended, or did not come about, which says nothing: see [`Effect::Tie`].
     TieEnded { tie: u64, came_about: bool },
+    /// Somebody opened a stream and said this first. [`Effect::Judged`] tells whether anything more is heard there.
+    Opening { stream: u64, frame: Vec<u8> },
     /// Somebody opened a stream, said this and waits for [`Effect::Reply`].
     Asked { stream: u64, frames: Vec<Vec<u8>> },
     /// The result of [`Effect::Exchange`]: the other side's frames, or how far the attempt came.
@@ -50,17 +52,22 @@ pub enum Input {
     OrderKeys { ticket: u64, op: KeyOp },
     /// The result of [`Effect::SaveKeys`], with the reason why not.
     KeysSaved(Result<(), String>),
+    /// What was to be kept could not be written: it is counted.
+    KeepFailed,
     /// This member will not come back: everybody is to list it no more. Nothing happens while it is alive or suspect.
     Forget(NodeId),
     /// Say goodbye. [`Effect::LeaveDone`] follows within a second.
     Leave,
 }
 
-/// What a member's host did with a TCP connection to the member's gossip address.
+/// What a member's host did with a TCP connection and a datagram to the member's gossip address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HostAnswer {
-    /// It answered that nobody listens.
+    /// It answered that nobody listens: to the datagram, and no connection came about.
     Refused,
+    /// It refused the connection and not the datagram. Somebody may listen behind a firewall that lets no connection
+    /// through, or the answer to the datagram was held back, so nothing is proven.
+    RefusedStreams,
     /// Nothing came back in time, or no route leads there.
     Silent,
     /// Somebody listens.
@@ -76,6 +83,17 @@ pub enum Stranger {
     UnknownKey,
     /// Somebody without keys where there are some.
     Plain,
+}
+
+/// What a stream's first frame makes of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// It is a member's: what else it says is read, and is an [`Input::Asked`] together with the first frame.
+    Exchange,
+    /// It is a tie, which says nothing more and is kept open until the other side ends it.
+    Tie,
+    /// It is a stranger's, and ended.
+    Refused,
 }
 
 /// What the machine asks the outside to do.
@@ -109,16 +127,18 @@ pub enum Effect {
     SaveKeys { keys: Vec<GossipKey>, order: u64 },
     /// The change that was asked for is made here, and the other members are told; or nothing is changed.
     KeysAnswered { ticket: u64, answer: Result<(), KeyRefusal> },
-    /// Try a TCP connection to `addr` and tell by [`Input::HostAnswer`] what came of it.
+    /// Try a TCP connection to `addr`, send it an empty datagram, and tell by [`Input::HostAnswer`] what came of it.
     AskHost { id: NodeId, addr: SocketAddr },
-    /// Open a stream to `to`, say one empty frame, keep it open, and tell by [`Input::TieEnded`] when it ends for any
-    /// reason but [`Effect::Untie`]. Whoever accepts such a stream keeps it open and says nothing.
-    Tie { tie: u64, to: SocketAddr },
+    /// Open a stream to `to`, say this frame, keep it open, and tell by [`Input::TieEnded`] when it ends for any reason but
+    /// [`Effect::Untie`]. Whoever accepts such a stream keeps it open and says nothing.
+    Tie { tie: u64, to: SocketAddr, frame: Vec<u8> },
     /// End a tie that this node holds.
     Untie { tie: u64 },
     /// Open a stream to `to`, say these frames, read what is said in return until the stream ends, and tell by
     /// [`Input::Exchanged`].
     Exchange { exchange: u64, to: SocketAddr, frames: Vec<Vec<u8>> },
+    /// What becomes of a stream of which [`Input::Opening`] told.
+    Judged { stream: u64, admission: Admission },
     /// Say these frames to who waits on a stream, and end it. A stream that gets no reply is ended too.
     Reply { stream: u64, frames: Vec<Vec<u8>> },
     /// The goodbye is spread; the machine does nothing any more.

@@ -1,16 +1,18 @@
 //! Exchanges over streams: one side says everything it has to say, the other answers and ends the stream.
 //!
 //! They carry what does not fit datagrams (whole views, large metadata) and a probe where datagrams may not get through.
-//! The first frame says what is asked: `Sync` (followed by pages and metadata), `MetaRequest`, or a packet of foca's.
+//! The first frame says what is asked: `Sync` (followed by pages and metadata), `MetaRequest`, or a packet of foca's. It is
+//! judged before anything else is read, so that whoever has no key is heard no further than that; and it would fit a
+//! datagram, so that strangers cost little.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use watchfire_shared::limits::MAX_GOSSIP_EXCHANGE_BYTES;
+use watchfire_shared::limits::{MAX_GOSSIP_EXCHANGE_BYTES, MAX_GOSSIP_EXCHANGE_FRAMES};
 use watchfire_shared::member::NodeId;
 use watchfire_shared::time::Timestamp;
 
-use super::{Effect, Gossip, HostAnswer};
+use super::{Admission, Effect, Gossip, HostAnswer};
 use crate::codec::parse;
 use crate::envelope::Refusal;
 use crate::identity::Identity;
@@ -61,7 +63,7 @@ impl Gossip {
         for packet in packets {
             let frame = self.envelope.seal_frame(packet);
             bytes += frame.len();
-            if bytes > MAX_GOSSIP_EXCHANGE_BYTES {
+            if bytes > MAX_GOSSIP_EXCHANGE_BYTES || frames.len() == MAX_GOSSIP_EXCHANGE_FRAMES {
                 break;
             }
             self.stats.sent_stream_bytes += frame.len() as u64;
@@ -86,6 +88,36 @@ impl Gossip {
             }
         }
         Some(packets)
+    }
+
+    /// Somebody opened a stream with this frame.
+    pub(super) fn opening(&mut self, stream: u64, frame: &[u8]) {
+        let admission = if self.leaving.is_some() { Admission::Refused } else { self.admit(frame) };
+        self.out.push(Effect::Judged { stream, admission });
+    }
+
+    fn admit(&mut self, frame: &[u8]) -> Admission {
+        match self.envelope.look_into_frame(frame) {
+            // A tie's frame is not seen again, so that a copy of it holds none.
+            Ok(Packet::Tie { to, .. }) if to == self.own().id => match self.envelope.open_frame(frame) {
+                Ok(_) => Admission::Tie,
+                Err(refusal) => self.turn_away(refusal),
+            },
+            // A later version may ask more; what is not known here is counted once the whole is there.
+            Ok(Packet::Sync { .. } | Packet::MetaRequest { .. } | Packet::Foca(_)) | Err(Refusal::UnknownKind) => {
+                Admission::Exchange
+            }
+            Ok(_) => {
+                self.stats.dropped_unexpected += 1;
+                Admission::Refused
+            }
+            Err(refusal) => self.turn_away(refusal),
+        }
+    }
+
+    fn turn_away(&mut self, refusal: Refusal) -> Admission {
+        self.refuse(refusal);
+        Admission::Refused
     }
 
     /// Somebody said something and waits.
@@ -216,8 +248,9 @@ impl Gossip {
             (Purpose::Sync(_), Err(_)) => self.synced(now, false),
             (Purpose::Probe(target), Ok(packets)) => self.probe_answered(now, &target, packets),
             (Purpose::Probe(target), Err(answer)) => {
+                // A connection alone proves nothing; the host is asked both ways.
                 if answer == HostAnswer::Refused {
-                    self.host_answered(now, target.id, answer);
+                    self.ask_as_witness(now, target.id);
                 }
             }
             (Purpose::Fetch, Ok(packets)) => {

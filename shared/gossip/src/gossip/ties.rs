@@ -12,7 +12,7 @@ use watchfire_shared::time::{Span, Timestamp};
 
 use super::{Effect, Gossip};
 use crate::identity::Identity;
-use crate::packet::TIES_SINCE;
+use crate::packet::{Packet, TIES_SINCE};
 use crate::schedule::Alarm;
 
 /// Ties of a member to others: with two, the death of one of those that watch does not hide another's.
@@ -59,7 +59,8 @@ impl Gossip {
             if !self.ties.held.values().any(|held| *held == identity) {
                 self.ties.last += 1;
                 self.ties.held.insert(self.ties.last, identity);
-                self.out.push(Effect::Tie { tie: self.ties.last, to: identity.addr });
+                let frame = self.envelope.seal_frame(&Packet::Tie { from: self.own(), to: identity.id });
+                self.out.push(Effect::Tie { tie: self.ties.last, to: identity.addr, frame });
             }
         }
     }

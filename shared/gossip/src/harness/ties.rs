@@ -1,5 +1,5 @@
-//! Connections of the network that say nothing: what a host answers to one, and ties, which a host that goes on ends when a
-//! program ended, and one that is gone or cut off does not.
+//! Connections of the network: what a host answers to one that says nothing, how one that says something is taken, and ties,
+//! which a host that goes on ends when a program ended, and one that is gone or cut off does not.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use watchfire_shared::member::NodeId;
 use watchfire_shared::time::Span;
 
 use super::{Event, Net, STREAM_LATENCY};
-use crate::{HostAnswer, Input};
+use crate::{Admission, HostAnswer, Input};
 
 /// A connection that says nothing, between two running programs.
 pub(crate) struct Tie {
@@ -23,21 +23,60 @@ impl Net {
         let flows = |to: usize| !self.is_held_up(at) && !self.is_held_up(to);
         let host = self.by_addr.get(&addr).copied();
         let host = host.filter(|to| self.connects(at, *to) && self.nodes[*to].host_is_up && flows(*to));
-        let takes = |to: usize| self.nodes[to].gossip.is_some() && !self.takes_no_connections.contains(&to);
-        let (after, answer) = match host.map(takes) {
-            Some(true) => (1, HostAnswer::Accepted),
-            Some(false) => (1, HostAnswer::Refused),
+        let (after, answer) = match host {
+            Some(to) => self.host_answers(at, to),
             None => (2000, HostAnswer::Silent),
         };
         self.enqueue(Span::from_millis(after), Event::Told { to: at, input: Input::HostAnswer { id, answer } });
     }
 
-    pub(super) fn tie(&mut self, from: usize, tie: u64, to: SocketAddr) {
+    /// What a host that is there answers to a connection and a datagram, and after how many milliseconds.
+    fn host_answers(&self, at: usize, to: usize) -> (i64, HostAnswer) {
+        let runs = self.nodes[to].gossip.is_some();
+        let datagrams_pass = ![at, to].iter().any(|node| self.no_datagrams.contains(node));
+        let says_no = !runs && datagrams_pass && !self.says_nothing_of_ports.contains(&to);
+        match (runs && !self.takes_no_connections.contains(&to), self.streams_blocked) {
+            (true, false) => (1, HostAnswer::Accepted),
+            (_, false) if says_no => (1, HostAnswer::Refused),
+            (false, false) => (250, HostAnswer::RefusedStreams),
+            (_, true) if says_no => (250, HostAnswer::Refused),
+            (_, true) => (1000, HostAnswer::Silent),
+        }
+    }
+
+    pub(super) fn asked(&mut self, from: usize, to: usize, exchange: u64, frames: Vec<Vec<u8>>) {
+        self.opened += 1;
+        let stream = self.opened;
+        self.streams.insert(stream, (from, exchange));
+        if self.nodes[to].gossip.is_none() {
+            return self.reply(stream, Err(HostAnswer::Refused));
+        }
+        if self.opens(to, stream, &frames[0]) == Some(Admission::Exchange) {
+            self.input(to, Input::Asked { stream, frames });
+        }
+        self.reply(stream, Err(HostAnswer::Accepted));
+    }
+
+    /// Ends a stream, if it has not ended.
+    pub(super) fn reply(&mut self, stream: u64, outcome: Result<Vec<Vec<u8>>, HostAnswer>) {
+        if let Some((to, exchange)) = self.streams.remove(&stream) {
+            self.enqueue(STREAM_LATENCY, Event::Told { to, input: Input::Exchanged { exchange, outcome } });
+        }
+    }
+
+    /// What a stream's first frame makes of it.
+    pub(crate) fn opens(&mut self, to: usize, stream: u64, frame: &[u8]) -> Option<Admission> {
+        self.input(to, Input::Opening { stream, frame: frame.to_owned() });
+        self.judged.remove(&stream)
+    }
+
+    pub(super) fn tie(&mut self, from: usize, tie: u64, to: SocketAddr, frame: Vec<u8>) {
         let reachable = |to: &usize| !self.streams_blocked && self.connects(from, *to) && self.nodes[*to].host_is_up;
         let to = self.by_addr.get(&to).copied().filter(reachable);
         match to {
             Some(to) if self.nodes[to].gossip.is_some() && !self.takes_no_connections.contains(&to) => {
-                self.ties.push(Tie { from, tie, to })
+                self.ties.push(Tie { from, tie, to });
+                self.enqueue(STREAM_LATENCY, Event::Tied { from, tie, to, frame });
             }
             Some(_) => self
                 .enqueue(STREAM_LATENCY, Event::Told { to: from, input: Input::TieEnded { tie, came_about: false } }),
@@ -45,6 +84,19 @@ impl Net {
                 Span::from_seconds(1),
                 Event::Told { to: from, input: Input::TieEnded { tie, came_about: false } },
             ),
+        }
+    }
+
+    /// A tie's first frame arrives. A host takes the connection for a program that is stopped.
+    pub(super) fn tied(&mut self, from: usize, tie: u64, to: usize, frame: &[u8]) {
+        let is_held = self.ties.iter().any(|held| (held.from, held.tie) == (from, tie));
+        if !is_held || self.nodes[to].paused_until > self.now {
+            return;
+        }
+        self.opened += 1;
+        if self.opens(to, self.opened, frame) != Some(Admission::Tie) {
+            self.untie(from, tie);
+            self.enqueue(STREAM_LATENCY, Event::Told { to: from, input: Input::TieEnded { tie, came_about: true } });
         }
     }
 

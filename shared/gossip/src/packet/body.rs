@@ -34,6 +34,7 @@ const TWIN: u8 = 17;
 const KEYS: u8 = 18;
 const FORGET: u8 = 19;
 const REPORT: u8 = 20;
+const TIE: u8 = 21;
 
 pub(crate) fn put_body(out: &mut Vec<u8>, packet: &Packet) -> u8 {
     match packet {
@@ -142,6 +143,11 @@ pub(crate) fn put_body(out: &mut Vec<u8>, packet: &Packet) -> u8 {
             put_key_op(out, op);
             KEYS
         }
+        Packet::Tie { from, to } => {
+            put_identity(out, from);
+            out.extend_from_slice(&to.0.to_le_bytes());
+            TIE
+        }
     }
 }
 
@@ -240,6 +246,7 @@ pub(crate) fn read_body(kind: u8, body: &[u8]) -> Result<Packet, Refusal> {
             identity: reader.identity()?,
         }),
         SYNC => Packet::Sync { from: reader.identity()? },
+        TIE => Packet::Tie { from: reader.identity()?, to: reader.node_id()? },
         KEYS => Packet::Keys { order: reader.u64()?, op: read_key_op(&mut reader)? },
         NEWER => Packet::Newer { from: reader.identity()?, held: read_all(&mut reader, read_stamp)? },
         _ => return Err(Refusal::UnknownKind),

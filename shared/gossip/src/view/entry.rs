@@ -349,7 +349,9 @@ impl Entry {
     /// What the host's answer says of a member that is down. A host that accepts runs something; that is no cause.
     fn cause(&self) -> Option<DownCause> {
         match self.answer {
-            Some(HostAnswer::Refused) if self.state == MemberState::Down => Some(DownCause::Refused),
+            Some(HostAnswer::Refused | HostAnswer::RefusedStreams) if self.state == MemberState::Down => {
+                Some(DownCause::Refused)
+            }
             Some(HostAnswer::Silent) if self.state == MemberState::Down => Some(DownCause::Silent),
             _ => None,
         }

@@ -1,6 +1,7 @@
 //! What reaches the machine: datagrams straight from the socket, everything else through a channel.
 //!
-//! The channel comes first, since little comes through it and somebody may wait for it. A datagram that is longer than a
+//! The channel comes first, since little comes through it and somebody may wait for it. An empty datagram only asks the host
+//! whether anybody listens, and is passed over. A datagram that is longer than a
 //! datagram may be is handed on one byte too long, so that the machine sees and counts it.
 
 use std::io;
@@ -18,8 +19,9 @@ use watchfire_shared::limits::MAX_DATAGRAM_BYTES;
 
 use crate::driver::Inbox;
 
-/// Errors of the socket that are passed over in one turn; each stands for a datagram whose receiver was not there.
-const MAX_ERRORS_PER_TURN: usize = 16;
+/// Errors of the socket and empty datagrams that are passed over in one turn; such an error stands for a datagram whose
+/// receiver was not there.
+const MAX_PASSED_OVER_PER_TURN: usize = 16;
 
 /// After this time nobody waits for an answer to a probe any more.
 const LONGEST_WATCH: Duration = Duration::from_secs(10);
@@ -83,9 +85,10 @@ impl Inbox<Input> for Inputs {
         if let Poll::Ready(input) = self.others.poll_recv(cx) {
             return Poll::Ready(input);
         }
-        for _ in 0..MAX_ERRORS_PER_TURN {
+        for _ in 0..MAX_PASSED_OVER_PER_TURN {
             let mut buffer = ReadBuf::new(&mut self.buffer);
             match self.socket.poll_recv_from(cx, &mut buffer) {
+                Poll::Ready(Ok(_)) if buffer.filled().is_empty() => {}
                 Poll::Ready(Ok(from)) => return Poll::Ready(Some(datagram(&self.watch, from, buffer.filled()))),
                 Poll::Ready(Err(error)) => passed_over(&error),
                 Poll::Pending => return Poll::Pending,
@@ -99,14 +102,14 @@ impl Inbox<Input> for Inputs {
         if let Ok(input) = self.others.try_recv() {
             return Some(input);
         }
-        match self.socket.try_recv_from(&mut self.buffer) {
-            Ok((length, from)) => Some(datagram(&self.watch, from, &self.buffer[..length])),
-            Err(error) => {
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    passed_over(&error);
-                }
-                None
+        for _ in 0..MAX_PASSED_OVER_PER_TURN {
+            match self.socket.try_recv_from(&mut self.buffer) {
+                Ok((0, _)) => {}
+                Ok((length, from)) => return Some(datagram(&self.watch, from, &self.buffer[..length])),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) => passed_over(&error),
             }
         }
+        None
     }
 }

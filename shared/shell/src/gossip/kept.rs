@@ -9,20 +9,24 @@
 //!
 //! All but the first of a further pool have its name in theirs: `gossip-NAME-generation`.
 //!
-//! Peers and generations of a running program are written by a task of their own, so that gossip never waits for a disk.
+//! Peers and generations of a running program are written by a task of their own, so that gossip never waits for a disk. What
+//! cannot be written is tried again until it can.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use watchfire_gossip::{Forgotten, Peer};
+use watchfire_gossip::{Forgotten, Input, Peer};
 use watchfire_shared::member::NodeId;
 
 use super::StartError;
 use crate::files::{DataDir, read_optional, write_atomic};
 
 const NODE_ID: &str = "node-id";
+/// When it is tried again to write what could not be written.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// The names of one pool's files.
 #[derive(Clone, Debug)]
@@ -73,15 +77,23 @@ pub(super) fn random_id() -> NodeId {
     NodeId(rand::random::<u64>().max(1))
 }
 
-/// The generation of this life of the program, which is on disk before anybody hears of it.
-pub(super) fn next_generation(data: &DataDir, place: &Place) -> Result<u32, StartError> {
-    let last = match read_text(data, &place.generation)? {
-        None => 0,
-        Some(text) => text.parse::<u32>().map_err(|_| damaged(data, &place.generation, "a number", &text))?,
-    };
+/// The generation of this life of the program. It is on disk before anybody hears of it, if the disk takes it.
+///
+/// A disk that is full or cannot be read stops nobody: whoever held this node in a later life tells it to rise above that.
+pub(super) fn next_generation(data: &DataDir, place: &Place) -> u32 {
+    let last = read_text(data, &place.generation).and_then(|text| {
+        let Some(text) = text else { return Ok(0) };
+        text.parse::<u32>().map_err(|_| damaged(data, &place.generation, "a number", &text))
+    });
+    let last = last.unwrap_or_else(|error| {
+        tracing::error!(%error, "the generation of this node's last life cannot be read; the other members have to tell it");
+        0
+    });
     let next = last.saturating_add(1);
-    write_atomic(&data.join(&place.generation), format!("{next}\n").as_bytes())?;
-    Ok(next)
+    if let Err(error) = write_atomic(&data.join(&place.generation), format!("{next}\n").as_bytes()) {
+        tracing::error!(%error, "the generation of this node's life cannot be kept; it is tried again");
+    }
+    next
 }
 
 /// The peers that were known last. They are a help and no more: if they cannot be read, they are forgotten.
@@ -132,14 +144,17 @@ pub(super) async fn keep(
     folder: PathBuf,
     place: Place,
     mut pending: watch::Receiver<Pending>,
+    inputs: mpsc::Sender<Input>,
     stop: CancellationToken,
 ) {
     let mut written = Pending::default();
+    let mut failing = false;
     loop {
         let last = tokio::select! {
             biased;
             changed = pending.changed() => changed.is_err(),
             () = stop.cancelled() => true,
+            () = tokio::time::sleep(AGAIN), if failing => false,
         };
         let next = pending.borrow_and_update().clone();
         let news = Pending {
@@ -149,10 +164,23 @@ pub(super) async fn keep(
             id: next.id.filter(|_| next.id != written.id),
         };
         let (folder, place) = (folder.clone(), place.clone());
-        match tokio::task::spawn_blocking(move || write(&folder, &place, &news)).await {
-            Ok(Ok(())) => written = next,
-            Ok(Err(error)) => tracing::warn!(%error, "gossip's state could not be kept"),
-            Err(error) => tracing::error!(%error, "gossip's state could not be kept"),
+        let result = match tokio::task::spawn_blocking(move || write(&folder, &place, &news)).await {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match result {
+            Ok(()) => {
+                if failing {
+                    tracing::info!("gossip's state is kept again");
+                }
+                (written, failing) = (next, false);
+            }
+            Err(error) => {
+                tracing::error!(error, "gossip's state could not be kept; it is tried again");
+                failing = true;
+                // The count is a help and no more, and the machine may have ended.
+                let _ = inputs.try_send(Input::KeepFailed);
+            }
         }
         if last {
             return;
@@ -191,23 +219,27 @@ mod tests {
         let id = node_id(&data).unwrap();
         assert_eq!(node_id(&data).unwrap(), id);
         assert_ne!(id, NodeId(0));
-        assert_eq!(
-            (next_generation(&data, &Place::default()).unwrap(), next_generation(&data, &Place::default()).unwrap()),
-            (1, 2)
-        );
+        assert_eq!((next_generation(&data, &Place::default()), next_generation(&data, &Place::default())), (1, 2));
     }
 
     #[test]
-    fn a_damaged_identity_is_not_replaced_silently() {
+    fn a_damaged_identity_is_not_replaced_silently_and_anything_else_begins_anew() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(folder.path()).unwrap();
+        let place = Place::default();
         std::fs::write(data.join(NODE_ID), "web-1").unwrap();
-        std::fs::write(data.join(&Place::default().generation), "x").unwrap();
-        std::fs::write(data.join(&Place::default().peers), "{").unwrap();
+        std::fs::write(data.join(&place.peers), "{").unwrap();
         let message = node_id(&data).unwrap_err().to_string();
         assert!(message.ends_with("node-id: expected 16 hexadecimal digits, found \"web-1\""), "{message}");
-        assert!(next_generation(&data, &Place::default()).is_err());
-        assert_eq!(peers(&data, &Place::default()), Vec::new());
+        for damage in ["x", ""] {
+            std::fs::write(data.join(&place.generation), damage).unwrap();
+            assert_eq!(next_generation(&data, &place), 1);
+        }
+        assert_eq!(peers(&data, &place), Vec::new());
+    }
+
+    fn peer() -> Peer {
+        Peer { id: NodeId(1), generation: 2, addr: "127.0.0.1:1".parse().unwrap(), name: "a".into() }
     }
 
     #[tokio::test]
@@ -215,8 +247,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(folder.path()).unwrap();
         let (writer, pending) = watch::channel(Pending::default());
-        let peer = Peer { id: NodeId(1), generation: 2, addr: "127.0.0.1:1".parse().unwrap(), name: "a".into() };
-        writer.send_modify(|pending| pending.peers = Some(vec![peer.clone()]));
+        writer.send_modify(|pending| pending.peers = Some(vec![peer()]));
         writer.send_modify(|pending| pending.generation = Some(6));
         let gone = Forgotten {
             id: NodeId(2),
@@ -228,11 +259,34 @@ mod tests {
         writer.send_modify(|pending| pending.forgotten = Some(vec![gone.clone()]));
         let stop = CancellationToken::new();
         stop.cancel();
-        keep(folder.path().to_owned(), Place::default(), pending, stop).await;
-        assert_eq!(
-            (peers(&data, &Place::default()), next_generation(&data, &Place::default()).unwrap()),
-            (vec![peer], 7)
-        );
+        keep(folder.path().to_owned(), Place::default(), pending, mpsc::channel(1).0, stop).await;
+        assert_eq!((peers(&data, &Place::default()), next_generation(&data, &Place::default())), (vec![peer()], 7));
         assert_eq!(forgotten(&data, &Place::default()), [gone]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_written_is_counted_and_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, place) = (DataDir::open(folder.path()).unwrap(), Place::default());
+        // Nothing can be written where a folder stands in the way of the temporary file.
+        let obstacle = data.join(&place.generation).with_added_extension("tmp");
+        std::fs::create_dir(&obstacle).unwrap();
+        assert_eq!((next_generation(&data, &place), next_generation(&data, &place)), (1, 1));
+        let (writer, pending) = watch::channel(Pending::default());
+        let (inputs, mut told) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let keeping = tokio::spawn(keep(folder.path().to_owned(), place.clone(), pending, inputs, stop.clone()));
+        writer.send_modify(|pending| pending.generation = Some(6));
+        assert_eq!(told.recv().await, Some(Input::KeepFailed));
+        std::fs::remove_dir(&obstacle).unwrap();
+        let written = async {
+            while read_text(&data, &place.generation).unwrap().is_none() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), written).await.expect("it is tried again by itself");
+        stop.cancel();
+        keeping.await.unwrap();
+        assert_eq!(next_generation(&data, &place), 7);
     }
 }

@@ -1,16 +1,23 @@
 //! Gossip's network: the UDP socket and the TCP listener beside it, questions to hosts, and the names to join by.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UdpSocket, lookup_host};
+use watchfire_gossip::HostAnswer;
 
 /// Kernel buffer of the UDP socket. The default holds a few hundred datagrams; a storm of a thousand nodes brings more.
 const SOCKET_BUFFER_BYTES: usize = 1 << 20;
 /// How long a host may take to answer. In a data centre it takes a millisecond.
 const ASK_TIME: Duration = Duration::from_secs(1);
+/// How much longer one of a connection and a datagram may take to be answered than the other, which went the same way.
+const BOTH_TIME: Duration = Duration::from_millis(250);
+/// Datagrams of one question, and the time between them: one of them or what answers it may get lost, or be one too many of
+/// a second for the host.
+const DATAGRAMS: usize = 3;
+const DATAGRAM_AGAIN: Duration = Duration::from_millis(80);
 /// Names of join addresses may move.
 pub(super) const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 /// How long the resolver may take for one name.
@@ -47,34 +54,70 @@ fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
-/// What a host did with a TCP connection to gossip's port.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Answered {
-    Accepted,
-    Refused,
-    Nothing,
+/// Asks a host whether somebody listens at an address: by a connection, and by a datagram beside it. A host says of either
+/// port that nobody listens there, and a firewall may stand before one of them.
+pub(super) async fn ask(address: SocketAddr) -> HostAnswer {
+    tokio::time::timeout(ASK_TIME, ask_both_ways(address)).await.unwrap_or(HostAnswer::Silent)
 }
 
-/// Asks a host whether somebody listens at an address.
-pub(super) async fn ask(address: SocketAddr) -> Answered {
-    match tokio::time::timeout(ASK_TIME, TcpStream::connect(address)).await {
-        Ok(Ok(_)) => Answered::Accepted,
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Answered::Refused,
-        Ok(Err(_)) | Err(_) => Answered::Nothing,
-    }
-}
-
-/// The addresses behind `host:port` texts. Names that do not resolve now are tried again later by the caller.
-pub(super) async fn resolve(names: &[String]) -> Vec<SocketAddr> {
-    let mut found = BTreeSet::new();
-    for name in names {
-        match tokio::time::timeout(RESOLVE_TIME, lookup_host(name)).await {
-            Ok(Ok(addresses)) => found.extend(addresses.take(MAX_ADDRESSES_PER_NAME)),
-            Ok(Err(error)) => tracing::warn!(name, %error, "a join address does not resolve"),
-            Err(_) => tracing::warn!(name, "the resolver did not answer for a join address"),
+async fn ask_both_ways(address: SocketAddr) -> HostAnswer {
+    let mut connecting = pin!(TcpStream::connect(address));
+    let mut refusing = pin!(datagrams_refused(address));
+    let connected = tokio::select! {
+        connected = &mut connecting => connected,
+        () = &mut refusing => {
+            return match tokio::time::timeout(BOTH_TIME, connecting).await {
+                Ok(Ok(_)) => HostAnswer::Accepted,
+                Ok(Err(_)) | Err(_) => HostAnswer::Refused,
+            };
+        }
+    };
+    match connected {
+        Ok(_) => HostAnswer::Accepted,
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            match tokio::time::timeout(BOTH_TIME, refusing).await {
+                Ok(()) => HostAnswer::Refused,
+                Err(_) => HostAnswer::RefusedStreams,
+            }
+        }
+        Err(_) => {
+            refusing.await;
+            HostAnswer::Refused
         }
     }
-    found.into_iter().collect()
+}
+
+/// Returns once the host has said that nobody listens for datagrams (ICMP port unreachable), and never if it does not: on
+/// Linux a connected UDP socket is told so (udp(7)). The datagrams are empty, which are no packet; a living node passes them over.
+async fn datagrams_refused(address: SocketAddr) {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let refused = async {
+        let socket = UdpSocket::bind((any, 0)).await?;
+        socket.connect(address).await?;
+        for _ in 0..DATAGRAMS {
+            socket.send(&[]).await?;
+            match tokio::time::timeout(DATAGRAM_AGAIN, socket.recv(&mut [0])).await {
+                Ok(Err(error)) => return Err(error),
+                // Whoever listens there owes no answer.
+                Ok(Ok(_)) | Err(_) => {}
+            }
+        }
+        socket.recv(&mut [0]).await.map(drop)
+    };
+    let refused: io::Result<()> = refused.await;
+    if !refused.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The addresses behind one `host:port`; nothing if it does not resolve now, which is tried again later by the caller.
+pub(super) async fn resolve(name: &str) -> Option<Vec<SocketAddr>> {
+    match tokio::time::timeout(RESOLVE_TIME, lookup_host(name)).await {
+        Ok(Ok(addresses)) => return Some(addresses.take(MAX_ADDRESSES_PER_NAME).collect()),
+        Ok(Err(error)) => tracing::warn!(name, %error, "a join address does not resolve"),
+        Err(_) => tracing::warn!(name, "the resolver did not answer for a join address"),
+    }
+    None
 }
 
 #[cfg(test)]
@@ -86,9 +129,15 @@ mod tests {
         let (socket, listener) = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = socket.local_addr().unwrap();
         assert_eq!(listener.local_addr().unwrap(), address);
-        assert_eq!(ask(address).await, Answered::Accepted);
+        assert_eq!(ask(address).await, HostAnswer::Accepted);
         drop(listener);
-        assert_eq!(ask(address).await, Answered::Refused);
+        assert_eq!(ask(address).await, HostAnswer::RefusedStreams, "somebody listens for datagrams");
+        let mut question = [0; 8];
+        assert_eq!(socket.recv_from(&mut question).await.unwrap().0, 0, "the datagram is empty");
+        drop(socket);
+        let begin = std::time::Instant::now();
+        assert_eq!(ask(address).await, HostAnswer::Refused);
+        assert!(begin.elapsed() < BOTH_TIME, "both refuse at once");
     }
 
     #[tokio::test]
@@ -98,10 +147,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_resolve_once_each_and_unknown_ones_are_left_out() {
-        let names = ["127.0.0.1:5", "127.0.0.1:5", "[::1]:6"].map(str::to_owned);
-        let found = resolve(&names).await;
-        assert_eq!(found, ["127.0.0.1:5".parse().unwrap(), "[::1]:6".parse().unwrap()]);
-        assert_eq!(resolve(&["no port".to_owned()]).await, Vec::new());
+    async fn a_name_gives_its_addresses_and_an_unknown_one_nothing() {
+        assert_eq!(resolve("127.0.0.1:5").await, Some(vec!["127.0.0.1:5".parse().unwrap()]));
+        assert_eq!(resolve("[::1]:6").await, Some(vec!["[::1]:6".parse().unwrap()]));
+        assert_eq!(resolve("no port").await, None);
     }
 }

@@ -1,9 +1,11 @@
 //! Gossip's streams over TCP: one side says its frames and ends its half, the other answers and ends the whole.
 //!
-//! A frame is `length (4, little-endian) | bytes`. A connection without a frame is a question whether somebody lives here,
-//! and is answered by having been accepted. One that begins with an empty frame is a tie, and stays. Connections, bytes and
-//! time are bounded on both sides, so that a peer that says too much, too slowly or nothing costs a place for a few seconds
-//! and no more.
+//! A frame is `length (4, little-endian) | bytes`, and never empty. A connection without a frame is a question whether
+//! somebody lives here, and is answered by having been accepted. The first frame goes to the machine by itself, which tells
+//! whether it is a member's: nothing more is read of a stranger, and a tie stays. Connections, frames, bytes and time are
+//! bounded on both sides, so that a peer that says too much, too slowly or nothing costs a place for a moment and no more.
+
+mod strangers;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,12 +15,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::ties;
+use strangers::Strangers;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use watchfire_gossip::{HostAnswer, Input};
-use watchfire_shared::limits::{MAX_GOSSIP_EXCHANGE_BYTES, MAX_GOSSIP_FRAME_BYTES};
+use watchfire_gossip::{Admission, HostAnswer, Input};
+use watchfire_shared::limits::{
+    MAX_DATAGRAM_BYTES, MAX_GOSSIP_EXCHANGE_BYTES, MAX_GOSSIP_EXCHANGE_FRAMES, MAX_GOSSIP_FRAME_BYTES,
+};
 
 /// Connections that others opened, at a time.
 const MAX_ACCEPTED: usize = 64;
@@ -26,6 +31,11 @@ const MAX_ACCEPTED: usize = 64;
 const MAX_TIED: usize = 16;
 /// What all of them together may have said and not have had answered: two views of the largest cluster.
 const MAX_WAITING_BYTES: usize = 4 << 20;
+/// What a frame takes beside its bytes.
+const FRAME_OVERHEAD: u32 = 64;
+/// How long a connection may take to say its first frame, which follows at once. A host that is only asked whether it lives
+/// is left in less.
+const OPENING_TIME: Duration = Duration::from_secs(1);
 /// Connections that this node opened, at a time; the machine has no more exchanges under way.
 const MAX_OPENED: usize = 32;
 /// How long a connection may take to come about. In a data centre it takes a millisecond.
@@ -37,15 +47,45 @@ const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 type Frames = Vec<Vec<u8>>;
 
-/// Who waits for an answer, by the number of the stream.
-#[derive(Clone, Default)]
-pub(super) struct Waiting {
-    open: Arc<Mutex<BTreeMap<u64, oneshot::Sender<Frames>>>>,
+/// Who waits for a word of the machine's, by the number of the stream.
+pub(super) struct Waiting<T> {
+    open: Arc<Mutex<BTreeMap<u64, oneshot::Sender<T>>>>,
     last: Arc<AtomicU64>,
 }
 
-impl Waiting {
-    fn wait(&self) -> (u64, oneshot::Receiver<Frames>) {
+impl<T> Clone for Waiting<T> {
+    fn clone(&self) -> Self {
+        Self { open: self.open.clone(), last: self.last.clone() }
+    }
+}
+
+impl<T> Default for Waiting<T> {
+    fn default() -> Self {
+        Self { open: Arc::default(), last: Arc::default() }
+    }
+}
+
+/// What accepted streams wait for.
+#[derive(Clone, Default)]
+pub(super) struct Desk {
+    pub(super) admissions: Waiting<Admission>,
+    pub(super) replies: Waiting<Frames>,
+}
+
+impl<T> Waiting<T> {
+    /// Tells the machine of a stream and waits for what it says. `None` if that is nothing.
+    async fn ask(&self, inputs: &mpsc::Sender<Input>, input: impl FnOnce(u64) -> Input) -> Option<T> {
+        let (stream, answer) = self.wait();
+        let answered = async {
+            inputs.send(input(stream)).await.ok()?;
+            tokio::time::timeout(ANSWER_TIME, answer).await.ok()?.ok()
+        };
+        let answered = answered.await;
+        self.give_up(stream);
+        answered
+    }
+
+    fn wait(&self) -> (u64, oneshot::Receiver<T>) {
         let stream = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (sender, receiver) = oneshot::channel();
         self.lock().insert(stream, sender);
@@ -53,9 +93,9 @@ impl Waiting {
     }
 
     /// Answers on a stream; whoever has given up hears nothing.
-    pub(super) fn answer(&self, stream: u64, frames: Frames) {
+    pub(super) fn answer(&self, stream: u64, answer: T) {
         if let Some(waiting) = self.lock().remove(&stream) {
-            let _ = waiting.send(frames);
+            let _ = waiting.send(answer);
         }
     }
 
@@ -64,18 +104,14 @@ impl Waiting {
         self.lock().remove(&stream);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, oneshot::Sender<Frames>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, oneshot::Sender<T>>> {
         self.open.lock().expect("no holder of this lock can panic")
     }
 }
 
 /// Accepts connections until `stop`, and brings what is said there to the machine.
-pub(super) async fn accept(
-    listener: TcpListener,
-    inputs: mpsc::Sender<Input>,
-    waiting: Waiting,
-    stop: CancellationToken,
-) {
+pub(super) async fn accept(listener: TcpListener, inputs: mpsc::Sender<Input>, desk: Desk, stop: CancellationToken) {
+    let strangers = Strangers::default();
     let places = Arc::new(Semaphore::new(MAX_ACCEPTED));
     let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
     let tied = Arc::new(Semaphore::new(MAX_TIED));
@@ -87,7 +123,9 @@ pub(super) async fn accept(
         };
         match accepted {
             Ok((stream, from)) => {
-                let serving = serve(stream, room.clone(), inputs.clone(), waiting.clone());
+                // Who holds too many already gets none: others want them too.
+                let Some(stranger) = strangers.take(from.ip()) else { continue };
+                let serving = serve(stream, stranger, room.clone(), inputs.clone(), desk.clone());
                 let (tied, stop) = (tied.clone(), stop.clone());
                 tokio::spawn(async move {
                     let served = tokio::time::timeout(EXCHANGE_TIME, serving).await;
@@ -119,38 +157,59 @@ async fn stay(mut tie: TcpStream, tied: &Semaphore, stop: &CancellationToken) {
 /// Answers what is said on a stream; one that turns out to be a tie is handed back.
 async fn serve(
     mut stream: TcpStream,
+    stranger: strangers::Stranger,
     room: Arc<Semaphore>,
     inputs: mpsc::Sender<Input>,
-    waiting: Waiting,
+    desk: Desk,
 ) -> io::Result<Option<TcpStream>> {
-    let mut frames = Vec::new();
+    let opening = tokio::time::timeout(OPENING_TIME, read_opening(&mut stream));
+    let Some(opening) = opening.await.map_err(|_| refused("it was opened and not used"))?? else { return Ok(None) };
+    let frame = opening.clone();
+    match desk.admissions.ask(&inputs, |stream| Input::Opening { stream, frame }).await {
+        Some(Admission::Exchange) => drop(stranger),
+        Some(Admission::Tie) => return Ok(Some(stream)),
+        Some(Admission::Refused) | None => return Err(refused("it is no member's")),
+    }
+    let (frames, held) = read_rest(&mut stream, opening, &room).await?;
+    let answer = desk.replies.ask(&inputs, |stream| Input::Asked { stream, frames }).await;
+    drop(held);
+    match answer {
+        Some(frames) => say(&mut stream, &frames).await.map(|()| None),
+        None => Ok(None),
+    }
+}
+
+/// The first frame; `None` if the other side only looked whether somebody is here.
+async fn read_opening(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
+    let Some(length) = read_length(stream).await? else { return Ok(None) };
+    if length as usize > MAX_DATAGRAM_BYTES {
+        return Err(refused("the first frame is too long"));
+    }
+    read_bytes(stream, length).await.map(Some)
+}
+
+/// Reads what a member says after the first frame, and holds the room that it takes.
+async fn read_rest(
+    stream: &mut TcpStream,
+    opening: Vec<u8>,
+    room: &Arc<Semaphore>,
+) -> io::Result<(Frames, Option<OwnedSemaphorePermit>)> {
+    let mut frames = vec![opening];
     let mut held: Option<OwnedSemaphorePermit> = None;
-    while let Some(length) = read_length(&mut stream).await? {
-        if length == 0 && frames.is_empty() {
-            return Ok(Some(stream));
+    while let Some(length) = read_length(stream).await? {
+        if frames.len() == MAX_GOSSIP_EXCHANGE_FRAMES {
+            return Err(refused("too many frames"));
         }
         // Nobody gets memory that is not there: whoever finds it full asks somebody else.
-        let permit = room.clone().try_acquire_many_owned(length).map_err(|_| refused("too much waits already"))?;
+        let permit = room.clone().try_acquire_many_owned(length + FRAME_OVERHEAD);
+        let permit = permit.map_err(|_| refused("too much waits already"))?;
         match &mut held {
             Some(held) => held.merge(permit),
             None => held = Some(permit),
         }
-        frames.push(read_bytes(&mut stream, length).await?);
+        frames.push(read_bytes(stream, length).await?);
     }
-    if frames.is_empty() {
-        return Ok(None);
-    }
-    let (id, answer) = waiting.wait();
-    if inputs.send(Input::Asked { stream: id, frames }).await.is_err() {
-        return Ok(None);
-    }
-    let answer = tokio::time::timeout(ANSWER_TIME, answer).await;
-    drop(held);
-    waiting.give_up(id);
-    match answer {
-        Ok(Ok(frames)) => say(&mut stream, &frames).await.map(|()| None),
-        _ => Ok(None),
-    }
+    Ok((frames, held))
 }
 
 /// The exchanges that this node begins.
@@ -187,7 +246,7 @@ async fn converse(to: SocketAddr, frames: &[Vec<u8>]) -> Result<Frames, HostAnsw
         let (mut answer, mut bytes) = (Vec::new(), 0);
         while let Some(length) = read_length(&mut stream).await? {
             bytes += length as usize;
-            if bytes > MAX_GOSSIP_EXCHANGE_BYTES {
+            if bytes > MAX_GOSSIP_EXCHANGE_BYTES || answer.len() == MAX_GOSSIP_EXCHANGE_FRAMES {
                 return Err(refused("the answer is too long"));
             }
             answer.push(read_bytes(&mut stream, length).await?);
@@ -206,14 +265,19 @@ async fn converse(to: SocketAddr, frames: &[Vec<u8>]) -> Result<Frames, HostAnsw
 
 /// Says frames and ends this half of the stream.
 async fn say(stream: &mut TcpStream, frames: &[Vec<u8>]) -> io::Result<()> {
+    say_on(stream, frames).await?;
+    stream.shutdown().await
+}
+
+/// Says frames.
+pub(super) async fn say_on(stream: &mut TcpStream, frames: &[Vec<u8>]) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(frames.iter().map(|frame| frame.len() + 4).sum());
     for frame in frames {
         let length = u32::try_from(frame.len()).map_err(|_| refused("the frame is too long"))?;
         bytes.extend_from_slice(&length.to_le_bytes());
         bytes.extend_from_slice(frame);
     }
-    stream.write_all(&bytes).await?;
-    stream.shutdown().await
+    stream.write_all(&bytes).await
 }
 
 /// The length of the next frame; `None` where the other side has ended.
@@ -224,7 +288,11 @@ async fn read_length(stream: &mut TcpStream) -> io::Result<Option<u32>> {
     }
     stream.read_exact(&mut bytes[1..]).await?;
     let length = u32::from_le_bytes(bytes);
-    if length as usize > MAX_GOSSIP_FRAME_BYTES { Err(refused("the frame is too long")) } else { Ok(Some(length)) }
+    match length as usize {
+        0 => Err(refused("the frame is empty")),
+        1..=MAX_GOSSIP_FRAME_BYTES => Ok(Some(length)),
+        _ => Err(refused("the frame is too long")),
+    }
 }
 
 async fn read_bytes(stream: &mut TcpStream, length: u32) -> io::Result<Vec<u8>> {
@@ -238,91 +306,4 @@ fn refused(reason: &'static str) -> io::Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Served {
-        address: SocketAddr,
-        inbox: mpsc::Receiver<Input>,
-        waiting: Waiting,
-        stop: CancellationToken,
-        accepting: tokio::task::JoinHandle<()>,
-    }
-
-    async fn served() -> Served {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (inputs, inbox) = mpsc::channel(8);
-        let (waiting, stop) = (Waiting::default(), CancellationToken::new());
-        let accepting = tokio::spawn(accept(listener, inputs, waiting.clone(), stop.clone()));
-        Served { address, inbox, waiting, stop, accepting }
-    }
-
-    #[tokio::test]
-    async fn what_is_asked_is_answered_and_silence_ends_the_stream() {
-        let mut served = served().await;
-        let (inputs, mut outcomes) = mpsc::channel(8);
-        let opener = Opener::new(inputs);
-        let largest = vec![7; MAX_GOSSIP_FRAME_BYTES];
-        opener.exchange(5, served.address, vec![b"one".to_vec(), largest.clone()]);
-        let Some(Input::Asked { stream, frames }) = served.inbox.recv().await else { panic!("nothing was asked") };
-        assert_eq!(frames, [b"one".to_vec(), largest]);
-        served.waiting.answer(stream, vec![b"two".to_vec(), Vec::new()]);
-        let expected = Input::Exchanged { exchange: 5, outcome: Ok(vec![b"two".to_vec(), Vec::new()]) };
-        assert_eq!(outcomes.recv().await, Some(expected));
-
-        opener.exchange(6, served.address, vec![b"three".to_vec()]);
-        let Some(Input::Asked { stream, .. }) = served.inbox.recv().await else { panic!("nothing was asked") };
-        served.waiting.give_up(stream);
-        assert_eq!(outcomes.recv().await, Some(Input::Exchanged { exchange: 6, outcome: Ok(Vec::new()) }));
-        assert!(served.waiting.lock().is_empty());
-
-        served.stop.cancel();
-        served.accepting.await.unwrap();
-        opener.exchange(7, served.address, vec![b"four".to_vec()]);
-        let refused = Input::Exchanged { exchange: 7, outcome: Err(HostAnswer::Refused) };
-        assert_eq!(outcomes.recv().await, Some(refused));
-    }
-
-    #[tokio::test]
-    async fn a_tie_stays_until_either_side_ends_it_and_asks_nothing() {
-        let mut served = served().await;
-        let (inputs, mut told) = mpsc::channel(8);
-        let mut ties = ties::Ties::new(inputs);
-        ties.hold(1, served.address);
-        ties.hold(2, served.address);
-        // A stream of its own goes the same way after them.
-        let mut stream = TcpStream::connect(served.address).await.unwrap();
-        stream.write_all(&[0; 4]).await.unwrap();
-        assert!(tokio::time::timeout(Duration::from_millis(200), stream.read(&mut [0])).await.is_err());
-        ties.let_go(2);
-        assert!(told.try_recv().is_err() && served.inbox.try_recv().is_err());
-        served.stop.cancel();
-        served.accepting.await.unwrap();
-        assert_eq!(told.recv().await, Some(Input::TieEnded { tie: 1, came_about: true }));
-        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
-        ties.hold(3, served.address);
-        assert_eq!(told.recv().await, Some(Input::TieEnded { tie: 3, came_about: false }));
-        drop(ties);
-        assert_eq!(told.recv().await, None);
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_says_too_much_or_stops_midway_reaches_nobody() {
-        let mut served = served().await;
-        for bytes in [u32::MAX.to_le_bytes().to_vec(), vec![9, 0, 0, 0, 1, 2], vec![1, 0]] {
-            let mut stream = TcpStream::connect(served.address).await.unwrap();
-            stream.write_all(&bytes).await.unwrap();
-            stream.shutdown().await.unwrap();
-            let mut rest = Vec::new();
-            // Whether the other side ends or resets it is the kernel's choice.
-            let _ = stream.read_to_end(&mut rest).await;
-            assert!(rest.is_empty());
-        }
-        let silent = TcpStream::connect(served.address).await.unwrap();
-        drop(silent);
-        assert!(served.inbox.try_recv().is_err(), "the machine was asked nothing");
-        served.stop.cancel();
-        served.accepting.await.unwrap();
-    }
-}
+mod tests;

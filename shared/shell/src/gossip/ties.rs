@@ -1,4 +1,4 @@
-//! Ties: streams that say one empty frame and nothing more, and tell by their end that a program has ended.
+//! Ties: streams that say one frame and nothing more, and tell by their end that a program has ended.
 //!
 //! The system says little on them: it asks every ten minutes whether the other host is still there, so that what stands
 //! between two hosts does not forget the connection, and one whose host went without a word does not stay.
@@ -9,17 +9,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use watchfire_gossip::Input;
 
+use super::streams;
+
 /// How long a connection may take to come about. In a data centre it takes a millisecond.
 const CONNECT_TIME: Duration = Duration::from_secs(1);
 const KEEPALIVE: Duration = Duration::from_secs(600);
-/// An empty frame: no question begins with one.
-const GREETING: [u8; 4] = [0; 4];
 
 /// The ties that this node holds, each a task that waits for its end.
 pub(super) struct Ties {
@@ -32,12 +32,13 @@ impl Ties {
         Self { held: BTreeMap::new(), inputs }
     }
 
-    pub(super) fn hold(&mut self, tie: u64, to: SocketAddr) {
+    /// Holds a tie, which `frame` says.
+    pub(super) fn hold(&mut self, tie: u64, to: SocketAddr, frame: Vec<u8>) {
         self.held.retain(|_, task| !task.is_finished());
         let inputs = self.inputs.clone();
         let task = tokio::spawn(async move {
             let mut came_about = false;
-            let ended = hold(to, &mut came_about).await;
+            let ended = hold(to, frame, &mut came_about).await;
             tracing::debug!(%to, reason = ended.err().map(|error| error.to_string()), "a tie of gossip ended");
             let _ = inputs.send(Input::TieEnded { tie, came_about }).await;
         });
@@ -57,11 +58,11 @@ impl Drop for Ties {
     }
 }
 
-async fn hold(to: SocketAddr, came_about: &mut bool) -> io::Result<()> {
+async fn hold(to: SocketAddr, frame: Vec<u8>, came_about: &mut bool) -> io::Result<()> {
     let connecting = tokio::time::timeout(CONNECT_TIME, TcpStream::connect(to));
     let mut stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     *came_about = true;
-    stream.write_all(&GREETING).await?;
+    streams::say_on(&mut stream, &[frame]).await?;
     until_end(&mut stream).await
 }
 

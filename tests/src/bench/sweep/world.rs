@@ -239,7 +239,7 @@ impl<S: Subject> World<S> {
                 Effect::Send { to, bytes } => self.transmit(host, at_address(to), bytes),
                 Effect::SaveGeneration(generation) => self.hosts[host].generation = generation,
                 Effect::AskHost { id, addr } => self.ask(host, id, at_address(addr)),
-                Effect::Tie { tie, to } => self.tie(host, tie, at_address(to)),
+                Effect::Tie { tie, to, .. } => self.tie(host, tie, at_address(to)),
                 Effect::Untie { tie } => drop(self.ties.remove(&(host, tie))),
                 Effect::Exchange { exchange, to, frames } => self.exchange(host, exchange, at_address(to), frames),
                 Effect::Reply { stream, frames } => self.reply(stream, Ok(frames)),

@@ -43,12 +43,12 @@ impl World {
                 Effect::SavePeers(peers) => self.hosts[id].kept.peers = peers,
                 Effect::SaveForgotten(forgotten) => self.hosts[id].kept.forgotten = forgotten,
                 Effect::AskHost { id: member, addr } => self.ask_host(id, member, addr),
-                Effect::Tie { tie, to } => self.tie(id, tie, to),
+                Effect::Tie { tie, to, .. } => self.tie(id, tie, to),
                 Effect::Untie { tie } => self.network.ties.retain(|held| (held.from, held.tie) != (id, tie)),
                 Effect::Exchange { exchange, to, frames } => self.open_stream(id, exchange, to, frames),
                 Effect::NameConflict(_) | Effect::Stranger { .. } => {}
                 // Replies are taken where the stream is answered, or not at all.
-                Effect::Reply { .. } => {}
+                Effect::Reply { .. } | Effect::Judged { .. } => {}
                 // Its gossip is plain.
                 Effect::SaveKeys { .. } | Effect::KeysAnswered { .. } => {}
                 Effect::Cloned { other, yields } => {
