@@ -96,7 +96,7 @@ pub const KEYS: &[ConfigKey] = &[
         "storage.max_bytes",
         ConfigKind::Integer { min: 64 << 20, max: 1 << 50 },
         "1073741824",
-        "How much disk samples may take, bytes; the oldest go first.",
+        "How much disk samples may take, log and blocks together, bytes; the oldest go first, though younger than `retention`.",
     ),
     key(
         "storage.max_series",

@@ -115,6 +115,9 @@ pub struct Engine<D: Disk> {
     picture: Picture,
     next_maintenance: Timestamp,
     next_upkeep: Timestamp,
+    last_upkeep: Timestamp,
+    /// When somebody was last told that the store is behind.
+    behind_told_at: Option<Timestamp>,
     /// Which part of the usual window each agent was up, and when that is reckoned anew.
     availability: Vec<(String, f64)>,
     next_availability: Timestamp,

@@ -178,7 +178,13 @@ const OWN: &[(&str, &str, &str)] = &[
     ("watchfire_series", "gauge", "Series in memory."),
     ("watchfire_state_commit_failures_total", "counter", "Changes of state that could not be written to disk."),
     ("watchfire_storage_full", "gauge", "Whether the disk has no room for samples."),
+    ("watchfire_store_behind", "gauge", "Whether pushes have to wait because more came than goes to blocks in time."),
     ("watchfire_store_bytes", "gauge", "Length of log and blocks."),
+    (
+        "watchfire_store_dropped_for_size_samples_total",
+        "counter",
+        "Samples that were dropped before their time because of storage.max_bytes.",
+    ),
     ("watchfire_store_failures_total", "counter", "Attempts to make or remove a file of the store that failed."),
     ("watchfire_store_quarantined_total", "counter", "Damaged files of the store that were set aside."),
     ("watchfire_wal_sync_failures_total", "counter", "Syncs of the log that failed."),

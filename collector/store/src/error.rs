@@ -95,6 +95,9 @@ pub enum DictionaryError {
     /// Nothing was changed.
     #[error("the disk is full and the log's buffer too")]
     Full,
+    /// Nothing was changed. It is to be tried again soon.
+    #[error("more came than goes to blocks in time")]
+    Behind,
     /// Nothing was changed.
     #[error("the log failed earlier: {0}")]
     Failed(String),
@@ -130,8 +133,19 @@ pub enum AppendError {
     Refused(Vec<RefusedSlot>),
     #[error("the disk is full and the log's buffer too")]
     Full,
+    /// It is to be tried again soon; nothing is lost meanwhile.
+    #[error("more came than goes to blocks in time")]
+    Behind,
     #[error("the log failed earlier: {0}")]
     Failed(String),
+}
+
+impl AppendError {
+    /// Whether the same can be appended later, once there is room.
+    #[must_use]
+    pub fn is_for_now(&self) -> bool {
+        matches!(self, Self::Full | Self::Behind)
+    }
 }
 
 /// Why nothing was deleted.

@@ -11,10 +11,13 @@ pub struct Options {
     pub segment_bytes: u64,
     /// How long samples are kept, by their own time. A block is dropped once all of it is older.
     pub retention: Span,
-    /// How much log and blocks may take together, bytes; the oldest blocks go first.
+    /// How much log and blocks may take together, bytes; the oldest blocks go first. More than that may be there after a
+    /// start with a lower limit, until the log has gone to blocks.
     pub max_bytes: u64,
-    /// How much of the log may wait to become a block, bytes. It bounds the memory: a sample takes about as much in the
-    /// head as in the log. At a quarter of [`max_bytes`](Self::max_bytes) it ends in any case.
+    /// How much of the log makes a block, bytes, whatever the time. At an eighth of [`max_bytes`](Self::max_bytes) it does
+    /// in any case. It bounds the memory, since a sample takes about as much in the head as in the log: with twice as
+    /// much [pushes have to wait](crate::Store::is_behind), with three times as much agents, with four times as much
+    /// everybody, until the block is made.
     pub max_head_bytes: u64,
     /// How much time a block has, and with it the head. At most an eighth of the retention.
     pub block_span: Span,

@@ -90,6 +90,8 @@ pub struct Stats {
     pub merges: u64,
     /// Blocks that were dropped for their age or size.
     pub dropped_blocks: u64,
+    /// Samples of blocks that were dropped for the size of all, before their time.
+    pub dropped_for_size_samples: u64,
     /// Damaged files that were set aside, those of the start included.
     pub quarantined: u64,
     /// Attempts to make or remove a file that failed, for lack of space or otherwise; each is made again.
@@ -105,8 +107,8 @@ pub enum Event {
     Cut { path: String, samples: u64, bytes: u64 },
     /// Blocks became one.
     Merged { path: String, blocks: usize, samples: u64, bytes: u64 },
-    /// A block was dropped: it is older than the retention, or there was too much.
-    Dropped { path: String, expired: bool },
+    /// A block was dropped: it is older than the retention, or there was too much. Its samples were of `from` to `to`.
+    Dropped { path: String, expired: bool, samples: u64, bytes: u64, from: Timestamp, to: Timestamp },
     /// A damaged block was set aside.
     Quarantined(Quarantined),
 }
@@ -124,6 +126,7 @@ struct Counters {
     cuts: u64,
     merges: u64,
     dropped_blocks: u64,
+    dropped_for_size_samples: u64,
     quarantined: u64,
     failures: u64,
 }
@@ -196,7 +199,7 @@ impl<D: Disk> Store<D> {
         if !self.wal.pending.is_empty() {
             self.log_standing();
         }
-        self.wal.commit(self.options.segment_bytes, self.options.min_free_bytes)?;
+        self.wal.commit(self.options.most_of_segment(), self.options.min_free_bytes)?;
         for source in self.touched.drain(..) {
             if let Some(stream) = self.memory.streams.get_mut(&source) {
                 stream.settle();
@@ -269,18 +272,22 @@ impl<D: Disk> Store<D> {
             cuts: self.counters.cuts,
             merges: self.counters.merges,
             dropped_blocks: self.counters.dropped_blocks,
+            dropped_for_size_samples: self.counters.dropped_for_size_samples,
             quarantined: self.counters.quarantined,
             failures: self.counters.failures,
             deletions: self.memory.deletions.standing.len(),
         }
     }
 
-    /// Whether records can be taken at all.
-    fn accepting(&self) -> Result<(), AppendError> {
+    /// Whether records can be taken at all, where the log may hold `cuts` times what makes a block.
+    fn accepting(&self, cuts: u64) -> Result<(), AppendError> {
         if let Some(reason) = self.wal.failure() {
             return Err(AppendError::Failed(reason.to_owned()));
         }
-        if self.wal.pending.len() >= self.options.max_pending_bytes { Err(AppendError::Full) } else { Ok(()) }
+        if self.wal.pending.len() >= self.options.max_pending_bytes {
+            return Err(AppendError::Full);
+        }
+        if self.log_holds(cuts) { Err(AppendError::Behind) } else { Ok(()) }
     }
 }
 

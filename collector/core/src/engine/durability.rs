@@ -78,6 +78,11 @@ impl Durability {
         self.due.filter(|_| self.failed.is_none())
     }
 
+    /// The store takes nothing until more of it is in blocks: it is looked at again soon.
+    pub(crate) fn found_behind(&mut self, now: Timestamp) {
+        self.wait(now + FULL_RETRY);
+    }
+
     /// The store has no room even in memory: syncs are what will tell when there is some again.
     pub(crate) fn found_full(&mut self, now: Timestamp) {
         self.full = true;

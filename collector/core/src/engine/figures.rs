@@ -21,6 +21,7 @@ impl<D: Disk> Engine<D> {
             coverage: Coverage::of(&self.fleet),
             fresh: self.freshness.is_fresh(),
             storage_full: self.durability.is_full(),
+            store_behind: self.store.is_behind(),
             wal_sync_failures: self.durability.failures(),
             state_commit_failures: self.ledger.failures(),
             store: self.store.stats(),

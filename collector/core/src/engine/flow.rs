@@ -10,7 +10,7 @@ use super::own_series::Written;
 use super::{Effect, Engine, MAINTENANCE};
 use crate::fact::{Fact, Level};
 use crate::ingest::{Output, Report};
-use crate::remote_write::{Bounds, WriteId, WriteRequest};
+use crate::remote_write::{Bounds, Outcome, WriteId, WriteRequest};
 use crate::series::write::self_samples;
 
 impl<D: Disk> Engine<D> {
@@ -28,6 +28,14 @@ impl<D: Disk> Engine<D> {
             self.durability.frame_appended(now);
         }
         if self.ingest.found_no_room() {
+            self.found_no_room(now);
+        }
+    }
+
+    fn found_no_room(&mut self, now: Timestamp) {
+        if self.store.is_behind() {
+            self.durability.found_behind(now);
+        } else {
             self.durability.found_full(now);
         }
     }
@@ -66,10 +74,14 @@ impl<D: Disk> Engine<D> {
     /// Takes samples that somebody pushes.
     pub(super) fn write(&mut self, now: Timestamp, id: WriteId, request: &WriteRequest, effects: &mut Vec<Effect>) {
         let (retention, out_of_order) = (self.settings.storage.retention, self.settings.out_of_order_window);
+        if self.store.is_behind() {
+            let reason = "more came than goes to blocks in time, or blocks cannot be written; try again soon";
+            return effects.push(Effect::Written { id, outcome: Outcome::Unavailable(reason.to_owned()) });
+        }
         let metadata = &mut self.ingest.metadata;
         match self.writer.write(now, id, request, &mut self.store, Bounds { retention, out_of_order }, metadata) {
             Some((id, outcome)) => {
-                self.durability.found_full(now);
+                self.found_no_room(now);
                 effects.push(Effect::Written { id, outcome });
             }
             None => self.durability.write_appended(now),
@@ -107,6 +119,9 @@ impl<D: Disk> Engine<D> {
                 let mut out = Vec::new();
                 self.ingest.synced(&self.store, &mut out);
                 self.absorb(now, out, effects);
+                if self.store.is_behind() {
+                    self.durability.found_behind(now);
+                }
                 let written = self.writer.synced().into_iter();
                 effects.extend(written.map(|(id, outcome)| Effect::Written { id, outcome }));
             }
@@ -116,7 +131,8 @@ impl<D: Disk> Engine<D> {
 
     /// Writes the collector's own series: all of them at their time, those of changed nodes at once.
     pub(super) fn write_own_series(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let full = self.durability.is_full();
+        // Agents that we make wait are not accused.
+        let full = self.durability.is_full() || self.store.keeps_agents_waiting();
         let turned = self.own_series.storage_turned(full);
         if turned {
             self.fleet.check_all(now, full);

@@ -96,6 +96,8 @@ impl<D: Disk + Clone> Engine<D> {
             picture: Picture::new(View::empty(now), None),
             next_maintenance: now,
             next_upkeep: now,
+            last_upkeep: now,
+            behind_told_at: None,
             availability: Vec::new(),
             next_availability: now,
             lost_results: 0,

@@ -10,17 +10,26 @@ use crate::fact::{Fact, Level};
 
 /// Between two pieces of work, which take up to some tens of milliseconds each: inputs that came meanwhile go first.
 const PAUSE: Span = Span::from_millis(20);
+/// While somebody has to wait for it, only what has come already goes first.
+const SHORT_PAUSE: Span = Span::from_millis(1);
+/// How often it is told that the store is behind.
+const BEHIND_TOLD: Span = Span::from_seconds(60);
 
 impl<D: Disk> Engine<D> {
     pub(super) fn keep_up_store(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.tell_of_being_behind(now, effects);
+        if self.store.wants_maintenance(now) {
+            self.next_upkeep = self.next_upkeep.min(self.last_upkeep + PAUSE);
+        }
         if now < self.next_upkeep {
             return;
         }
+        self.last_upkeep = now;
         let mut next = MAINTENANCE;
         match self.store.maintain(now) {
             Ok(done) => {
                 if done.busy {
-                    next = PAUSE;
+                    next = if self.store.is_behind() { SHORT_PAUSE } else { PAUSE };
                 }
                 effects.extend(done.events.iter().map(|event| Effect::Fact(fact(event))));
             }
@@ -30,6 +39,17 @@ impl<D: Disk> Engine<D> {
             }
         }
         self.next_upkeep = now + next;
+    }
+
+    fn tell_of_being_behind(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.store.is_behind() && self.behind_told_at.is_none_or(|told| told + BEHIND_TOLD <= now) {
+            self.behind_told_at = Some(now);
+            let message = "more comes than goes to blocks in time: who pushes samples has to wait, and nothing is lost";
+            let stats = self.store.stats();
+            effects.push(Effect::Fact(
+                Fact::new(Level::Warn, message).with("log_bytes", stats.wal_bytes).with("failures", stats.failures),
+            ));
+        }
     }
 
     pub(super) fn delete(
@@ -78,9 +98,15 @@ fn fact(event: &Event) -> Fact {
             .with("blocks", blocks)
             .with("samples", samples)
             .with("bytes", bytes),
-        Event::Dropped { path, expired } => {
-            let reason = if *expired { "older than the retention" } else { "more than storage.max_bytes" };
-            Fact::new(Level::Info, "a block was dropped").with("block", path).with("reason", reason)
+        Event::Dropped { path, expired, samples, bytes, from, to } => {
+            let fact = match expired {
+                true => Fact::new(Level::Info, "a block was dropped: it is older than storage.retention"),
+                false => Fact::new(
+                    Level::Warn,
+                    "the oldest history was dropped before its time: there is more than storage.max_bytes",
+                ),
+            };
+            fact.with("block", path).with("samples", samples).with("bytes", bytes).with("from", from).with("to", to)
         }
         Event::Quarantined(file) => Fact::new(Level::Error, "a damaged file was set aside; what it said is missing")
             .with("file", &file.path)

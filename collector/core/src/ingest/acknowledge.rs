@@ -21,6 +21,8 @@ impl Ingest {
                 out.push(Output::Reply(agent.conn, Message::Ack(ack)));
             }
         }
-        self.ask_stalled_lanes(out);
+        if !store.is_behind() {
+            self.ask_stalled_lanes(out);
+        }
     }
 }

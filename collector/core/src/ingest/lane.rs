@@ -55,7 +55,7 @@ fn verdict(error: &AppendError) -> Verdict {
         AppendError::NeedsKeyframe | AppendError::NeedsDictionary | AppendError::OtherDictionary { .. } => {
             Verdict::Resync
         }
-        AppendError::Full | AppendError::Failed(_) => Verdict::NoRoom,
+        AppendError::Full | AppendError::Behind | AppendError::Failed(_) => Verdict::NoRoom,
         AppendError::NotAfter { .. } => Verdict::Never(NackCode::Clock),
         AppendError::SlotCount { .. } | AppendError::Malformed(_) => Verdict::Malformed,
         AppendError::SameLabels(_) | AppendError::Refused(_) => Verdict::Never(NackCode::Schema),
@@ -118,7 +118,7 @@ impl Ingest {
                 self.nack(conn, nack(NackCode::Quota, slots), out);
             }
             DictionaryError::OutOfOrder { .. } => self.ask_again(conn, id, lane, 0, &error.to_string(), out),
-            DictionaryError::Full | DictionaryError::Failed(_) => self.stall(id, lane),
+            DictionaryError::Full | DictionaryError::Behind | DictionaryError::Failed(_) => self.stall(id, lane),
             DictionaryError::LabelCount { .. } | DictionaryError::Local => {
                 self.counters.rejected.schema += 1;
                 self.nack(conn, nack(NackCode::Schema, Vec::new()), out);

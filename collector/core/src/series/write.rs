@@ -141,6 +141,7 @@ pub(crate) struct SelfFigures {
     pub(crate) coverage: Coverage,
     pub(crate) fresh: bool,
     pub(crate) storage_full: bool,
+    pub(crate) store_behind: bool,
     pub(crate) wal_sync_failures: u64,
     pub(crate) state_commit_failures: u64,
     pub(crate) store: watchfire_store::Stats,
@@ -197,6 +198,8 @@ fn samples_of(target: &[(&str, &str)], figures: &SelfFigures) -> Samples {
     push("watchfire_state_commit_failures_total", &[], figures.state_commit_failures as f64);
     push("watchfire_series", &[], figures.store.series as f64);
     push("watchfire_store_quarantined_total", &[], figures.store.quarantined as f64);
+    push("watchfire_store_behind", &[], number(figures.store_behind));
+    push("watchfire_store_dropped_for_size_samples_total", &[], figures.store.dropped_for_size_samples as f64);
     push("watchfire_store_failures_total", &[], figures.store.failures as f64);
     push("watchfire_store_bytes", &[], (figures.store.wal_bytes + figures.store.block_bytes) as f64);
     push("watchfire_nodes", &[], figures.nodes as f64);

@@ -64,6 +64,11 @@ impl Writer {
         number
     }
 
+    /// What is written so far, bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.at + self.buffer.len() as u64
+    }
+
     /// Whether there is no row.
     pub(crate) fn is_empty(&self) -> bool {
         self.groups.is_empty()

@@ -5,6 +5,7 @@ use watchfire_shared::labels::Labels;
 use watchfire_shared::time::Timestamp;
 
 use super::memory::{self, push_row, push_stale, put_slot, set_layout, stream_of};
+use super::retention::{AGENTS_WAIT, ALL_WAIT};
 use super::{Store, prepare};
 use crate::disk::Disk;
 use crate::error::{AppendError, DictionaryError, Refusal, RefusedSlot};
@@ -32,8 +33,9 @@ impl<D: Disk> Store<D> {
         if !dict.base && (whole_first || last.and_then(|last| last.checked_add(1)) != Some(dict.dict_id)) {
             return Err(DictionaryError::OutOfOrder { last: last.unwrap_or_default(), found: dict.dict_id });
         }
-        self.accepting().map_err(|error| match error {
+        self.accepting(AGENTS_WAIT).map_err(|error| match error {
             AppendError::Failed(reason) => DictionaryError::Failed(reason),
+            AppendError::Behind => DictionaryError::Behind,
             _ => DictionaryError::Full,
         })?;
         let add = dict.add.iter().zip(labels).map(|(entry, labels)| (entry.slot, labels.clone())).collect();
@@ -115,8 +117,8 @@ impl<D: Disk> Store<D> {
     /// `at` is the time to store it under, which need not be the frame's own.
     ///
     /// # Errors
-    /// Nothing of the frame was taken. Unless it was a [`AppendError::Duplicate`], [`AppendError::Full`] or
-    /// [`AppendError::Failed`], the source needs a keyframe next, since its later frames build on this one.
+    /// Nothing of the frame was taken. Unless it was a [`AppendError::Duplicate`], [`AppendError::Full`],
+    /// [`AppendError::Behind`] or [`AppendError::Failed`], the source needs a keyframe next, since its later frames build on this one.
     pub fn append(
         &mut self,
         source: &Source,
@@ -124,7 +126,7 @@ impl<D: Disk> Store<D> {
         at: Timestamp,
         data: &Data,
     ) -> Result<(), AppendError> {
-        self.accepting()?;
+        self.accepting(AGENTS_WAIT)?;
         let max_slots = self.options.max_series_per_source;
         let stream = self.memory.streams.get_mut(source).ok_or(AppendError::NeedsDictionary)?;
         let slots = data.n as usize;
@@ -159,9 +161,9 @@ impl<D: Disk> Store<D> {
     /// already. Returns the marker's time. The source's next frame goes on as if nothing had been.
     ///
     /// # Errors
-    /// [`AppendError::Full`] and [`AppendError::Failed`]; nothing was changed.
+    /// [`AppendError::Full`], [`AppendError::Behind`] and [`AppendError::Failed`]; nothing was changed.
     pub fn mark_stale(&mut self, source: &Source) -> Result<Option<Timestamp>, AppendError> {
-        self.accepting()?;
+        self.accepting(ALL_WAIT)?;
         let Some(stream) = self.memory.streams.get_mut(source) else { return Ok(None) };
         let Some(at) = memory::stale_at(stream) else { return Ok(None) };
         prepare(&mut self.wal, &mut self.touched, stream);

@@ -26,6 +26,8 @@ const VALUES_PER_CALL: usize = 1 << 18;
 const DELAY_SHARE: i64 = 8;
 /// After a failure nothing is tried for so long.
 const RETRY: Span = Span::from_seconds(60);
+/// After a sync that failed it is left to the log's owner for so long.
+const SYNC_RETRY: Span = Span::from_seconds(1);
 /// Blocks of one stretch of time are merged at this number even if they are unequal or the stretch is not over.
 const MANY: usize = 16;
 /// A stretch that is over is merged again once its smaller blocks have this part of the largest one's size.
@@ -77,6 +79,10 @@ impl<D: Disk> Store<D> {
 
     fn try_to_move(&mut self, now: Timestamp, looked: bool, events: &mut Vec<Event>) -> Result<bool, StoreError> {
         self.mark(now);
+        if self.log_holds(2) && self.mover.mark.is_some() && self.mover.cut_number().is_none() {
+            // A merge can be made again, and who waits for the cut does not wait for it.
+            self.discard_job();
+        }
         if self.mover.job.is_none() && !self.begin(now, looked)? {
             return Ok(false);
         }
@@ -94,13 +100,17 @@ impl<D: Disk> Store<D> {
         let span = self.options.cut_span();
         let window = |at: Timestamp| at.as_millis().div_euclid(span.as_millis());
         let since = *self.mover.marked_at.get_or_insert_with(|| self.wal.since().unwrap_or(now).min(now));
-        let much = self.wal.bytes_after(self.covered) >= self.options.cut_bytes();
+        let much = self.log_holds(1);
+        if much && let Some(mark) = &mut self.mover.mark {
+            mark.at = mark.at.min(now);
+        }
         if self.mover.mark.is_some() || (window(since) >= window(now) && !much) {
             return;
         }
         // A segment ends between records that are durable, and with nothing that a failed write has left behind them.
         // Whether they are durable is for the log's owner to know.
         if self.sync().is_err() {
+            self.mover.not_before = Some(now + SYNC_RETRY);
             return;
         }
         self.mover.marked_at = Some(now);
@@ -272,6 +282,7 @@ impl<D: Disk> Store<D> {
                 self.blocks.list().iter().filter(|block| window(block.footer.first) == window(block.footer.last));
             let mut windows: BTreeMap<i64, Vec<Arc<Block>>> = BTreeMap::new();
             whole.for_each(|block| windows.entry(window(block.footer.first)).or_default().push(Arc::clone(block)));
+            windows.values_mut().for_each(|blocks| self.options.keep_smallest(blocks));
             let is_due = |(at, blocks): &(i64, Vec<Arc<Block>>)| {
                 let over =
                     now.as_millis().saturating_sub(self.options.cut_span().as_millis()) >= (at + 1) * span.as_millis();
@@ -307,6 +318,16 @@ impl<D: Disk> Store<D> {
         let _ = self.wal.disk.remove(&path);
     }
 
+    /// Whether a cut that is due would begin now.
+    pub(super) fn may_begin_cut(&self, now: Timestamp) -> bool {
+        self.mover.mark.is_none_or(|mark| mark.at > now) && self.mover.not_before.is_none_or(|at| at <= now)
+    }
+
+    /// Bytes of the block that is being made.
+    pub(super) fn job_bytes(&self) -> u64 {
+        self.mover.job.as_ref().map_or(0, Job::bytes)
+    }
+
     /// The blocks that a merge is reading.
     pub(super) fn is_merging(&self, number: u64) -> bool {
         self.mover.job.as_ref().is_some_and(|job| job.inputs().iter().any(|block| block.footer.number == number))
@@ -320,9 +341,17 @@ impl Options {
         self.block_span.min(share).max(Span::from_millis(1))
     }
 
-    /// Bytes of the log at which the head is cut early.
-    fn cut_bytes(&self) -> u64 {
-        self.max_head_bytes.min(self.max_bytes / 4)
+    /// Leaves the smallest blocks, as many as one merge may read.
+    fn keep_smallest(&self, blocks: &mut Vec<Arc<Block>>) {
+        blocks.sort_by_key(|block| block.bytes);
+        let mut room = self.merge_bytes();
+        let fit = blocks.iter().take_while(|block| {
+            let left = room.checked_sub(block.bytes);
+            room = left.unwrap_or_default();
+            left.is_some()
+        });
+        let fit = fit.count();
+        blocks.truncate(fit);
     }
 
     /// How long blocks are once merged, level by level. Each is a small part of the retention, since a block is dropped

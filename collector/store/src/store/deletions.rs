@@ -130,7 +130,8 @@ impl<D: Disk> Store<D> {
         let selectors: Vec<Vec<Matcher>> = deletable(selectors.iter().cloned().map(Ok::<_, DeleteError>))?;
         let of = |matchers| Arc::new(Deletion { matchers, range, before });
         let new: Vec<Arc<Deletion>> = selectors.into_iter().map(of).collect();
-        self.accepting().map_err(|error| match error {
+        // What makes room does not wait for it.
+        self.accepting(u64::MAX).map_err(|error| match error {
             AppendError::Failed(reason) => SyncError::Failed(reason),
             _ => SyncError::Full,
         })?;

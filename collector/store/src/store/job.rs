@@ -119,6 +119,11 @@ impl Job {
         self.writer.number()
     }
 
+    /// What is written so far, bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.writer.bytes()
+    }
+
     /// Whether nothing was found to write.
     pub(super) fn is_empty(&self) -> bool {
         self.writer.is_empty()

@@ -9,6 +9,7 @@ use watchfire_shared::labels::Labels;
 use watchfire_shared::time::Timestamp;
 
 use super::memory::push_row;
+use super::retention::ALL_WAIT;
 use super::stream::{Recent, Stream};
 use super::{Store, prepare};
 use crate::disk::Disk;
@@ -22,10 +23,10 @@ impl<D: Disk> Store<D> {
     ///
     /// # Errors
     /// [`AppendError::Refused`] names the series that a limit kept out; all others were appended. After any other error
-    /// ([`AppendError::NotAfter`], [`AppendError::SameLabels`], [`AppendError::Full`], [`AppendError::Failed`]) nothing
-    /// was changed.
+    /// ([`AppendError::NotAfter`], [`AppendError::SameLabels`], [`AppendError::Full`], [`AppendError::Behind`],
+    /// [`AppendError::Failed`]) nothing was changed.
     pub fn append_local(&mut self, name: &str, at: Timestamp, samples: &[(Labels, f64)]) -> Result<(), AppendError> {
-        self.accepting()?;
+        self.accepting(ALL_WAIT)?;
         let source = Source::Local(name.to_owned());
         let stream = self.memory.streams.get(&source);
         if let Some(last) = stream.and_then(|stream| stream.wire.last_at).filter(|last| at <= *last) {

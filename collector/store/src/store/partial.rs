@@ -11,6 +11,7 @@ use watchfire_shared::frame::message::Position;
 use watchfire_shared::labels::Labels;
 use watchfire_shared::time::Timestamp;
 
+use super::retention::ALL_WAIT;
 use super::stream::Stream;
 use super::{Store, prepare};
 use crate::disk::Disk;
@@ -66,7 +67,7 @@ impl<D: Disk> Store<D> {
     /// has to be free. Returns those that a limit or a clash kept out.
     ///
     /// # Errors
-    /// [`AppendError::Full`] and [`AppendError::Failed`]; nothing was changed.
+    /// [`AppendError::Full`], [`AppendError::Behind`] and [`AppendError::Failed`]; nothing was changed.
     pub fn add_series(&mut self, name: &str, add: Vec<(u32, Labels)>) -> Result<Vec<RefusedSlot>, AppendError> {
         self.change_series(name, add, Vec::new())
     }
@@ -85,7 +86,7 @@ impl<D: Disk> Store<D> {
         add: Vec<(u32, Labels)>,
         remove: Vec<u32>,
     ) -> Result<Vec<RefusedSlot>, AppendError> {
-        self.accepting()?;
+        self.accepting(ALL_WAIT)?;
         let source = Source::Local(name.to_owned());
         let stream = self.memory.streams.get(&source);
         let dict_id = stream.map_or(0, |stream| stream.wire.dict_id.wrapping_add(1));
@@ -101,9 +102,9 @@ impl<D: Disk> Store<D> {
     ///
     /// # Errors
     /// [`AppendError::NeedsDictionary`], [`AppendError::NotAfter`], [`AppendError::SlotCount`] for a slot without a
-    /// series, [`AppendError::Full`], [`AppendError::Failed`]; nothing was changed.
+    /// series, [`AppendError::Full`], [`AppendError::Behind`], [`AppendError::Failed`]; nothing was changed.
     pub fn append_partial(&mut self, name: &str, at: Timestamp, values: &[(u32, f64)]) -> Result<(), AppendError> {
-        self.accepting()?;
+        self.accepting(ALL_WAIT)?;
         let source = Source::Local(name.to_owned());
         let stream = self.memory.streams.get_mut(&source).ok_or(AppendError::NeedsDictionary)?;
         if let Some(last) = stream.wire.last_at.filter(|last| at <= *last) {

@@ -3,10 +3,10 @@
 use watchfire_shared::frame::message::{Ack, Lane, Message, Nack, NackCode, Position};
 
 use crate::engine::Input;
-use crate::remote_write::tests::request_at;
+use crate::remote_write::tests::{Pushed, request_at};
 use crate::remote_write::{Outcome, WriteId};
 
-use super::world::{FakeAgent, START, World, seconds};
+use super::world::{FakeAgent, START, World, seconds, settings};
 
 fn acks(messages: &[Message]) -> Vec<(Lane, u64)> {
     let ack = |message: &Message| match message {
@@ -227,4 +227,51 @@ fn pushed_samples_are_answered_after_a_sync_and_feed_the_rules() {
     world.run(seconds(0.001));
     assert!(matches!(&world.written[1..], [(WriteId(2), Outcome::Refused(_))]), "{:?}", world.written);
     assert_eq!((world.written.len(), world.view().stats.remote_write.samples), (2, 1));
+}
+
+#[test]
+fn a_flood_of_pushes_waits_and_leaves_only_its_oldest_out() {
+    let mut settings = settings("groups: []");
+    settings.storage.max_bytes = 200_000;
+    let mut world = World::open(watchfire_store::SimDisk::new(), settings, START);
+    let (start, now) = (world.now, world.now.as_millis());
+    let (mut waited, mut id) = (0, 0);
+    let hours = 40;
+    for hour in 0..hours {
+        let at = |i: i64| (hour - hours) * 3600 + i * 10;
+        let points: Vec<(i64, f64)> = (0..360).map(|i| (at(i), (at(i) as f64).sin())).collect();
+        let names: Vec<String> = (0..4).map(|i| i.to_string()).collect();
+        let labels: Vec<_> = names.iter().map(|name| [("__name__", "pushed"), ("i", name.as_str())]).collect();
+        let series: Vec<Pushed<'_>> = labels.iter().map(|own| (&own[..], &points[..])).collect();
+        loop {
+            id += 1;
+            world.input(Input::Write { id: WriteId(id), request: Box::new(request_at(now, &series)) });
+            world.run(seconds(0.05));
+            match world.written.pop() {
+                Some((_, Outcome::Taken)) => break,
+                Some((_, Outcome::Unavailable(_))) => waited += 1,
+                other => panic!("{other:?}"),
+            }
+            assert!(waited < 1000);
+        }
+    }
+    assert!(world.now.since(start) < seconds(30.0), "upkeep does not wait for its minute");
+    assert_eq!(world.said("more comes than goes to blocks"), usize::from(waited > 0));
+    assert!(world.said("the oldest history was dropped before its time") > 2);
+    world.run(seconds(61.0));
+    let stats = world.view().stats.store;
+    assert!(stats.wal_bytes + stats.block_bytes <= 200_000, "{stats:?}");
+    let dropped = stats.dropped_for_size_samples;
+    let own = r#"watchfire_store_dropped_for_size_samples_total{instance="watch-1", job="watchfire"}"#;
+    assert_eq!(world.value(own), Some(dropped as f64));
+    let points = world.points("pushed");
+    assert_eq!(points.len(), 4);
+    for (labels, points) in &points {
+        assert!(
+            points.is_sorted_by(|a, b| (b.0 - a.0 - 10.0).abs() < 0.001),
+            "{labels}: a part of the middle is missing"
+        );
+        assert_eq!((points[points.len() - 1].0 * 1000.0).round() as i64, -10_000, "{labels}");
+        assert_eq!(4 * (points.len() as u64) + dropped, 4 * 360 * hours as u64);
+    }
 }
