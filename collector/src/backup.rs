@@ -5,7 +5,8 @@
 //! log until it is in one: the log is copied first and the blocks after it. The small state is one file whose every page
 //! has a checksum: it is copied until a copy is sound. All other files are small and replaced as a whole.
 //!
-//! A backup stands under its name only once it is complete, durable and checked.
+//! A backup stands under its name only once it is complete, durable and checked. A list of its files with their
+//! checksums is in it, and putting it back begins with that.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,6 +17,8 @@ use std::process::ExitCode;
 use watchfire_shell::arguments::Origin;
 use watchfire_shell::lifecycle::exit;
 use watchfire_store::{RealDisk, Verification, cut_torn_tail};
+
+mod sums;
 
 use crate::run::STORE_FOLDER;
 use crate::verify::{check, data_dir_of};
@@ -70,6 +73,8 @@ fn copy(data_dir: &Path, to: &Path) -> io::Result<Verification> {
     must_be_free(to)?;
     let unfinished = to.with_added_extension("unfinished");
     let done = copy_all(data_dir, &unfinished).and_then(|()| sound(&unfinished)).and_then(|found| {
+        sums::write(&unfinished)?;
+        sync_folder(&unfinished)?;
         let _ = fs::remove_dir(to);
         fs::rename(&unfinished, to).map_err(named(to))?;
         sync_folder(parent_of(to))?;
@@ -152,6 +157,7 @@ fn copy_state(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Copies a backup into a data directory that is empty or does not exist.
 fn put_back(from: &Path, data_dir: &Path) -> io::Result<Verification> {
+    sums::check(from)?;
     sound(from)?;
     must_be_free(data_dir)?;
     // Where the directory is there already, as packages make it, it says who is to own what is in it.
@@ -160,7 +166,7 @@ fn put_back(from: &Path, data_dir: &Path) -> io::Result<Verification> {
     for folder in [data_dir, &to, &to.join("wal"), &to.join("blocks")] {
         make_folder(folder, &owner)?;
     }
-    let is_kept = |name: &str| !LOCKS.contains(&name);
+    let is_kept = |name: &str| !LOCKS.contains(&name) && name != sums::FILE;
     for (from, to) in [
         (store.join("wal"), to.join("wal")),
         (store.join("blocks"), to.join("blocks")),

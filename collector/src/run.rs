@@ -237,9 +237,26 @@ async fn open(
 
 fn tell(recovery: &Recovery, took: Duration) {
     let store = &recovery.store;
-    tracing::info!(nodes = recovery.nodes, alerts = recovery.alerts, ?store, took_ms = took.as_millis(), "replayed");
+    // Each damaged file is told of by the engine, at length.
+    tracing::info!(
+        nodes = recovery.nodes,
+        alerts = recovery.alerts,
+        blocks = store.blocks,
+        segments = store.segments,
+        records = store.records,
+        samples = store.samples,
+        torn_bytes = store.torn_bytes,
+        refused_records = store.refused_records,
+        damaged_files = store.quarantined.len(),
+        took_ms = took.as_millis(),
+        "replayed"
+    );
     if let Some(state) = &recovery.state {
-        tracing::error!(?state, "the state file was damaged and set aside; alerts and notifications begin anew");
+        tracing::error!(
+            kept_as = state.kept_as,
+            reason = state.reason,
+            "the state file was damaged and set aside; alerts and notifications begin anew"
+        );
     }
 }
 

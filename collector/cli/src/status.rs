@@ -97,7 +97,7 @@ pub(crate) fn lines(status: &Value) -> Vec<(&'static str, String, Tone)> {
     let (down, suspect) = (count("/members/down"), count("/members/suspect"));
     let rate = status["ingest"]["samples_per_second"].as_f64();
     let rate = rate.map_or("rate not known yet".to_owned(), |rate| format!("{rate:.1} samples/s"));
-    let full = if status["storage"]["full"] == true { ", DISK FULL: nothing is acknowledged" } else { "" };
+    let storage = storage(status);
     let mut lines = vec![
         (
             "program",
@@ -139,8 +139,13 @@ pub(crate) fn lines(status: &Value) -> Vec<(&'static str, String, Tone)> {
         ),
         (
             "storage",
-            format!("{} series, kept for {}{full}", count("/storage/series"), text(status, "/storage/retention")),
-            good_if(full.is_empty(), Tone::Bad),
+            format!(
+                "{} series, kept for {}{}",
+                count("/storage/series"),
+                text(status, "/storage/retention"),
+                storage.as_ref().map_or(String::new(), |(told, _)| format!(", {told}"))
+            ),
+            storage.as_ref().map_or(Tone::Plain, |(_, tone)| *tone),
         ),
         (
             "rules",
@@ -165,6 +170,7 @@ pub(crate) fn lines(status: &Value) -> Vec<(&'static str, String, Tone)> {
         ),
         ("notifications", format!("{} waiting", count("/notifications/queued")), Tone::Plain),
     ];
+    lines.extend(items(status, "/storage/damaged").iter().map(|file| ("damage", damage(file), Tone::Bad)));
     let failing_rules = items(status, "/rules/failing").iter().map(|rule| {
         (
             "rule",
@@ -184,6 +190,31 @@ pub(crate) fn lines(status: &Value) -> Vec<(&'static str, String, Tone)> {
         ("receiver", told, Tone::Bad)
     }));
     lines
+}
+
+/// What there is to say of the store, and how bad it is.
+fn storage(status: &Value) -> Option<(&'static str, Tone)> {
+    if status["storage"]["full"] == true {
+        return Some((
+            "DISK FULL: nothing is acknowledged (32 MiB of the disk are left for the collector's own state)",
+            Tone::Bad,
+        ));
+    }
+    let is_behind = status["storage"]["behind"] == true;
+    is_behind.then_some(("pushes wait: more came than goes to blocks in time", Tone::Warning))
+}
+
+/// What a damaged file has cost.
+fn damage(file: &Value) -> String {
+    let lost = file["lost_samples"].as_u64().map_or("samples are".to_owned(), |lost| format!("{lost} samples are"));
+    let times = match (file["from"].as_str(), file["to"].as_str()) {
+        (Some(from), Some(to)) => format!(", from {from} to {to}"),
+        (None, Some(to)) => format!(", up to {to}"),
+        (Some(from), None) => format!(", from {from} on"),
+        (None, None) => String::new(),
+    };
+    let (name, reason, kept) = (text(file, "/file"), text(file, "/reason"), text(file, "/kept_as"));
+    format!("{name}: {reason}; {lost} missing{times}; the file is kept as {kept}")
 }
 
 #[cfg(test)]
@@ -214,11 +245,22 @@ mod tests {
                 json!({"id": "team/webhook[0]", "failing": true, "last_error": "refused", "last_success_at": null});
             status["rules"]["failing"] = json!([{"rule": "R", "group": "g", "error": "many-to-many"}]);
             status["storage"]["full"] = true.into();
+            status["storage"]["damaged"] = json!([
+                {"file": "blocks/00000004.block", "kept_as": "blocks/00000004.block.damaged", "reason": "damaged at byte 7",
+                 "from": "2026-11-30T08:00:00Z", "to": "2026-11-30T10:00:00Z", "lost_samples": 120},
+                {"file": "wal/00000007.wal", "kept_as": "wal/00000007.wal.damaged", "reason": "damaged at byte 9",
+                 "from": null, "to": null, "lost_samples": null},
+            ]);
         });
         assert_eq!(
             failing,
             [
-                "storage: 9 series, kept for 15d, DISK FULL: nothing is acknowledged",
+                "storage: 9 series, kept for 15d, DISK FULL: nothing is acknowledged (32 MiB of the disk are left for the \
+                 collector's own state)",
+                "damage: blocks/00000004.block: damaged at byte 7; 120 samples are missing, from 2026-11-30T08:00:00Z to \
+                 2026-11-30T10:00:00Z; the file is kept as blocks/00000004.block.damaged",
+                "damage: wal/00000007.wal: damaged at byte 9; samples are missing; the file is kept as \
+                 wal/00000007.wal.damaged",
                 "rule: R of g fails: many-to-many",
                 "receiver: team/webhook[0] fails since its last success (never): refused",
             ]

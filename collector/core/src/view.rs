@@ -157,6 +157,10 @@ pub struct Stats {
     pub agents_expected: usize,
     pub storage_full: bool,
     pub store: watchfire_store::Stats,
+    /// Whether pushes have to wait because more came than goes to blocks in time.
+    pub store_behind: bool,
+    /// Damaged files of the store that were set aside and whose samples are missing still.
+    pub damaged: Arc<Vec<watchfire_store::Quarantined>>,
     pub notifications_queued: usize,
     /// By the name of the remote engine.
     pub exports: BTreeMap<String, export::Figures>,

@@ -6,7 +6,8 @@
 //! In a row the stale marker stands for "no sample at this step"; no stored or computed value is ever that NaN, because
 //! selectors drop markers and arithmetic on other NaNs does not yield its bits.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 
 use watchfire_shared::labels::Labels;
 use watchfire_shared::sample::{Sample, is_stale, stale_nan};
@@ -181,6 +182,9 @@ pub(crate) struct Bounds {
     pub step: i64,
 }
 
+/// Sentences about what could not be read that one answer has.
+const MAX_MISSING: usize = 20;
+
 /// One evaluation under way.
 pub(crate) struct Evaluator<'a> {
     storage: &'a dyn Storage,
@@ -188,6 +192,8 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) steps: Steps,
     pub(crate) query: Bounds,
     pub(crate) notes: Notes,
+    /// What could not be read of what was selected.
+    missing: RefCell<BTreeSet<String>>,
     /// Samples that finished nodes hold.
     held: usize,
     /// The most that was ever reserved.
@@ -208,6 +214,7 @@ impl<'a> Evaluator<'a> {
             steps,
             query,
             notes: Notes::default(),
+            missing: RefCell::default(),
             held: 0,
             peak: Cell::new(0),
             seen: 0,
@@ -218,7 +225,8 @@ impl<'a> Evaluator<'a> {
 
     fn answer(self, value: Value) -> Answer {
         let effort = Effort { samples: self.seen, peak_samples: self.peak.get() };
-        let (warnings, infos) = self.notes.into_texts();
+        let (mut warnings, infos) = self.notes.into_texts();
+        warnings.extend(self.missing.into_inner().into_iter().take(MAX_MISSING));
         Answer { value, warnings, infos, effort }
     }
 

@@ -47,6 +47,11 @@ pub trait Storage: Sync {
         };
         Ok(self.select(selection)?.into_iter().filter_map(newest).collect())
     }
+
+    /// What may be missing of what was read for a selection, a sentence for each reason. Asked after it was read.
+    fn missing(&self, _selection: &Selection<'_>) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Is given a series' labels, times and values, as [`Series`] has them.

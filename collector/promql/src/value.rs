@@ -7,7 +7,8 @@ use watchfire_shared::sample::Sample;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     pub value: Value,
-    /// Texts that begin with `PromQL warning:` and end in the position: the result is probably not what was meant.
+    /// Texts that begin with `PromQL warning:` and end in the position: the result is probably not what was meant. Others
+    /// name what could not be read and is missing from the result.
     pub warnings: Vec<String>,
     /// Texts that begin with `PromQL info:` and end in the position.
     pub infos: Vec<String>,

@@ -125,3 +125,37 @@ fn nothing_is_overwritten_and_nothing_unsound_is_put_back() {
     assert!(message.starts_with(&segment.display().to_string()), "{message}");
     assert!(!restored.exists());
 }
+
+#[test]
+fn a_file_that_is_missing_or_another_is_named_and_nothing_is_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data_dir, to) = (folder.path().join("data"), folder.path().join("backup"));
+    let writer = Writer::start(&data_dir);
+    writer.wait_for(300);
+    drop(writer);
+    fs::write(data_dir.join("node-id"), "7").unwrap();
+    copy(&data_dir, &to).unwrap();
+    let blocks = to.join("store/blocks");
+    let block = blocks.join(names(&blocks, |_| true).unwrap().remove(0));
+    for (path, other, told) in [
+        (&block, None, "it is missing"),
+        (&to.join("store/state.redb"), None, "it is missing"),
+        (&to.join("node-id"), Some("8"), "it is not what was copied"),
+    ] {
+        let before = fs::read(path).unwrap();
+        match other {
+            Some(other) => fs::write(path, other).unwrap(),
+            None => fs::remove_file(path).unwrap(),
+        }
+        let restored = folder.path().join("restored");
+        let message = put_back(&to, &restored).unwrap_err().to_string();
+        assert_eq!(message, format!("{}: {told}", path.display()));
+        assert!(!restored.exists());
+        fs::write(path, before).unwrap();
+    }
+    // One of an earlier build has no list.
+    fs::remove_file(to.join(sums::FILE)).unwrap();
+    let restored = folder.path().join("restored");
+    put_back(&to, &restored).unwrap();
+    assert!(!restored.join(sums::FILE).exists());
+}

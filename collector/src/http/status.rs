@@ -15,6 +15,7 @@ use watchfire_promql::{Options, Value, instant, parse};
 use watchfire_shared::member::ViewSummary;
 use watchfire_shared::time::Timestamp;
 use watchfire_shell::http::{ListQuery, Problem};
+use watchfire_store::Quarantined;
 
 use super::App;
 
@@ -71,7 +72,26 @@ struct Ingest {
 struct Storage {
     series: usize,
     full: bool,
+    /// Whether pushes have to wait because more came than goes to blocks in time.
+    behind: bool,
     retention: String,
+    bytes: u64,
+    max_bytes: u64,
+    /// Samples that were dropped before their time because of `max_bytes`, since the start.
+    dropped_for_size_samples: u64,
+    damaged: Vec<Damaged>,
+}
+
+/// A damaged file that was set aside; what could not be read of it is missing.
+#[derive(Serialize)]
+struct Damaged {
+    file: String,
+    kept_as: String,
+    reason: String,
+    /// `None` where nobody knows.
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    lost_samples: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -159,7 +179,12 @@ pub(super) async fn status(State(app): State<Arc<App>>, query: ListQuery) -> Res
         storage: Storage {
             series: view.stats.store.series,
             full: view.stats.storage_full,
+            behind: view.stats.store_behind,
             retention: reload.settings.storage.retention.to_string(),
+            bytes: view.stats.store.wal_bytes + view.stats.store.block_bytes,
+            max_bytes: reload.settings.storage.max_bytes,
+            dropped_for_size_samples: view.stats.store.dropped_for_size_samples,
+            damaged: view.stats.damaged.iter().map(damaged).collect(),
         },
         rules: rules(&view.rules),
         alerts: alerts(&view, app.clock.wall()),
@@ -197,6 +222,18 @@ fn nodes(view: &View) -> Nodes {
         down: count(Health::Down),
         unknown: count(Health::Unknown),
         maintenance: count(Health::Maintenance),
+    }
+}
+
+fn damaged(file: &Quarantined) -> Damaged {
+    let known = |at: Timestamp| Some(at).filter(|at| ![Timestamp::MIN, Timestamp::MAX].contains(at));
+    Damaged {
+        file: file.path.clone(),
+        kept_as: file.kept_as.clone(),
+        reason: file.reason.clone(),
+        from: known(file.from),
+        to: known(file.to),
+        lost_samples: file.lost_samples,
     }
 }
 

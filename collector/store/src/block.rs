@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use watchfire_shared::labels::Labels;
@@ -107,6 +108,8 @@ pub(crate) struct Block {
     file: Box<dyn DiskFile>,
     /// What a reader found wrong first.
     fault: OnceLock<String>,
+    /// Whether the store's owner was told of it.
+    told: AtomicBool,
 }
 
 /// Which points a reader wants: both ends of the times are included.
@@ -127,6 +130,13 @@ impl Range {
     }
 }
 
+/// What a block's file says of itself, whatever its name.
+pub(crate) fn footer_of(disk: &impl Disk, path: &str) -> Result<Footer, Fault> {
+    let file = disk.open(path)?;
+    let bytes = file.length()?;
+    footer::read(&*file, bytes)
+}
+
 impl Block {
     /// Reads the ends of a file and checks them.
     pub(crate) fn open(disk: &impl Disk, number: u64) -> Result<Self, Fault> {
@@ -136,7 +146,7 @@ impl Block {
         if footer.number != number {
             return Err(Fault::Damaged { at: bytes, what: "it has the number of another block" });
         }
-        Ok(Self { footer, bytes, file, fault: OnceLock::new() })
+        Ok(Self { footer, bytes, file, fault: OnceLock::new(), told: AtomicBool::new(false) })
     }
 
     pub(crate) fn overlaps(&self, range: Range) -> bool {
@@ -146,6 +156,16 @@ impl Block {
     /// What is wrong with the block, once a reader has met it.
     pub(crate) fn fault(&self) -> Option<&str> {
         self.fault.get().map(String::as_str)
+    }
+
+    /// Whether something is wrong that nobody was told of.
+    pub(crate) fn has_fault_to_tell(&self) -> bool {
+        self.fault.get().is_some() && !self.told.load(Ordering::Relaxed)
+    }
+
+    /// What is wrong, once.
+    pub(crate) fn fault_to_tell(&self) -> Option<&str> {
+        self.fault().filter(|_| !self.told.swap(true, Ordering::Relaxed))
     }
 
     /// Notes that a part cannot be read; what of it was read before stands.

@@ -46,6 +46,34 @@ pub struct Quarantined {
     pub reason: String,
     /// Bytes from the damage to the end, which were not read; of a block all of it.
     pub lost_bytes: u64,
+    /// Earliest and latest time of what may be missing; the limits of time where nobody knows.
+    pub from: Timestamp,
+    pub to: Timestamp,
+    /// How many samples are missing, if that is known.
+    pub lost_samples: Option<u64>,
+}
+
+impl Quarantined {
+    /// One of which nobody knows what it held.
+    pub(crate) fn unknown(path: String, kept_as: String, reason: String, lost_bytes: u64) -> Self {
+        let (from, to) = (Timestamp::MIN, Timestamp::MAX);
+        Self { path, kept_as, reason, lost_bytes, from, to, lost_samples: None }
+    }
+
+    /// The times that it is about, as a person reads them.
+    #[must_use]
+    pub fn times(&self) -> String {
+        times_of(self.from, self.to)
+    }
+}
+
+pub(crate) fn times_of(from: Timestamp, to: Timestamp) -> String {
+    match (from == Timestamp::MIN, to == Timestamp::MAX) {
+        (true, true) => "of times that nobody knows".to_owned(),
+        (true, false) => format!("up to {to}"),
+        (false, true) => format!("from {from} on"),
+        (false, false) => format!("from {from} to {to}"),
+    }
 }
 
 /// Why a series of a dictionary was refused.

@@ -10,8 +10,9 @@ use watchfire_shared::labels::Labels;
 use watchfire_shared::matcher::Matcher;
 use watchfire_shared::time::Timestamp;
 
-use crate::block::{Block, Found, Range};
+use crate::block::{self, Block, Found, Range};
 use crate::deletion::{self, Standing};
+use crate::error::{Quarantined, times_of};
 use crate::head::timeline::{Point, Timeline};
 use crate::index::{Entry, Index, SeriesId};
 use steps::Steps;
@@ -28,6 +29,8 @@ pub struct Snapshot {
     blocks: Arc<Vec<Arc<Block>>>,
     /// What of the blocks is not seen.
     deletions: Standing,
+    /// What was set aside.
+    damaged: Arc<Vec<Quarantined>>,
     /// What came by a backfill lane of late is left out.
     live: bool,
 }
@@ -40,6 +43,8 @@ pub struct SelectedSeries {
     pub times: Arc<[i64]>,
     pub values: Vec<f64>,
 }
+
+const IS_DAMAGED: &str = "is damaged and what could not be read is missing here";
 
 /// Is given a series' labels, times and values, as [`SelectedSeries`] has them.
 pub type Visitor<'a> = &'a mut dyn FnMut(&Labels, &Arc<[i64]>, &[f64]) -> ControlFlow<()>;
@@ -59,8 +64,24 @@ impl Snapshot {
         timelines: Arc<Vec<Arc<Timeline>>>,
         blocks: Arc<Vec<Arc<Block>>>,
         deletions: Standing,
+        damaged: Arc<Vec<Quarantined>>,
     ) -> Self {
-        Self { index, timelines, blocks, deletions, live: false }
+        Self { index, timelines, blocks, deletions, damaged, live: false }
+    }
+
+    /// What may be missing of the samples of this range, both ends included, because files are damaged: a sentence for
+    /// each. To be asked after the range was read, since that is how a damage is found.
+    #[must_use]
+    pub fn missing(&self, from: Timestamp, to: Timestamp) -> Vec<String> {
+        let range = Range { from: from.as_millis(), to: to.as_millis() };
+        let found = self.blocks_in(range).filter_map(|block| {
+            let (first, last) = (Timestamp::from_millis(block.footer.first), Timestamp::from_millis(block.footer.last));
+            let (path, times) = (block::path(block.footer.number), times_of(first, last));
+            block.fault().map(|fault| format!("{path}, samples {times}, {IS_DAMAGED}: {fault}"))
+        });
+        let kept = self.damaged.iter().filter(|kept| range.overlaps(kept.from.as_millis(), kept.to.as_millis()));
+        let kept = kept.map(|kept| format!("{}, samples {}, {IS_DAMAGED}: {}", kept.path, kept.times(), kept.reason));
+        found.chain(kept).collect()
     }
 
     /// The same without what agents' spools have brought of late: as rules have to see it, for it is no news. What has

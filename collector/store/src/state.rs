@@ -239,5 +239,5 @@ fn quarantine(disk: &dyn Disk, names: &[String], reason: String) -> std::io::Res
     let lost_bytes = disk.open(FILE)?.length()?;
     disk.rename(FILE, &kept_as)?;
     disk.sync_folder("")?;
-    Ok(Quarantined { path: FILE.to_owned(), kept_as, reason, lost_bytes })
+    Ok(Quarantined::unknown(FILE.to_owned(), kept_as, reason, lost_bytes))
 }

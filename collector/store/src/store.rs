@@ -61,6 +61,8 @@ pub struct Store<D: Disk> {
     oldest_pending: Option<Timestamp>,
     /// Rows up to this number were in segments that are gone.
     dropped_up_to: u64,
+    /// What was set aside, now or before, and is younger than the retention.
+    damaged: Arc<Vec<Quarantined>>,
 }
 
 /// What waits for a sync.
@@ -109,6 +111,8 @@ pub enum Event {
     Merged { path: String, blocks: usize, samples: u64, bytes: u64 },
     /// A block was dropped: it is older than the retention, or there was too much. Its samples were of `from` to `to`.
     Dropped { path: String, expired: bool, samples: u64, bytes: u64, from: Timestamp, to: Timestamp },
+    /// A reader met damage in a block, which is written anew and then set aside.
+    Damaged { path: String, reason: String, from: Timestamp, to: Timestamp },
     /// A damaged block was set aside.
     Quarantined(Quarantined),
 }
@@ -141,6 +145,8 @@ impl<D: Disk> Store<D> {
     /// If the disk cannot be used, or a file was written by a newer version. Nothing was lost by the attempt.
     pub fn open(disk: D, options: Options) -> Result<(Self, Recovery), StoreError> {
         let mut recovery = Recovery::default();
+        let mut damaged = blocks::set_aside_before(&disk)?;
+        damaged.extend(recovery::set_aside_before(&disk)?);
         let mut blocks = Blocks::open(&disk, &mut recovery.quarantined)?;
         recovery.blocks = blocks.list().len();
         let covered = blocks.wal_through();
@@ -149,6 +155,9 @@ impl<D: Disk> Store<D> {
         memory.streams.values_mut().for_each(Stream::settle);
         memory.head.end_replay();
         blocks.skip_to(memory.deletions.before);
+        // A segment that could not be moved for lack of space was read again.
+        damaged.retain(|old| recovery.quarantined.iter().all(|new| new.kept_as != old.kept_as));
+        damaged.extend(recovery.quarantined.iter().cloned());
         let mut store = Self {
             options,
             wal,
@@ -160,6 +169,7 @@ impl<D: Disk> Store<D> {
             touched: Vec::new(),
             oldest_pending: None,
             dropped_up_to: 0,
+            damaged: Arc::new(damaged),
         };
         store.end_deletions();
         Ok((store, recovery))
@@ -170,7 +180,14 @@ impl<D: Disk> Store<D> {
     pub fn snapshot(&self) -> Snapshot {
         let head = &self.memory.head;
         let (timelines, blocks) = (Arc::clone(&head.timelines), Arc::clone(self.blocks.list()));
-        Snapshot::new(head.index.clone(), timelines, blocks, Arc::clone(&self.memory.deletions.standing))
+        let damaged = Arc::clone(&self.damaged);
+        Snapshot::new(head.index.clone(), timelines, blocks, Arc::clone(&self.memory.deletions.standing), damaged)
+    }
+
+    /// Files that were set aside, at this start or before, whose samples are within the retention.
+    #[must_use]
+    pub fn damaged(&self) -> &Arc<Vec<Quarantined>> {
+        &self.damaged
     }
 
     /// What a [`Feed`](crate::Feed) is made of.
@@ -255,6 +272,12 @@ impl<D: Disk> Store<D> {
     /// Every source that the store knows of, sorted.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
         self.memory.streams.keys()
+    }
+
+    /// Space on the disk that is left to the small state, bytes: with less than that it counts as full.
+    #[must_use]
+    pub fn min_free_bytes(&self) -> u64 {
+        self.options.min_free_bytes
     }
 
     /// How much there is.

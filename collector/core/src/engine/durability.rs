@@ -100,9 +100,10 @@ impl Durability {
                 self.failures += 1;
                 self.full = true;
                 if !std::mem::replace(&mut self.told_full, true) {
-                    let message =
-                        "the disk is full: nothing is acknowledged until there is space, agents keep their samples";
-                    facts.push(Fact::new(Level::Error, message));
+                    let message = "the disk is full but for what is left for the collector's own state: nothing is acknowledged until \
+                         there is space, agents keep their samples";
+                    let kept_free = store.min_free_bytes();
+                    facts.push(Fact::new(Level::Error, message).with("kept_free_bytes", kept_free));
                 }
                 self.due = Some(now + FULL_RETRY);
                 Synced::Full

@@ -1,9 +1,10 @@
 //! The collector's figures about itself, put together from its parts, and the records of nodes for the next start.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use watchfire_shared::time::Timestamp;
-use watchfire_store::Disk;
+use watchfire_store::{Disk, Quarantined};
 
 use super::{Engine, NODE_TABLE};
 use crate::series::freshness::Coverage;
@@ -75,7 +76,7 @@ impl<D: Disk> Engine<D> {
 }
 
 /// What is shown of the figures by name.
-pub(super) fn stats(figures: &SelfFigures) -> Stats {
+pub(super) fn stats(figures: &SelfFigures, damaged: &Arc<Vec<Quarantined>>) -> Stats {
     Stats {
         ingest: figures.ingest,
         remote_write: figures.remote_write,
@@ -83,6 +84,8 @@ pub(super) fn stats(figures: &SelfFigures) -> Stats {
         agents_expected: figures.coverage.expected,
         storage_full: figures.storage_full,
         store: figures.store,
+        store_behind: figures.store_behind,
+        damaged: Arc::clone(damaged),
         notifications_queued: figures.notifications_queued,
         exports: figures.exports.clone(),
     }

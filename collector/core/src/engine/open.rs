@@ -11,6 +11,7 @@ use super::durability::Durability;
 use super::ledger::Ledger;
 use super::own_series::OwnSeries;
 use super::picture::Picture;
+use super::upkeep::set_aside;
 use super::{Effect, Engine, NODE_TABLE, Settings, exports, nodes};
 use crate::catalogue::causes::Causes;
 use crate::fact::{Fact, Level};
@@ -62,10 +63,12 @@ impl<D: Disk + Clone> Engine<D> {
         let nodes: BTreeMap<NodeId, NodeRecord> = records.iter().filter_map(|(id, value)| decode(id, value)).collect();
         let saved = nodes::load(&mut state)?;
         let unreadable = records.len() - nodes.len() + saved.unreadable;
-        let early = (unreadable > 0).then(|| {
+        let damaged = store_recovery.quarantined.iter().map(|file| Effect::Fact(set_aside(file)));
+        let unread = (unreadable > 0).then(|| {
             let message = "records of nodes could not be read; what they said has to be learnt anew";
             Effect::Fact(Fact::new(Level::Warn, message).with("records", unreadable))
         });
+        let early = damaged.chain(unread).collect();
         let mut fleet = Fleet::restore(now, settings.naming.clone(), settings.nodes.expected_back, nodes);
         fleet.retire(saved.retired);
         let mut rules_out = rules::Output::default();
@@ -102,7 +105,7 @@ impl<D: Disk + Clone> Engine<D> {
             next_availability: now,
             lost_results: 0,
             answer: None,
-            early: early.into_iter().collect(),
+            early,
             settings,
             store,
             state,

@@ -161,7 +161,7 @@ impl<D: Disk> Engine<D> {
             notifications: self.draw_notifications(now),
             remediation: self.draw_remediation(),
             metadata: self.ingest.metadata.clone(),
-            stats: stats(&figures),
+            stats: stats(&figures, self.store.damaged()),
             own: Arc::new(figures),
         }
     }

@@ -28,6 +28,10 @@ impl Storage for SnapshotStorage {
         let newest = self.0.latest(selection.matchers, selection.from, selection.to);
         Ok(newest.into_iter().map(|Newest { labels, at, value }| Sample { labels, at, value }).collect())
     }
+
+    fn missing(&self, selection: &Selection<'_>) -> Vec<String> {
+        self.0.missing(selection.from, selection.to)
+    }
 }
 
 impl fmt::Debug for SnapshotStorage {

@@ -3,7 +3,7 @@
 
 use watchfire_shared::matcher::Matcher;
 use watchfire_shared::time::{Span, Timestamp};
-use watchfire_store::{Disk, Event};
+use watchfire_store::{Disk, Event, Quarantined};
 
 use super::{Answer, Effect, Engine, MAINTENANCE};
 use crate::fact::{Fact, Level};
@@ -108,9 +108,26 @@ fn fact(event: &Event) -> Fact {
             };
             fact.with("block", path).with("samples", samples).with("bytes", bytes).with("from", from).with("to", to)
         }
-        Event::Quarantined(file) => Fact::new(Level::Error, "a damaged file was set aside; what it said is missing")
-            .with("file", &file.path)
-            .with("kept_as", &file.kept_as)
-            .with("reason", &file.reason),
+        Event::Damaged { path, reason, from, to } => {
+            let message =
+                "a block is damaged: what cannot be read of it is missing from answers; the rest is written anew";
+            let fact = Fact::new(Level::Error, message).with("file", path).with("reason", reason);
+            fact.with("from", from).with("to", to)
+        }
+        Event::Quarantined(file) => set_aside(file),
     }
+}
+
+/// That a file was set aside.
+pub(super) fn set_aside(file: &Quarantined) -> Fact {
+    let message = "a damaged file was set aside; what could not be read of it is missing from answers";
+    let mut fact = Fact::new(Level::Error, message)
+        .with("file", &file.path)
+        .with("kept_as", &file.kept_as)
+        .with("reason", &file.reason)
+        .with("samples", file.times());
+    if let Some(lost) = file.lost_samples {
+        fact = fact.with("lost_samples", lost);
+    }
+    fact
 }

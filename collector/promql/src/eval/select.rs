@@ -71,7 +71,9 @@ impl Evaluator<'_> {
             return Ok(Vec::new());
         }
         let (from, to) = (Timestamp::from_millis(from.saturating_add(1)), Timestamp::from_millis(to));
-        let mut series = self.storage.select(&Selection { matchers: &selector.matchers, from, to })?;
+        let selection = Selection { matchers: &selector.matchers, from, to };
+        let mut series = self.storage.select(&selection)?;
+        self.note_missing(&selection);
         if self.ordered {
             series.sort_by(|left, right| left.labels.cmp(&right.labels));
         }
@@ -84,7 +86,14 @@ impl Evaluator<'_> {
             return Ok(());
         }
         let (from, to) = (Timestamp::from_millis(from.saturating_add(1)), Timestamp::from_millis(to));
-        Ok(self.storage.visit(&Selection { matchers: &selector.matchers, from, to }, take)?)
+        let selection = Selection { matchers: &selector.matchers, from, to };
+        self.storage.visit(&selection, take)?;
+        self.note_missing(&selection);
+        Ok(())
+    }
+
+    fn note_missing(&self, selection: &Selection<'_>) {
+        self.missing.borrow_mut().extend(self.storage.missing(selection));
     }
 
     /// The rows of an instant vector selector.
@@ -160,7 +169,9 @@ impl Evaluator<'_> {
         take: TakeRow<'_>,
     ) -> Result<(), QueryError> {
         let (from, to) = (Timestamp::from_millis(after.saturating_add(1)), Timestamp::from_millis(to));
-        let mut samples = self.storage.latest(&Selection { matchers: &selector.matchers, from, to })?;
+        let selection = Selection { matchers: &selector.matchers, from, to };
+        let mut samples = self.storage.latest(&selection)?;
+        self.note_missing(&selection);
         self.reserve(samples.len())?;
         self.check_cancelled()?;
         if self.ordered {

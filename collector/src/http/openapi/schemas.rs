@@ -35,6 +35,18 @@ const TEXTS: Schema = Schema::Map(&Schema::Text);
 const TIME_OR_NOT: Schema = Schema::Nullable(&Schema::Time);
 const TEXT_OR_NOT: Schema = Schema::Nullable(&Schema::Text);
 const NUMBER_OR_NOT: Schema = Schema::Nullable(&Schema::Number);
+const DAMAGED: Schema = Schema::Object(&[
+    field("file", Schema::Text, ""),
+    field(
+        "kept_as",
+        Schema::Text,
+        "Where it is kept for inspection; without it, and after a restart, nothing is said of it any more.",
+    ),
+    field("reason", Schema::Text, ""),
+    field("from", TIME_OR_NOT, "Earliest time of what may be missing; `null` where nobody knows."),
+    field("to", TIME_OR_NOT, ""),
+    field("lost_samples", Schema::Nullable(&Schema::Integer), "How many are missing, if that is known."),
+]);
 const WORDS: Schema = Schema::List(&Schema::Text);
 
 pub(super) const SCHEMAS: &[NamedSchema] = &[
@@ -393,7 +405,24 @@ const STATUS: NamedSchema = NamedSchema {
             Schema::Object(&[
                 field("series", Schema::Integer, ""),
                 field("full", Schema::Boolean, ""),
+                field(
+                    "behind",
+                    Schema::Boolean,
+                    "Whether pushes have to wait because more came than goes to blocks in time.",
+                ),
                 field("retention", Schema::Duration, ""),
+                field("bytes", Schema::Integer, "Log and blocks."),
+                field("max_bytes", Schema::Integer, ""),
+                field(
+                    "dropped_for_size_samples",
+                    Schema::Integer,
+                    "Dropped before their time because of `max_bytes`, since the start.",
+                ),
+                field(
+                    "damaged",
+                    Schema::List(&DAMAGED),
+                    "Damaged files that were set aside; what could not be read of them is missing.",
+                ),
             ]),
             "",
         ),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 
 use watchfire_shared::labels::Labels;
 
@@ -145,7 +147,13 @@ impl Writer {
         self.file.sync()?;
         disk.rename(&new_path(self.footer.number), &path(self.footer.number))?;
         disk.sync_folder(FOLDER)?;
-        Ok(Block { footer: self.footer, bytes: self.at, file: self.file, fault: std::sync::OnceLock::new() })
+        Ok(Block {
+            footer: self.footer,
+            bytes: self.at,
+            file: self.file,
+            fault: OnceLock::new(),
+            told: AtomicBool::new(false),
+        })
     }
 }
 

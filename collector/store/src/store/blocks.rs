@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::block::{self, Block, FOLDER, Fault};
 use crate::disk::Disk;
 use crate::error::{Quarantined, StoreError};
+use watchfire_shared::time::Timestamp;
 
 const QUARANTINE_SUFFIX: &str = ".damaged";
 
@@ -157,6 +158,23 @@ impl Blocks {
     }
 }
 
+/// Damaged blocks that an earlier start, or a reader before it, has set aside.
+pub(super) fn set_aside_before(disk: &impl Disk) -> Result<Vec<Quarantined>, StoreError> {
+    let names = disk.list(FOLDER).map_err(failed("list", FOLDER))?;
+    let damaged = names.iter().filter_map(|name| Some((name, name.split_once(QUARANTINE_SUFFIX)?.0)));
+    let kept = damaged.map(|(name, before)| {
+        let kept_as = format!("{FOLDER}/{name}");
+        let reason = "set aside by an earlier start".to_owned();
+        let mut kept = Quarantined::unknown(format!("{FOLDER}/{before}"), kept_as, reason, 0);
+        kept.lost_bytes = disk.open(&kept.kept_as).and_then(|file| file.length()).unwrap_or_default();
+        if let Ok(footer) = block::footer_of(disk, &kept.kept_as) {
+            (kept.from, kept.to) = (Timestamp::from_millis(footer.first), Timestamp::from_millis(footer.last));
+        }
+        kept
+    });
+    Ok(kept.collect())
+}
+
 pub(super) fn failed(action: &'static str, path: &str) -> impl Fn(io::Error) -> StoreError + Clone + use<> {
     let path = path.to_owned();
     move |error| StoreError::Io { action, path: path.clone(), error }
@@ -170,8 +188,12 @@ fn quarantine(disk: &impl Disk, number: u64, reason: String) -> io::Result<Quara
     let kept_as = std::iter::once(format!("{path}{QUARANTINE_SUFFIX}")).chain(numbered).find(free);
     let kept_as = kept_as.expect("an endless sequence has a name that is free");
     let lost_bytes = disk.open(&path)?.length()?;
-    disk.rename(&path, &kept_as)?;
+    let mut kept = Quarantined::unknown(path, kept_as, reason, lost_bytes);
+    if let Ok(footer) = block::footer_of(disk, &kept.path) {
+        (kept.from, kept.to) = (Timestamp::from_millis(footer.first), Timestamp::from_millis(footer.last));
+    }
+    disk.rename(&kept.path, &kept.kept_as)?;
     // If it fails, the block may be there again after a crash, and is found damaged and set aside again.
     let _ = disk.sync_folder(FOLDER);
-    Ok(Quarantined { path, kept_as, reason, lost_bytes })
+    Ok(kept)
 }

@@ -190,6 +190,11 @@ impl<D: Disk> Store<D> {
         } else {
             Some(self.finish(job, wal_through).map_err(unwritten)?)
         };
+        let written = merged.as_ref().map_or(0, |block| block.footer.samples);
+        let before: u64 = inputs.iter().map(|block| block.footer.samples).sum();
+        // What was deleted is missing, too, but nobody misses it.
+        let is_exact = inputs.len() == 1 && self.memory.deletions.of(&inputs[0]).is_empty();
+        let lost = is_exact.then(|| before.saturating_sub(written));
         if let Some(block) = merged {
             let from = inputs.len();
             events.push(Event::Merged { path, blocks: from, samples: block.footer.samples, bytes: block.bytes });
@@ -197,7 +202,7 @@ impl<D: Disk> Store<D> {
             self.blocks.add(block);
         }
         for input in inputs {
-            self.retire_block(&input, events)?;
+            self.retire_block(&input, lost, events)?;
         }
         Ok(())
     }
@@ -211,13 +216,15 @@ impl<D: Disk> Store<D> {
     }
 
     /// Removes a block whose content is in another one, or sets it aside if not all of it could be read.
-    fn retire_block(&mut self, block: &Block, events: &mut Vec<Event>) -> Result<(), StoreError> {
+    fn retire_block(&mut self, block: &Block, lost: Option<u64>, events: &mut Vec<Event>) -> Result<(), StoreError> {
         let number = block.footer.number;
         match block.fault() {
             None => self.blocks.remove(&self.wal.disk, number),
             Some(reason) => {
-                let kept = self.blocks.set_aside(&self.wal.disk, number, reason.to_owned())?;
+                let mut kept = self.blocks.set_aside(&self.wal.disk, number, reason.to_owned())?;
+                kept.lost_samples = lost;
                 self.counters.quarantined += 1;
+                Arc::make_mut(&mut self.damaged).push(kept.clone());
                 events.push(Event::Quarantined(kept));
                 Ok(())
             }

@@ -1,9 +1,11 @@
 //! What is dropped, and when.
 
+use std::sync::Arc;
+
 use watchfire_shared::time::Timestamp;
 
 use super::{Event, Maintenance, Store};
-use crate::block;
+use crate::block::{self, Block};
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::options::Options;
@@ -40,7 +42,31 @@ impl<D: Disk> Store<D> {
         self.drop_blocks(cutoff, &mut done.events)?;
         self.drop_segments(cutoff)?;
         self.drop_rows(cutoff);
+        self.note_damage(now, &mut done.events);
         Ok(())
+    }
+
+    /// Tells of damage that readers have met, once for each block, and forgets what is older than the retention.
+    fn note_damage(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        for block in self.blocks.list().iter() {
+            if let Some(reason) = block.fault_to_tell() {
+                let (from, to) =
+                    (Timestamp::from_millis(block.footer.first), Timestamp::from_millis(block.footer.last));
+                events.push(Event::Damaged {
+                    path: block::path(block.footer.number),
+                    reason: reason.to_owned(),
+                    from,
+                    to,
+                });
+            }
+        }
+        let cutoff = now - self.options.retention;
+        if self.damaged.iter().any(|kept| kept.to < cutoff || kept.to > now) {
+            let kept = Arc::make_mut(&mut self.damaged);
+            // Nothing that was lost is of the future.
+            kept.iter_mut().for_each(|kept| kept.to = kept.to.min(now.max(kept.from)));
+            kept.retain(|kept| kept.to >= cutoff);
+        }
     }
 
     /// Whether more has come than goes to blocks in time: who pushes is to wait, and to try again soon.
@@ -55,10 +81,12 @@ impl<D: Disk> Store<D> {
         self.log_holds(AGENTS_WAIT)
     }
 
-    /// Whether [`maintain`](Self::maintain) is to be called at once, because of how much has come.
+    /// Whether [`maintain`](Self::maintain) is to be called at once, because of how much has come, or because
+    /// a reader has met damage.
     #[must_use]
     pub fn wants_maintenance(&self, now: Timestamp) -> bool {
-        self.log_holds(1) && self.may_begin_cut(now)
+        let is_new = |block: &Arc<Block>| block.has_fault_to_tell();
+        (self.log_holds(1) && self.may_begin_cut(now)) || self.blocks.list().iter().any(is_new)
     }
 
     /// Whether so many times what makes a block are in the log and in none.

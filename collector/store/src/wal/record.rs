@@ -110,6 +110,18 @@ pub(crate) enum Record<'a> {
     Standing(Vec<Arc<Deletion>>),
 }
 
+impl Record<'_> {
+    /// Time and number of samples, if it is a row.
+    pub(crate) fn row(&self) -> Option<(Timestamp, usize)> {
+        match self {
+            Self::Data(data) => Some((data.at, data.slots)),
+            Self::Partial { data, present } => Some((data.at, present.count())),
+            Self::Stale { at, .. } => Some((*at, 0)),
+            _ => None,
+        }
+    }
+}
+
 /// Appends one whole record.
 pub(crate) fn put(out: &mut Vec<u8>, record: &Record<'_>) {
     let start = out.len();

@@ -3,9 +3,12 @@
 use std::io;
 use std::ops::Range;
 
+use watchfire_shared::time::Timestamp;
+
 use crate::disk::{Disk, is_full, read_all};
 use crate::error::{Quarantined, Recovery, StoreError};
 
+use super::record;
 use super::segment::{self, End, FORMAT_VERSION};
 use super::{FOLDER, Reach, Segment, Wal};
 
@@ -57,7 +60,9 @@ pub(crate) fn open<D: Disk>(
                 let good = &bytes[..scan.good];
                 let kept_as = quarantine(&disk, &path, good).map_err(failed("set aside", &path))?;
                 let reason = format!("damaged at byte {}", scan.good);
-                recovery.quarantined.push(Quarantined { path, kept_as, reason, lost_bytes: lost });
+                let mut kept = Quarantined::unknown(path, kept_as, reason, lost);
+                note_lost(&mut kept, &bytes, &scan);
+                recovery.quarantined.push(kept);
             }
         }
         if !scan.records.is_empty() {
@@ -67,6 +72,36 @@ pub(crate) fn open<D: Disk>(
     // A number is not used twice, since blocks name the segments that they have the rows of.
     let next = numbers.last().copied().unwrap_or_default().max(covered) + 1;
     Ok((Wal::after(disk, closed, next), recovery))
+}
+
+/// Damaged segments that an earlier start has set aside.
+pub(crate) fn set_aside_before(disk: &impl Disk) -> Result<Vec<Quarantined>, StoreError> {
+    let names = disk.list(FOLDER).map_err(failed("list", FOLDER))?;
+    let mut found = Vec::new();
+    for name in &names {
+        let Some((segment, _)) = name.split_once(QUARANTINE_SUFFIX) else { continue };
+        let kept_as = format!("{FOLDER}/{name}");
+        let bytes = read_all(disk, &kept_as).map_err(failed("read", &kept_as))?;
+        let scan = segment::scan(&bytes);
+        let reason = format!("damaged at byte {}; set aside by an earlier start", scan.good);
+        let lost = (bytes.len() - scan.good) as u64;
+        let mut kept = Quarantined::unknown(format!("{FOLDER}/{segment}"), kept_as, reason, lost);
+        note_lost(&mut kept, &bytes, &scan);
+        found.push(kept);
+    }
+    Ok(found)
+}
+
+/// Notes what the records behind a damage were about: they are sound, but nobody knows what they build on.
+fn note_lost(kept: &mut Quarantined, bytes: &[u8], scan: &segment::Scan) {
+    let time = |range: &Range<usize>| record::decode(&bytes[range.clone()]).and_then(|record| record.row());
+    let before = scan.records.iter().rev().find_map(time);
+    let behind: Vec<_> = segment::records_after(bytes, scan.good).iter().filter_map(time).collect();
+    let times = || before.iter().chain(&behind).map(|(at, _)| *at);
+    // What was lost came after what is there; if nothing can be read of it, nobody knows how much later it ends.
+    kept.from = times().min().filter(|_| before.is_some()).unwrap_or(Timestamp::MIN);
+    kept.to = times().max().filter(|_| !behind.is_empty()).unwrap_or(Timestamp::MAX);
+    kept.lost_samples = (!behind.is_empty()).then(|| behind.iter().map(|(_, samples)| *samples as u64).sum());
 }
 
 fn failed(action: &'static str, path: &str) -> impl Fn(io::Error) -> StoreError {

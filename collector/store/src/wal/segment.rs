@@ -91,6 +91,28 @@ fn record_at(bytes: &[u8], at: usize, limit: usize) -> Option<Range<usize>> {
     (crc32fast::hash(&bytes[record.clone()]) == checksum).then_some(record)
 }
 
+/// The records behind a damage at `at`, as far as there are whole ones.
+pub(crate) fn records_after(bytes: &[u8], at: usize) -> Vec<Range<usize>> {
+    let mut records = Vec::new();
+    let mut at = at;
+    while at < bytes.len() {
+        // One that follows another may be long; one that is searched for may not.
+        let limit = if records.last().is_some_and(|last: &Range<usize>| last.end == at) {
+            MAX_RECORD_BYTES
+        } else {
+            MAX_SEARCHED_RECORD_BYTES
+        };
+        match record_at(bytes, at, limit) {
+            Some(record) => {
+                at = record.end;
+                records.push(record);
+            }
+            None => at += 1,
+        }
+    }
+    records
+}
+
 fn has_record_after(bytes: &[u8], at: usize) -> bool {
     (at + 1..bytes.len()).any(|at| record_at(bytes, at, MAX_SEARCHED_RECORD_BYTES).is_some())
 }

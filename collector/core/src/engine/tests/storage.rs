@@ -5,6 +5,7 @@ use watchfire_shared::matcher::Matcher;
 use watchfire_shared::member::{MemberState, NodeId};
 use watchfire_shared::order::{Actions, OfferedAction};
 use watchfire_shared::time::Timestamp;
+use watchfire_store::Disk as _;
 use watchfire_store::disk::CrashKeeps;
 
 use super::world::{FakeAgent, World, seconds};
@@ -160,4 +161,47 @@ fn a_deletion_is_durable_once_it_is_answered() {
     let at = world.now;
     let world = world.crash(CrashKeeps::NOTHING, at);
     assert!(world.points("m0").is_empty() && world.points("m1").len() == 1);
+}
+
+/// An answer that lacks something says so, and so does everybody who is asked how the collector is.
+#[test]
+fn what_damage_costs_is_told_with_the_answer_at_once_and_after_a_restart() {
+    let disk = watchfire_store::SimDisk::new();
+    let mut options = super::world::settings("groups: []");
+    options.storage.block_span = seconds(300.0);
+    let mut world = World::open(disk.clone(), options, super::world::START);
+    let mut agent = FakeAgent::join(&mut world, 1, "web-1", 40);
+    agent.live(&mut world, 100);
+    let blocks = disk.list("blocks").unwrap();
+    let path = format!("blocks/{}", blocks.iter().find(|name| name.ends_with(".block")).unwrap());
+    let mut bytes = disk.content(&path).unwrap();
+    let query = |world: &World| {
+        let expr = watchfire_promql::parse("sum(count_over_time({__name__=~\"m.+\"}[1d]))").unwrap();
+        let answer = watchfire_promql::instant(
+            &world.engine.snapshot(),
+            &expr,
+            world.now,
+            &watchfire_promql::Options::default(),
+        );
+        answer.unwrap()
+    };
+    assert_eq!(query(&world).warnings, [""; 0]);
+    let middle = bytes.len() / 4;
+    bytes[middle] ^= 1;
+    disk.plant(&path, bytes);
+    let at = world.now;
+    world = world.crash(CrashKeeps::ALL, at);
+    let answer = query(&world);
+    assert!(matches!(&answer.warnings[..], [told] if told.contains(&path)), "{:?}", answer.warnings);
+    world.run(seconds(1.0));
+    assert_eq!((world.said("a block is damaged"), world.said("a damaged file was set aside")), (1, 1));
+    for _ in 0..2 {
+        assert!(matches!(&query(&world).warnings[..], [told] if told.contains(&path)));
+        world.run(seconds(20.0));
+        let stats = &world.view().stats;
+        let [damaged] = &stats.damaged[..] else { panic!("{:?}", stats.damaged) };
+        assert_eq!(damaged.path, path);
+        let at = world.now;
+        world = world.crash(CrashKeeps::ALL, at);
+    }
 }

@@ -201,11 +201,23 @@ fn a_flipped_bit_anywhere_is_found_set_aside_and_survived() {
             assert!(is_part_of(&found, world.content()), "byte {at} of {path}");
             let named = ["__name__", "instance", "job"].map(|name| Matcher::new(name, MatchOp::Regex, ".+").unwrap());
             drop(store.snapshot().select(&named, Timestamp::MIN, Timestamp::MAX));
+            let lost = |found: &Content| -> Vec<i64> {
+                values_of(world.content()).difference(&values_of(found)).map(|(_, at, _)| *at).collect()
+            };
+            let first_lost = lost(&found);
+            let is_told = |store: &Store<SimDisk>| {
+                let missing =
+                    |at: i64| store.snapshot().missing(Timestamp::from_millis(at), Timestamp::from_millis(at));
+                first_lost.iter().all(|at| missing(*at).iter().any(|told| told.contains(path)))
+            };
+            assert!(is_told(&store), "byte {at} of {path}: what is missing is told with the answer");
+            let mut damaged = Vec::new();
             let mut quarantined = recovery.quarantined;
             for _ in 0..10 {
                 for event in store.maintain(world.now).unwrap().events {
                     match event {
                         Event::Quarantined(own) => quarantined.push(own),
+                        Event::Damaged { path, .. } => damaged.push(path),
                         Event::Merged { .. } => {}
                         event => panic!("byte {at} of {path}: {event:?}"),
                     }
@@ -214,6 +226,14 @@ fn a_flipped_bit_anywhere_is_found_set_aside_and_survived() {
             let [own] = &quarantined[..] else { panic!("byte {at} of {path}: {quarantined:?}") };
             assert_eq!((&own.path, own.kept_as.as_str()), (path, format!("{path}.damaged").as_str()));
             assert!(disk.content(&own.kept_as).is_some() && store.stats().quarantined == 1);
+            assert!(is_told(&store), "byte {at} of {path}: also once it is written anew");
+            if !damaged.is_empty() {
+                assert_eq!((&damaged, own.lost_samples), (&vec![path.clone()], Some(own.lost_samples.unwrap())));
+                assert!(own.lost_samples >= Some(first_lost.len() as u64), "{own:?}");
+                let (before, after) = (own.from - Span::from_seconds(1), own.to + Span::from_seconds(1));
+                assert!(store.snapshot().missing(Timestamp::MIN, before).is_empty());
+                assert!(store.snapshot().missing(after, Timestamp::MAX).is_empty(), "{own:?}");
+            }
             // What could be read before can be read from what was written anew.
             let again = content_of(&store.snapshot());
             assert_same(&again, &found, (at, path));
@@ -221,6 +241,7 @@ fn a_flipped_bit_anywhere_is_found_set_aside_and_survived() {
             met += 1;
             let (store, recovery) = Store::open(disk, small_blocks()).unwrap();
             assert_eq!((recovery.quarantined, content_of(&store.snapshot())), (vec![], again));
+            assert!(is_told(&store) && store.damaged().len() == 1, "byte {at} of {path}: after a restart, too");
         }
     }
     assert!(met > 500 && kept > met / 10, "most damage costs one column: {kept} of {met}");

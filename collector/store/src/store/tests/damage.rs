@@ -1,9 +1,11 @@
 //! Torn tails at every byte and flipped bits in every byte.
 
+use watchfire_shared::time::{Span, Timestamp};
+
 use super::world::{World, content_of, everything, labels, live, small_segments, values_of};
 use crate::disk::{Disk, SimDisk};
 use crate::wal::{FOLDER, segment};
-use crate::{Options, Store, StoreError};
+use crate::{Options, Quarantined, Store, StoreError};
 
 fn segments(disk: &SimDisk) -> Vec<String> {
     let names = disk.list(FOLDER).unwrap();
@@ -50,6 +52,7 @@ fn a_tail_torn_at_any_byte_costs_only_what_was_torn() {
 fn a_flipped_bit_anywhere_is_reported_and_nothing_is_invented() {
     let mut world = World::new(small_segments());
     everything(&mut world, 40, World::sync);
+    world.sync();
     let (paths, whole) = (segments(&world.disk), values_of(world.content()));
     assert!(paths.len() > 3, "{paths:?}");
     for path in &paths {
@@ -67,10 +70,21 @@ fn a_flipped_bit_anywhere_is_reported_and_nothing_is_invented() {
             if let [quarantined] = recovery.quarantined.as_slice() {
                 assert_eq!(&quarantined.path, path);
                 assert!(disk.content(&quarantined.kept_as).is_some(), "{quarantined:?}");
+                for (_, at, _) in whole.difference(&found) {
+                    let at = Timestamp::from_millis(*at);
+                    assert!(quarantined.from <= at && at <= quarantined.to, "byte {at} of {path}: {quarantined:?}");
+                    let told = store.snapshot().missing(at, at);
+                    assert!(matches!(&told[..], [told] if told.contains(path)), "{told:?}");
+                }
+                let behind = quarantined.to + Span::from_seconds(1);
+                assert!(quarantined.to == Timestamp::MAX || store.snapshot().missing(behind, behind).is_empty());
             }
             // The intact part stays, and the damage is reported once.
             let (again, second) = open(&disk);
             assert_eq!((second.torn_bytes, &second.quarantined), (0, &vec![]), "byte {at} of {path}");
+            let told = |kept: &Quarantined| (kept.kept_as.clone(), kept.from, kept.to, kept.lost_samples);
+            let before: Vec<_> = store.damaged().iter().map(told).collect();
+            assert_eq!(again.damaged().iter().map(told).collect::<Vec<_>>(), before, "byte {at} of {path}");
             assert_eq!(values_of(&content_of(&again.snapshot())), found, "byte {at} of {path}");
         }
     }
