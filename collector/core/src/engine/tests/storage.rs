@@ -176,7 +176,7 @@ fn what_damage_costs_is_told_with_the_answer_at_once_and_after_a_restart() {
     let path = format!("blocks/{}", blocks.iter().find(|name| name.ends_with(".block")).unwrap());
     let mut bytes = disk.content(&path).unwrap();
     let query = |world: &World| {
-        let expr = watchfire_promql::parse("sum(count_over_time({__name__=~\"m.+\"}[1d]))").unwrap();
+        let expr = watchfire_promql::parse("count(last_over_time({__name__=~\"m.+\"}[1d]))").unwrap();
         let answer = watchfire_promql::instant(
             &world.engine.snapshot(),
             &expr,
