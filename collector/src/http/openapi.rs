@@ -7,6 +7,8 @@ mod foreign;
 
 mod schemas;
 
+mod storage;
+
 use watchfire_shell::http::openapi::{
     Answer, Document, MEMBER_OPERATIONS, MEMBER_SCHEMAS, Operation, PROBE_OPERATIONS, Parameter, Schema, field,
     optional,

@@ -2,6 +2,8 @@
 
 use watchfire_shell::http::openapi::{NamedSchema, Schema, field, optional};
 
+use super::storage::STORAGE;
+
 pub(super) const HEALTH: Schema = Schema::Word(&["ok", "degraded", "down", "unknown", "maintenance"]);
 pub(super) const SOURCE: Schema = Schema::Word(&["collector", "peers", "agent", "operator"]);
 pub(super) const MODE: Schema = Schema::Word(&["observe", "approve", "auto"]);
@@ -35,18 +37,6 @@ const TEXTS: Schema = Schema::Map(&Schema::Text);
 const TIME_OR_NOT: Schema = Schema::Nullable(&Schema::Time);
 const TEXT_OR_NOT: Schema = Schema::Nullable(&Schema::Text);
 const NUMBER_OR_NOT: Schema = Schema::Nullable(&Schema::Number);
-const DAMAGED: Schema = Schema::Object(&[
-    field("file", Schema::Text, ""),
-    field(
-        "kept_as",
-        Schema::Text,
-        "Where it is kept for inspection; without it, and after a restart, nothing is said of it any more.",
-    ),
-    field("reason", Schema::Text, ""),
-    field("from", TIME_OR_NOT, "Earliest time of what may be missing; `null` where nobody knows."),
-    field("to", TIME_OR_NOT, ""),
-    field("lost_samples", Schema::Nullable(&Schema::Integer), "How many are missing, if that is known."),
-]);
 const WORDS: Schema = Schema::List(&Schema::Text);
 
 pub(super) const SCHEMAS: &[NamedSchema] = &[
@@ -400,32 +390,7 @@ const STATUS: NamedSchema = NamedSchema {
         field("nodes", Schema::Map(&Schema::Integer), "How many there are of each health, and in all."),
         field("agents", Schema::Map(&Schema::Integer), "How many are connected, and expected."),
         field("ingest", Schema::Map(&NUMBER_OR_NOT), ""),
-        field(
-            "storage",
-            Schema::Object(&[
-                field("series", Schema::Integer, ""),
-                field("full", Schema::Boolean, ""),
-                field(
-                    "behind",
-                    Schema::Boolean,
-                    "Whether pushes have to wait because more came than goes to blocks in time.",
-                ),
-                field("retention", Schema::Duration, ""),
-                field("bytes", Schema::Integer, "Log and blocks."),
-                field("max_bytes", Schema::Integer, ""),
-                field(
-                    "dropped_for_size_samples",
-                    Schema::Integer,
-                    "Dropped before their time because of `max_bytes`, since the start.",
-                ),
-                field(
-                    "damaged",
-                    Schema::List(&DAMAGED),
-                    "Damaged files that were set aside; what could not be read of them is missing.",
-                ),
-            ]),
-            "",
-        ),
+        field("storage", STORAGE, ""),
         field(
             "rules",
             Schema::Object(&[
