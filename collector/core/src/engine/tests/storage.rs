@@ -197,6 +197,8 @@ fn what_damage_costs_is_told_with_the_answer_at_once_and_after_a_restart() {
     assert_eq!((world.said("a block is damaged"), world.said("a damaged file was set aside")), (1, 1));
     for _ in 0..2 {
         assert!(matches!(&query(&world).warnings[..], [told] if told.contains(&path)));
+        // Whoever looks gets what the last input has changed.
+        world.member(2, "web-2", MemberState::Alive);
         world.run(seconds(20.0));
         let stats = &world.view().stats;
         let [damaged] = &stats.damaged[..] else { panic!("{:?}", stats.damaged) };
