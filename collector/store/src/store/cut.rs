@@ -289,7 +289,7 @@ impl<D: Disk> Store<D> {
                 self.blocks.list().iter().filter(|block| window(block.footer.first) == window(block.footer.last));
             let mut windows: BTreeMap<i64, Vec<Arc<Block>>> = BTreeMap::new();
             whole.for_each(|block| windows.entry(window(block.footer.first)).or_default().push(Arc::clone(block)));
-            windows.values_mut().for_each(|blocks| self.options.keep_smallest(blocks));
+            windows.values_mut().for_each(|blocks| self.options.keep_neighbours(blocks));
             let is_due = |(at, blocks): &(i64, Vec<Arc<Block>>)| {
                 let over =
                     now.as_millis().saturating_sub(self.options.cut_span().as_millis()) >= (at + 1) * span.as_millis();
@@ -348,17 +348,13 @@ impl Options {
         self.block_span.min(share).max(Span::from_millis(1))
     }
 
-    /// Leaves the smallest blocks, as many as one merge may read.
-    fn keep_smallest(&self, blocks: &mut Vec<Arc<Block>>) {
-        blocks.sort_by_key(|block| block.bytes);
-        let mut room = self.merge_bytes();
-        let fit = blocks.iter().take_while(|block| {
-            let left = room.checked_sub(block.bytes);
-            room = left.unwrap_or_default();
-            left.is_some()
-        });
-        let fit = fit.count();
-        blocks.truncate(fit);
+    /// Leaves neighbours in time, as many as one merge may read. What lies between two blocks has to go with them: the
+    /// oldest end is dropped first, and their common one is the later.
+    fn keep_neighbours(&self, blocks: &mut Vec<Arc<Block>>) {
+        blocks.sort_by_key(|block| (block.footer.first, block.footer.last));
+        let sizes: Vec<u64> = blocks.iter().map(|block| block.bytes).collect();
+        let run = longest_run(&sizes, self.merge_bytes());
+        *blocks = blocks.drain(run).collect();
     }
 
     /// How long blocks are once merged, level by level. Each is a small part of the retention, since a block is dropped
@@ -374,5 +370,35 @@ impl Options {
     /// The stretches of time that a cut is divided by, so that late rows do not make a block long.
     fn window_span(&self) -> Span {
         self.levels().first().copied().unwrap_or_else(|| self.cut_span())
+    }
+}
+
+/// The longest run of sizes that are at most so much together; the first of several.
+fn longest_run(sizes: &[u64], most: u64) -> std::ops::Range<usize> {
+    let (mut longest, mut begin, mut sum) = (0..0, 0, 0u64);
+    for (at, size) in sizes.iter().enumerate() {
+        sum = sum.saturating_add(*size);
+        while sum > most {
+            sum -= sizes[begin];
+            begin += 1;
+        }
+        if at + 1 - begin > longest.len() {
+            longest = begin..at + 1;
+        }
+    }
+    longest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::longest_run;
+
+    #[test]
+    fn a_merge_reads_the_longest_run_that_fits() {
+        assert_eq!(longest_run(&[1, 9, 1, 1, 1, 8, 2], 10), 2..5);
+        assert_eq!(longest_run(&[11, 3, 12], 10), 1..2);
+        assert_eq!(longest_run(&[4, 4, 4, 4], 8), 0..2);
+        assert_eq!(longest_run(&[20, 30], 10), 0..0);
+        assert_eq!(longest_run(&[], 10), 0..0);
     }
 }

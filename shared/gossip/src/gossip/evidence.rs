@@ -232,6 +232,7 @@ impl Gossip {
     }
 
     pub(super) fn host_answered(&mut self, now: Timestamp, id: NodeId, answer: HostAnswer) {
+        let answer = self.weighed(now, id, answer);
         if answer != HostAnswer::Silent && self.view.get(id).is_some() {
             self.detector.host_answered(now);
         }

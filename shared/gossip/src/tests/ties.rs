@@ -106,7 +106,8 @@ fn a_member_that_takes_no_connections_any_more_lives_while_datagrams_reach_it() 
         assert_eq!(net.downs(begin), [], "seed {seed}");
         let suspected = net.nodes.iter().flat_map(|node| &node.changes);
         let suspected = suspected.filter(|change| change.at >= begin && change.member.state == MemberState::Suspect);
-        assert!(suspected.count() <= count / 10, "seed {seed}: a lost datagram or two, and no refused connection");
+        // Each of the two some times as its ties end, and a lost datagram or two.
+        assert!(suspected.count() <= 6 * count, "seed {seed}: no refused connection later on");
     }
 }
 
@@ -144,13 +145,13 @@ fn where_no_connection_comes_about_a_refused_datagram_tells_a_dead_agent() {
 }
 
 #[test]
-fn a_dead_agent_whose_host_says_nothing_of_ports_is_found_as_by_silence_and_named_right() {
+fn a_dead_agent_whose_host_says_nothing_of_ports_is_known_by_the_connections_that_it_had_taken() {
     let mut net = Net::settled(75, Profile::Lan, 6);
     net.run_for(seconds(5));
     net.says_nothing_of_ports = BTreeSet::from([3]);
     net.kill(3);
     let took = net.run_until(seconds(20), |net| net.all_see("node-003", MemberState::Down)).expect("it was found");
-    assert!((seconds(2)..=seconds(8)).contains(&took), "{took:?}");
+    assert!(took <= Span::from_millis(2000), "{took:?}");
     net.run_for(seconds(2));
     let causes = net.members(0).into_iter().filter(|member| member.name == "node-003").map(|member| member.cause);
     assert_eq!(causes.collect::<Vec<_>>(), [Some(DownCause::Refused)]);
