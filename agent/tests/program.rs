@@ -177,7 +177,7 @@ fn a_collector_that_dies_without_acknowledging_gets_every_tick_after_all() {
     let mut session = Session::accept(&listener, None, None);
     assert_eq!((session.hello.name.as_str(), session.hello.interval_ms), ("n", 100));
     let first = session.data();
-    assert!(first.keyframe && first.lane == Lane::Live && first.n > 300);
+    assert!(first.keyframe && first.lane == Lane::Live && first.n > 300, "{} series", first.n);
     let mut times = vec![first.ts_ms];
     times.extend((0..3).map(|_| session.data().ts_ms));
     let epoch = session.hello.epoch;

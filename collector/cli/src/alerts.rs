@@ -48,9 +48,13 @@ pub(crate) fn run(arguments: &AlertsArguments) -> Result<ExitCode, Failure> {
 pub(crate) async fn fetch(client: &Client, matchers: &[Matcher], state: Option<&str>) -> Result<Page, Failure> {
     let notified = client.get("/api/v2/alerts").await?;
     let ruled = client.get("/api/v1/alerts").await?;
-    let config = client.get("/api/v1/status/config").await?;
-    let external = external_labels(text(&config, "/data/yaml"));
-    let mut alerts = merged(items(&notified, ""), items(&ruled, "/data/alerts"), &external);
+    let ruled = items(&ruled, "/data/alerts");
+    let external = if ruled.is_empty() {
+        Map::new()
+    } else {
+        external_labels(text(&client.get("/api/v1/status/config").await?, "/data/yaml"))
+    };
+    let mut alerts = merged(items(&notified, ""), ruled, &external);
     alerts.retain(|alert| {
         matching::matches(matchers, &alert["labels"]) && state.is_none_or(|state| text(alert, "/state") == state)
     });

@@ -374,7 +374,7 @@ impl Options {
 }
 
 /// The longest run of sizes that are at most so much together; the first of several.
-fn longest_run(sizes: &[u64], most: u64) -> std::ops::Range<usize> {
+fn longest_run(sizes: &[u64], most: u64) -> Range<usize> {
     let (mut longest, mut begin, mut sum) = (0..0, 0, 0u64);
     for (at, size) in sizes.iter().enumerate() {
         sum = sum.saturating_add(*size);

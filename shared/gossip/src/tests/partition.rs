@@ -64,7 +64,7 @@ fn downs_after(seed: u64, profile: Profile, (count, cut): (usize, usize), away: 
     net.groups = None;
     net.run_for(seconds(5));
     assert!(net.is_complete(), "{cut} of {count}, away for {away} s");
-    net.run_for(seconds(20));
+    net.run_for(seconds(6));
     let passed_over = net.running().map(|(_, gossip)| gossip.stats().hearsay_passed_over).sum();
     (net.downs(healed), passed_over)
 }
@@ -72,7 +72,7 @@ fn downs_after(seed: u64, profile: Profile, (count, cut): (usize, usize), away: 
 #[test]
 fn what_a_few_believed_of_the_many_while_they_were_cut_off_kills_nobody_afterwards() {
     let mut passed_over = 0;
-    for away in [12, 20, 60] {
+    for away in [12, 60] {
         let (downs, hearsay) = downs_after(2, Profile::Fast, (100, 10), away);
         let by_many: Vec<_> = downs.into_iter().filter(|(by, _)| by.as_str() >= "node-010").collect();
         assert_eq!(by_many, [], "away for {away} s");
@@ -83,14 +83,11 @@ fn what_a_few_believed_of_the_many_while_they_were_cut_off_kills_nobody_afterwar
 
 #[test]
 fn a_split_that_ends_while_suspicions_run_out_is_over_at_once() {
-    let mut downs = 0;
-    for (profile, size) in [(Profile::Lan, (100, 40)), (Profile::Fast, (100, 40)), (Profile::Fast, (100, 10))] {
-        for away in [5, 6, 7, 9] {
-            downs += downs_after(2, profile, size, away).0.len();
-        }
-    }
-    // Whose time is up in the very moment is declared down, for a moment. Without the wait they are 1903.
-    assert!(downs < 250, "{downs}");
+    let cases = [(Profile::Lan, 40, 7), (Profile::Lan, 40, 9), (Profile::Fast, 40, 6), (Profile::Fast, 10, 6)];
+    let downs = cases.map(|(profile, cut, away)| downs_after(2, profile, (100, cut), away).0.len());
+    let downs: usize = downs.iter().sum();
+    // Whose time is up in the very moment is declared down, for a moment. Without the wait they are 1179.
+    assert!(downs < 200, "{downs}");
 }
 
 #[test]
