@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use promql_parser::label::{MatchOp, Matcher as TheirMatcher};
 use promql_parser::parser::{
     self as theirs, AtModifier, BinModifier, Expr as TheirExpr, LabelModifier, Offset, VectorMatchCardinality,
-    VectorSelector,
+    VectorSelector, value::ValueType,
 };
 use proptest::prelude::*;
 use watchfire_promql::ast::{At, BinaryOp, Cardinality, Expr, ExprKind, Length, Matching, Selector, Shift};
@@ -239,7 +239,17 @@ fn theirs(expr: &TheirExpr) -> String {
         }
         TheirExpr::Unary(unary) => format!("neg({})", theirs(&unary.expr)),
         TheirExpr::Binary(binary) => {
-            let modifiers = binary.modifier.as_ref().map(their_modifiers).unwrap_or_default();
+            let modifiers = binary.modifier.as_ref().map(|modifier| {
+                // Beside a number Prometheus leaves out what says how to match; theirs only where nothing is grouped.
+                let matches = [&binary.lhs, &binary.rhs].iter().all(|side| side.value_type() == ValueType::Vector);
+                let said = if matches {
+                    modifier.clone()
+                } else {
+                    BinModifier { return_bool: modifier.return_bool, ..BinModifier::default() }
+                };
+                their_modifiers(&said)
+            });
+            let modifiers = modifiers.unwrap_or_default();
             format!("({} {}{modifiers} {})", theirs(&binary.lhs), binary.op, theirs(&binary.rhs))
         }
         TheirExpr::Call(call) => {
