@@ -99,7 +99,7 @@ impl Evaluator<'_> {
             }
         }
         let one_to_one = matching.cardinality == Cardinality::OneToOne;
-        let mut results: Vec<Row> = Vec::with_capacity(many.len());
+        let mut results: Vec<Match<'_>> = Vec::with_capacity(many.len());
         // The results that must not match at the same step: of one group, or of the same labels.
         let mut of_group: Vec<Vec<usize>> = vec![Vec::new(); if one_to_one { ones.groups.len() } else { 0 }];
         let mut of_labels: BTreeMap<Labels, Vec<usize>> = BTreeMap::new();
@@ -120,14 +120,15 @@ impl Evaluator<'_> {
                     true => &mut of_group[number],
                     false => of_labels.entry(result.labels.clone()).or_default(),
                 };
-                check_result(earlier.iter().map(|at| &results[*at]), &result, matching.cardinality)?;
+                let new = Match { row: result, many: row, one: partner };
+                check_match(earlier.iter().map(|at| &results[*at]), &new, matching.cardinality)?;
                 // Results of different groups have different labels, unless a name makes or hides the difference.
-                distinct &= earlier.is_empty() && result.labels == *group;
+                distinct &= earlier.is_empty() && new.row.labels == *group;
                 earlier.push(results.len());
-                results.push(result);
+                results.push(new);
             }
         }
-        let rows: Vec<Row> = results.into_iter().filter(|row| !row.is_empty()).collect();
+        let rows: Vec<Row> = results.into_iter().map(|found| found.row).filter(|row| !row.is_empty()).collect();
         if distinct { Ok(rows) } else { rows::united(rows) }
     }
 
@@ -180,11 +181,6 @@ fn busy_steps(rows: &[Row], steps: usize) -> Vec<bool> {
     busy
 }
 
-/// Whether two rows have a sample at the same step.
-fn meet(left: &Row, right: &Row) -> bool {
-    left.values.iter().zip(&right.values).any(|(own, other)| !is_stale(*own) && !is_stale(*other))
-}
-
 /// Checks that no two rows of a side that must be unique have a sample at the same step, where the other side has any.
 fn unique(rows: &[&Row], group: &Labels, busy: &[bool], side: &str) -> Result<(), QueryError> {
     let both = |left: &Row, right: &Row| {
@@ -215,13 +211,29 @@ fn unique(rows: &[&Row], group: &Labels, busy: &[bool], side: &str) -> Result<()
     Ok(())
 }
 
-/// Checks that a result and those of the same group have no sample at the same step.
-fn check_result<'r>(
-    mut earlier: impl Iterator<Item = &'r Row>,
-    new: &Row,
+/// A result and what it was made of.
+struct Match<'r> {
+    row: Row,
+    many: &'r Row,
+    one: &'r Row,
+}
+
+impl Match<'_> {
+    /// Whether both sides had a sample at a step, whether or not a comparison kept it.
+    fn matched(&self, step: usize) -> bool {
+        !is_stale(self.many.values[step]) && !is_stale(self.one.values[step])
+    }
+}
+
+/// Checks that a result and those of the same group have not matched at the same step. Whether a comparison keeps them
+/// does not matter, as in Prometheus' own scripts (3.5 takes them).
+fn check_match<'r>(
+    mut earlier: impl Iterator<Item = &'r Match<'r>>,
+    new: &Match<'_>,
     cardinality: Cardinality,
 ) -> Result<(), QueryError> {
-    if !earlier.any(|other| meet(other, new)) {
+    let meets = |other: &Match<'_>| (0..new.many.values.len()).any(|step| new.matched(step) && other.matched(step));
+    if !earlier.any(meets) {
         return Ok(());
     }
     let why = if cardinality == Cardinality::OneToOne {
