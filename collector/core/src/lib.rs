@@ -24,6 +24,8 @@ pub mod md5;
 
 pub mod relabel;
 
+mod tables;
+
 pub mod export;
 
 pub mod forward;

@@ -2,7 +2,8 @@
 //!
 //! foca's requests pass through here. The steps of a probe take longer the worse the own health is; a failed probe
 //! starts an entry in a table of suspicions instead of foca's fixed timer; notes of suspicion ride in the spare room of
-//! foca's packets; a suspect hears first of all that it is one (the buddy system); helpers say when they reached nobody, and the member heard from last is one of them.
+//! foca's packets; a suspect hears first of all that it is one (the buddy system); helpers say when they reached nobody, and
+//! the member that was heard from last is one of them.
 //!
 //! It keeps no view, knows no names and sends nothing by itself: whoever owns it takes what is told and acts.
 //!

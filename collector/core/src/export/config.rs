@@ -5,15 +5,15 @@
 use std::collections::BTreeMap;
 
 use watchfire_promql::{parse_selector, selects_all};
-use watchfire_shared::config;
 use watchfire_shared::document::{self, Node, Report, Table};
 use watchfire_shared::labels::is_label_name;
 use watchfire_shared::matcher::Matcher;
 use watchfire_shared::time::Span;
 
+use crate::alertmanager::Secret;
 use crate::alertmanager::http::{self, HttpConfig};
-use crate::alertmanager::{Secret, check_url};
 use crate::relabel::{self, Rule};
+use crate::tables;
 
 /// How many engines may be written to; each costs a look at every source.
 const MAX_REMOTES: usize = 16;
@@ -76,39 +76,23 @@ pub fn read_all(
     entries: &[(String, Node)],
     external_labels: &BTreeMap<String, String>,
 ) -> Result<Vec<Remote>, Vec<String>> {
-    let mut remotes: Vec<Remote> = Vec::new();
-    let mut mistakes = Vec::new();
-    for (file, node) in entries {
-        let mut report = Report::new(file.clone());
-        if let Some(mut remote) = read(node, &mut report) {
-            let mut labels = external_labels.clone();
-            labels.extend(std::mem::take(&mut remote.labels));
-            remote.labels = labels.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-            if remotes.iter().any(|other| other.name == remote.name) {
-                report
-                    .add(node.at, format!("there is another remote_write called {:?}; give it a `name`", remote.name));
-            } else if remotes.len() == MAX_REMOTES {
-                report.add(node.at, format!("there are more than {MAX_REMOTES} entries of remote_write"));
-            }
-            remotes.push(remote);
-        }
-        mistakes.extend(report.into_mistakes().iter().map(ToString::to_string));
-    }
-    if mistakes.is_empty() { Ok(remotes) } else { Err(mistakes) }
+    let read = |node: &Node, report: &mut Report| {
+        let mut remote = read(node, report)?;
+        let mut labels = external_labels.clone();
+        labels.extend(std::mem::take(&mut remote.labels));
+        remote.labels = labels.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        Some(remote)
+    };
+    tables::read_all(entries, "remote_write", MAX_REMOTES, read, |remote| &remote.name)
 }
 
 fn read(node: &Node, report: &mut Report) -> Option<Remote> {
     let mut table = Table::of(node, report)?;
-    let url = table.required(report, "url", url);
-    let host = url.as_ref().map(|url| host_of(url.expose())).unwrap_or_default();
-    let name = table.optional(report, "name", name).unwrap_or(host);
+    let url = table.required(report, "url", tables::url);
+    let name = table.optional(report, "name", tables::name).unwrap_or_else(|| tables::named_by(url.as_ref()));
     let second = Span::from_seconds(1);
     let mut duration = |key, min, default: i64, max| {
-        let within = |node: &Node, report: &mut Report| {
-            let text = document::text(node, report)?;
-            config::duration(&text, min, max).map_err(|message| report.add(node.at, message)).ok()
-        };
-        table.optional(report, key, within).unwrap_or(Span::from_seconds(default))
+        table.optional(report, key, tables::duration(min, max)).unwrap_or(Span::from_seconds(default))
     };
     let timeout = duration("timeout", second, 30, Span::from_seconds(600));
     let send_every = duration("send_every", Span::from_millis(100), 5, Span::from_seconds(3600));
@@ -136,28 +120,6 @@ fn read(node: &Node, report: &mut Report) -> Option<Remote> {
         relabel,
         http,
     })
-}
-
-fn url(node: &Node, report: &mut Report) -> Option<Secret> {
-    let text = document::text(node, report)?;
-    check_url(&text).map_err(|message| report.add(node.at, message)).ok()?;
-    Some(Secret::new(text))
-}
-
-/// Host and port, without what may be a password or a token.
-pub(crate) fn host_of(url: &str) -> String {
-    let authority =
-        url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?', '#']).next().unwrap_or_default();
-    authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_owned()
-}
-
-pub(crate) fn name(node: &Node, report: &mut Report) -> Option<String> {
-    let text = document::text(node, report)?;
-    if text.is_empty() || text.len() > 64 || text.chars().any(char::is_control) {
-        report.add(node.at, "a name has 1 to 64 bytes and no control characters");
-        return None;
-    }
-    Some(text)
 }
 
 fn selector(node: &Node, report: &mut Report) -> Option<Vec<Matcher>> {

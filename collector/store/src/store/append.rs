@@ -118,7 +118,8 @@ impl<D: Disk> Store<D> {
     ///
     /// # Errors
     /// Nothing of the frame was taken. Unless it was a [`AppendError::Duplicate`], [`AppendError::Full`],
-    /// [`AppendError::Behind`] or [`AppendError::Failed`], the source needs a keyframe next, since its later frames build on this one.
+    /// [`AppendError::Behind`] or [`AppendError::Failed`], the source needs a keyframe next, since its later frames build on
+    /// this one.
     pub fn append(
         &mut self,
         source: &Source,

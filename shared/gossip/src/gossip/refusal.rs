@@ -1,11 +1,11 @@
 //! Refusal as evidence: a suspect whose host answers two members, each on its own, that nobody listens is a dead agent.
 //!
 //! Silence needs the whole suspicion time, for it may be the network's; a refusal cannot be. It is one of the datagram's
-//! port: a firewall may refuse connections to a member that lives by datagrams, so that alone is no proof, unless this node
-//! had a connection there until just now ([`super::ties`]). Who is refused tells some
-//! others, and who was refused itself and hears of another's refusal asks once more, when a restart had its time, and then
-//! declares the suspect down. A note alone declares nobody, so a forged one costs a connection and no more. The suspect is
-//! told each time, so that one which only takes no connections can object.
+//! port: a firewall may refuse connections to a member that lives by datagrams, so that alone is no proof, unless this
+//! node had a connection there until just now ([`super::ties`]). Who is refused tells some others, and who was refused
+//! itself and hears of another's refusal asks once more, when a restart had its time, and then declares the suspect down.
+//! A note alone declares nobody, so a forged one costs a connection and no more. The suspect is told each time, so that
+//! one which only takes no connections can object.
 
 use std::collections::{BTreeMap, BTreeSet};
 

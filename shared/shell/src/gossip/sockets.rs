@@ -88,7 +88,8 @@ async fn ask_both_ways(address: SocketAddr) -> HostAnswer {
 }
 
 /// Returns once the host has said that nobody listens for datagrams (ICMP port unreachable), and never if it does not: on
-/// Linux a connected UDP socket is told so (udp(7)). The datagrams are empty, which are no packet; a living node passes them over.
+/// Linux a connected UDP socket is told so (udp(7)). The datagrams are empty, which are no packet; a living node passes them
+/// over.
 async fn datagrams_refused(address: SocketAddr) {
     let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let refused = async {
