@@ -10,12 +10,12 @@ mod contact;
 mod evidence;
 mod foca_side;
 mod forget;
+mod hearsay;
 mod io;
 mod join;
 mod leave;
 mod metadata;
 mod refusal;
-mod returned;
 mod rotation;
 mod rtt;
 mod strangers;
@@ -79,7 +79,7 @@ pub struct Gossip {
     named: foca_side::Named,
     reminded: NodeId,
     asks: evidence::Asks,
-    passed_over: returned::PassedOver,
+    passed_over: hearsay::PassedOver,
     refusals: refusal::Refusals,
     ties: ties::Ties,
     /// When this node last raised its generation because it was told to.
@@ -162,7 +162,7 @@ impl Gossip {
             named: foca_side::Named::default(),
             reminded: NodeId(0),
             asks: evidence::Asks::new(now),
-            passed_over: returned::PassedOver::new(),
+            passed_over: hearsay::PassedOver::new(),
             refusals: refusal::Refusals::default(),
             ties: ties::Ties::default(),
             risen: Timestamp::MIN,

@@ -1,9 +1,10 @@
 //! Forgetting: members that are gone for a day; and those of which somebody says that they will not come back, which
 //! everybody lists no more.
 //!
-//! Of the latter the entry stays as a tombstone, for as long as any entry of a silent member does and within the same bound, so that old
-//! news of that life changes nothing; it is kept on disk too, or a restart of all who know of it would bring the member back. Only a later life brings the member back, as somebody new. Who is told to forget a
-//! life that it holds for alive takes it for down: if it lives after all, it returns under its next generation.
+//! Of the latter the entry stays as a tombstone, for as long as any entry of a silent member does and within the same
+//! bound, so that old news of that life changes nothing; it is kept on disk too, or a restart of all who know of it would
+//! bring the member back. Only a later life brings the member back, as somebody new. Who is told to forget a life that it
+//! holds for alive takes it for down: if it lives after all, it returns under its next generation.
 
 use watchfire_shared::member::{MemberState, NodeId};
 use watchfire_shared::time::Timestamp;
